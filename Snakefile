@@ -1,0 +1,36 @@
+# A study from its file in config/ to its report, each step only where something is missing or has
+# changed:
+#
+#   train       workflow/rules/train.smk       one run: map x algorithm x variant x seed
+#   aggregate   workflow/rules/statistics.smk  all runs -> one table of evaluations
+#   statistics  workflow/rules/statistics.smk  the table -> every number that is shown
+#   tables      workflow/rules/figures.smk
+#   figures     workflow/rules/figures.smk
+#   report      workflow/rules/figures.smk     one HTML page
+#
+#   snakemake --cores 8 all                                        the study config/paper.yaml
+#   snakemake --cores 2 all --configfile config/smoke.yaml         another study
+#   snakemake -n                                                   what would be done
+#   snakemake --cores 8 runs                                       train only
+#   snakemake --report paper.zip                                   Snakemake's own report
+from snakemake.utils import min_version
+
+min_version("9.20")
+
+if not workflow.overwrite_configfiles:  # a study file is whole, it is never merged with another
+
+    configfile: "config/paper.yaml"
+
+
+include: "workflow/rules/common.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        everything,
+
+
+include: "workflow/rules/train.smk"
+include: "workflow/rules/statistics.smk"
+include: "workflow/rules/figures.smk"

@@ -1,0 +1,8 @@
+"""The methods of the benchmark. This table is the only registry: one name, one class, one file."""
+
+from algorithms.learner import Learner
+from algorithms.qmix import QMIX
+
+ALGORITHMS: dict[str, type[Learner]] = {
+    "qmix": QMIX,
+}

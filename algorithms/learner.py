@@ -1,0 +1,304 @@
+"""The TD loop that every method shares, and the hooks by which a method differs.
+
+One update: unroll the online and the target agents over whole episodes, mix the agents' values into
+the team's, and regress on the double-Q target
+
+    y[t] = r[t] + bonus[t] + gamma * (1 - terminal[t]) * Q_tot'(s[t+1], argmax_a Q(o[t+1], a))
+
+where ' marks the target networks. A method overrides the hooks below ``# Hooks`` and nothing else.
+
+Shapes: T steps of the longest episode of the batch, B episodes, N agents, A actions, O observation
+features, S state features, D agent inputs. Batches are time-major: [T, B, ...].
+"""
+
+import copy
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from benchmark.envs.spec import EnvSpec
+from benchmark.protocol import Training
+from benchmark.replay import Batch
+
+#: Below every action value; masks actions that are not available.
+NEVER = -1e9
+
+
+class LearnerConfig(BaseModel):
+    """Hyper-parameters that every method has; a method's ``Config`` adds its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    gamma: float = Field(0.99, gt=0, le=1)
+    """Discount per env step."""
+    optimizer: Literal["rmsprop", "adam"] = "rmsprop"
+    """RMSprop as in PyMARL (smoothing 0.99), or Adam with torch's defaults."""
+    learning_rate: float = Field(5e-4, gt=0)
+    """Constant step size."""
+    rmsprop_eps: float = Field(1e-5, gt=0)
+    """Added to RMSprop's denominator."""
+    gradient_clip: float = Field(10.0, gt=0)
+    """Largest global gradient norm per optimiser."""
+    target_interval: int = Field(200, gt=0)
+    """Updates between copies of the online networks into the target networks."""
+    target_first_step: Literal[0, 1] = 0
+    """First observation that the target agent's memory sees; 1 in ACORM's and R3DM's code."""
+    hidden_size: int = Field(64, gt=0)
+    """Width of the agent network."""
+
+
+class Learner(nn.Module):
+    """Acts and learns; subclasses are the methods.
+
+    Args:
+        spec: sizes of the map.
+        config: the method's hyper-parameters.
+        rules: the protocol's rules.
+        seed: of the initial weights and of whatever else the method draws.
+        device: where the networks live.
+    """
+
+    Config: ClassVar[type[LearnerConfig]] = LearnerConfig
+    #: Hyper-parameters and rules that differ in the authors' own runs.
+    RELEASED: ClassVar[dict[str, Any]] = {}
+    #: map -> hyper-parameters of the method's paper for that map.
+    MAP_HYPERPARAMETERS: ClassVar[dict[str, dict[str, Any]]] = {}
+
+    def __init__(
+        self,
+        spec: EnvSpec,
+        config: LearnerConfig,
+        rules: Training,
+        seed: int,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        super().__init__()
+        self.spec, self.config, self.rules = spec, config, rules
+        self.device = torch.device(device)
+        self.updates = 0
+        self._metric_sums: dict[str, Tensor] = {}
+        self._metric_count = 0
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.build()
+        self._targets = {
+            name: copy.deepcopy(network).requires_grad_(False)
+            for name, network in self.target_networks().items()
+        }
+        codes = torch.cat([torch.zeros(1, spec.n_actions), torch.eye(spec.n_actions)])
+        self.register_buffer("_action_codes", codes, persistent=False)  # row 0: no action yet
+        self.register_buffer("_agent_codes", torch.eye(spec.n_agents), persistent=False)
+        self.to(self.device)
+        for target in self._targets.values():
+            target.to(self.device)
+        self.optimizers = {
+            name: self.make_optimizer(parameters)
+            for name, parameters in self.parameter_groups().items()
+        }
+
+    # Hooks ----------------------------------------------------------------------------------------
+
+    def build(self) -> None:
+        """Creates the networks: at least ``self.agent`` and ``self.mixer``."""
+        raise NotImplementedError
+
+    def target_networks(self) -> dict[str, nn.Module]:
+        """The networks that have a slowly following target copy, by name."""
+        return {"agent": self.agent, "mixer": self.mixer}
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """The parameters of each optimiser; each group is clipped on its own."""
+        return {"td": [*self.agent.parameters(), *self.mixer.parameters()]}
+
+    def inputs(self, obs: Tensor, last_actions: Tensor) -> Tensor:
+        """What the agent network reads: observation, last action, own number.
+
+        Args:
+            obs: [T, B, N, O].
+            last_actions: [T, B, N], -1 where there was none.
+
+        Returns:
+            [T, B, N, D].
+        """
+        actions = self._action_codes[last_actions + 1]
+        agents = self._agent_codes.expand(*obs.shape[:-1], -1)
+        return torch.cat([obs, actions, agents], dim=-1)
+
+    def mix(self, mixer: nn.Module, values: Tensor, actions: Tensor, state: Tensor) -> Tensor:
+        """The team's value of the chosen actions.
+
+        Args:
+            mixer: the online or the target mixer.
+            values: [T, B, N, A].
+            actions: [T, B, N].
+            state: [T, B, S].
+
+        Returns:
+            [T, B].
+        """
+        chosen = values.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
+        return mixer(chosen, state)
+
+    def before_update(self, batch: Batch) -> None:
+        """Trains whatever must be ready before the TD step, e.g. a model of the dynamics."""
+
+    def intrinsic_reward(self, batch: Batch) -> Tensor | float:
+        """Bonus on the team's reward, [T, B]; computed without gradient."""
+        return 0.0
+
+    def auxiliary_losses(self, batch: Batch, values: Tensor) -> dict[str, Tensor]:
+        """Losses that are added to the TD loss, by the name under which they are logged.
+
+        Args:
+            batch: the sampled episodes.
+            values: the online action values [T + 1, B, N, A].
+        """
+        return {}
+
+    # Acting ---------------------------------------------------------------------------------------
+
+    def initial_hidden(self, battles: int) -> Tensor:
+        """The agents' memory at the start of ``battles`` battles, [B, N, H]."""
+        size = self.config.hidden_size
+        return torch.zeros(battles, self.spec.n_agents, size, device=self.device)
+
+    @torch.inference_mode()
+    def act(self, obs: Tensor, last_actions: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Action values for one step.
+
+        Args:
+            obs: [B, N, O].
+            last_actions: [B, N], -1 at the start of a battle.
+            hidden: [B, N, H].
+
+        Returns:
+            values [B, N, A] and the memory after the step [B, N, H].
+        """
+        obs, last_actions = obs.to(self.device), last_actions.to(self.device)
+        values, hidden = self.agent(self.inputs(obs[None], last_actions[None]), hidden)
+        return values[0], hidden
+
+    # Learning -------------------------------------------------------------------------------------
+
+    def update(self, batch: Batch) -> None:
+        """One gradient step on a batch of episodes, and the target copy when it is due."""
+        batch = batch.to(self.device)
+        self.before_update(batch)
+        inputs = self.inputs(batch.obs, self.replayed_last_actions(batch))
+        hidden = self.initial_hidden(batch.size)
+        values, _ = self.agent(inputs, hidden)  # [T + 1, B, N, A]
+        targets = self.td_targets(batch, inputs, values)
+        team = self.mix(self.mixer, values[:-1], batch.actions, batch.state[:-1])
+        losses = {"td": masked_mean((team - targets).square(), batch.filled)}
+        losses |= self.auxiliary_losses(batch, values)
+        self.descend(sum(losses.values()))
+        self.updates += 1
+        if self.updates % self.config.target_interval == 0:
+            self.copy_targets()
+        self.log(**losses, q_total=masked_mean(team, batch.filled))
+
+    @torch.no_grad()
+    def td_targets(self, batch: Batch, inputs: Tensor, values: Tensor) -> Tensor:
+        """The one-step double-Q targets y, [T, B].
+
+        Args:
+            batch: the sampled episodes.
+            inputs: of the agent network, [T + 1, B, N, D].
+            values: of the online agent, [T + 1, B, N, A].
+        """
+        first = self.config.target_first_step
+        target_values, _ = self._targets["agent"](inputs[first:], self.initial_hidden(batch.size))
+        greedy = values[1:].masked_fill(~batch.available[1:], NEVER).argmax(-1)  # [T, B, N]
+        team = self.mix(self._targets["mixer"], target_values[1 - first :], greedy, batch.state[1:])
+        reward = batch.reward + self.intrinsic_reward(batch)
+        return reward + self.config.gamma * (~self.terminal(batch)) * team
+
+    def terminal(self, batch: Batch) -> Tensor:
+        """Where the value of the next state is zero, [T, B] bool."""
+        if self.rules.time_outs == "terminal":
+            return batch.terminated | batch.timed_out
+        # The released code takes every end at the limit for a time-out, a late victory too.
+        limit = self.spec.episode_limit
+        terminal = batch.terminated.clone()
+        terminal[limit - 1 :] = False
+        return terminal
+
+    def replayed_last_actions(self, batch: Batch) -> Tensor:
+        """The action before each observation, [T + 1, B, N]; -1 where there is none."""
+        none = torch.full_like(batch.actions[:1], -1)
+        correct = torch.cat([none, batch.actions])
+        if self.rules.replayed_last_action == "correct":
+            return correct
+        # ACORM's and R3DM's buffers file the action under the next index, all but the final one.
+        shifted = torch.cat([none, correct[:-1]])
+        steps = torch.arange(len(correct), device=correct.device)
+        final = (steps[:, None] == batch.filled.sum(0)).unsqueeze(-1)
+        return torch.where(final, correct, shifted)
+
+    def make_optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        """An optimiser over ``parameters`` as the hyper-parameters say."""
+        config = self.config
+        if config.optimizer == "rmsprop":
+            return torch.optim.RMSprop(
+                parameters, lr=config.learning_rate, alpha=0.99, eps=config.rmsprop_eps
+            )
+        return torch.optim.Adam(parameters, lr=config.learning_rate)
+
+    def descend(self, loss: Tensor) -> None:
+        """One step of every optimiser down ``loss``, each group's gradient clipped on its own."""
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        for name, parameters in self.parameter_groups().items():
+            norm = nn.utils.clip_grad_norm_(parameters, self.config.gradient_clip)
+            self.log(**{f"gradient_norm_{name}": norm})
+            self.optimizers[name].step()
+
+    def copy_targets(self) -> None:
+        """Makes every target network equal to its online network."""
+        for name, network in self.target_networks().items():
+            self._targets[name].load_state_dict(network.state_dict())
+
+    # Bookkeeping ----------------------------------------------------------------------------------
+
+    def log(self, **metrics: Tensor) -> None:
+        """Adds to the running means; the values stay on the device until they are read."""
+        for name, value in metrics.items():
+            value = value.detach()
+            self._metric_sums[name] = self._metric_sums.get(name, 0) + value
+
+    def read_metrics(self) -> dict[str, float]:
+        """The means of the logged metrics since the last reading."""
+        count = max(1, self.updates - self._metric_count)
+        means = {name: float(total) / count for name, total in self._metric_sums.items()}
+        self._metric_sums, self._metric_count = {}, self.updates
+        return means
+
+    def policy_state(self) -> dict[str, Tensor]:
+        """A copy of the weights that acting needs."""
+        return {name: value.detach().cpu().clone() for name, value in self.state_dict().items()}
+
+    def training_state(self) -> dict:
+        """Everything that the next update depends on, for a checkpoint."""
+        return {
+            "networks": self.state_dict(),
+            "targets": {name: network.state_dict() for name, network in self._targets.items()},
+            "optimizers": {name: each.state_dict() for name, each in self.optimizers.items()},
+            "updates": self.updates,
+        }
+
+    def load_training_state(self, state: dict) -> None:
+        """Continues from ``training_state()``."""
+        self.load_state_dict(state["networks"])
+        for name, network in self._targets.items():
+            network.load_state_dict(state["targets"][name])
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        self.updates = self._metric_count = state["updates"]
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of ``values`` where ``mask`` holds; both [T, B]."""
+    return torch.where(mask, values, 0).sum() / mask.sum()

@@ -1,0 +1,170 @@
+"""From many runs to one table: ``evaluations.parquet``, and ``runs.json`` with their provenance.
+
+Everything after training reads only these two files (figures and tables only what follows from the
+first), so a study can be shared, and its figures made again, without its run folders.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmark import record
+from benchmark.config import load_study
+from benchmark.errors import BenchmarkError
+from benchmark.scores import source
+
+#: What makes two runs the same run.
+_RUN = [name for name in record.IDENTITY if name != "study"]
+
+
+def find_runs(folder: Path) -> list[Path]:
+    """The finished runs below ``folder`` (``results/<study>/runs``), sorted."""
+    return sorted(path.parent for path in Path(folder).glob("**/evaluations.parquet"))
+
+
+def run_folder(study_folder: Path, run: dict) -> Path:
+    """Where a run of a study lies, from its identity (the columns ``record.IDENTITY``)."""
+    parts = (run[name] for name in ("backend", "map", "algorithm", "variant", "seed"))
+    return Path(study_folder, "runs", *map(str, parts))
+
+
+def aggregate(
+    runs: Iterable[Path],
+    output: Path,
+    expected: Iterable[dict] = (),
+    skip_broken: bool = False,
+) -> dict:
+    """Joins the evaluations of runs into one table. Reads one run at a time.
+
+    Args:
+        runs: run folders or aggregated study folders; each holds ``evaluations.parquet`` and
+            ``run.json`` or ``runs.json``.
+        output: the study's folder; gets ``evaluations.parquet`` and ``runs.json``.
+        expected: of each run that should be there, its identity (``record.IDENTITY``) and
+            ``config_hash``.
+        skip_broken: leave damaged runs out, and say so in ``runs.json``, instead of stopping.
+
+    Returns:
+        The content of ``runs.json``: ``runs`` (a ``run.json`` each), ``missing`` (expected runs
+        that are not there, and how far they got), ``changed`` (runs of another configuration than the expected one) and
+        ``broken`` (file and reason of each run that was skipped).
+
+    Raises:
+        BenchmarkError: no run at all, a damaged file, a run that is there twice, or runs of
+            different backends or protocols.
+    """
+    found: dict[tuple, Path] = {}
+    kind: tuple[str, str, Path] | None = None
+    provenance, broken = [], []
+    with (
+        record.atomic(Path(output) / "evaluations.parquet") as temporary,
+        pq.ParquetWriter(temporary, record.EVALUATION_SCHEMA, compression="zstd") as writer,
+    ):
+        for folder in map(Path, runs):
+            path = folder / "evaluations.parquet"
+            try:
+                table = record.read_evaluations(path)
+                about = _provenance(folder)
+            except BenchmarkError as error:
+                if not skip_broken:
+                    raise
+                broken.append({"file": str(path), "reason": str(error)})
+                continue
+            backend, protocol = _source(table, path)
+            kind = kind or (backend, protocol, path)
+            if (backend, protocol) != kind[:2]:
+                raise BenchmarkError(
+                    f"{path} is {backend}/{protocol} but {kind[2]} is {kind[0]}/{kind[1]}: they are"
+                    " never averaged or ranked together; aggregate them into two folders"
+                )
+            for run in table[_RUN].drop_duplicates().itertuples(index=False, name=None):
+                if run in found:
+                    raise BenchmarkError(
+                        f"{path} and {found[run]} hold the same run"
+                        f" ({'/'.join(map(str, run))}); every run counts once, remove one of them"
+                    )
+                found[run] = path
+            arrow = pa.Table.from_pandas(
+                table, schema=record.EVALUATION_SCHEMA, preserve_index=False
+            )
+            writer.write_table(arrow.replace_schema_metadata(None))
+            provenance += about
+        if not found:
+            raise BenchmarkError(
+                f"no finished run for {output}; train one first, python -m benchmark status shows"
+                " what a study still needs"
+            )
+    missing, changed = _compare(provenance, expected)
+    missing = [{**run, **_progress(run_folder(output, run))} for run in missing]
+    summary = {"runs": provenance, "missing": missing, "changed": changed, "broken": broken}
+    record.write_json(summary, Path(output) / "runs.json")
+    return summary
+
+
+def _source(table: pd.DataFrame, path: Path) -> tuple[str, str]:
+    try:
+        return source(table)
+    except BenchmarkError as error:
+        raise BenchmarkError(f"{path}: {error}") from None
+
+
+def _provenance(folder: Path) -> list[dict]:
+    """The provenance beside a table of evaluations: one run's, or that of an aggregated study."""
+    if (folder / "runs.json").exists():
+        return record.read_json(folder / "runs.json")["runs"]
+    return [record.read_json(folder / "run.json")]
+
+
+def _compare(provenance: list[dict], expected: Iterable[dict]) -> tuple[list[dict], list[dict]]:
+    """The expected runs that are not there, and those that are there with another configuration."""
+    hashes = {tuple(run[name] for name in _RUN): run["config_hash"] for run in provenance}
+    missing, changed = [], []
+    for run in expected:
+        key = tuple(run[name] for name in _RUN)
+        if key not in hashes:
+            missing.append(run)
+        elif hashes[key] != run["config_hash"]:
+            changed.append(run)
+    return missing, changed
+
+
+def _progress(folder: Path) -> dict:
+    """How far an unfinished run got: state ("running", "failed", ..., "not started"), step, error."""
+    if not (folder / "progress.json").exists():
+        return {"state": "not started", "step": 0, "error": ""}
+    progress = record.read_json(folder / "progress.json")
+    return {name: progress[name] for name in ("state", "step", "error")}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's options."""
+    parser.add_argument("output", type=Path, help="the study's folder, e.g. results/smoke")
+    parser.add_argument(
+        "runs", type=Path, nargs="*", help="run or study folders (default: all below OUTPUT/runs)"
+    )
+    parser.add_argument("--study", type=Path, help="study file: only its runs, missing ones named")
+    parser.add_argument(
+        "--skip-broken", action="store_true", help="leave damaged runs out instead of stopping"
+    )
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Runs the command."""
+    runs, expected = arguments.runs or find_runs(arguments.output / "runs"), []
+    if arguments.study:
+        study = load_study(arguments.study)
+        expected = [{**run.identity, "config_hash": run.hash} for run in study.runs()]
+        listed = {run_folder(arguments.output, run) for run in expected}
+        runs = arguments.runs or [folder for folder in runs if folder in listed]
+    summary = aggregate(runs, arguments.output, expected, arguments.skip_broken)
+    for broken in summary["broken"]:
+        print(f"left out: {broken['reason']}", file=sys.stderr)
+    for reason in ("missing", "changed"):
+        if summary[reason]:
+            print(f"{len(summary[reason])} of {len(expected)} runs {reason}", file=sys.stderr)
+    print(f"{len(summary['runs'])} runs: {arguments.output / 'evaluations.parquet'}")

@@ -1,0 +1,161 @@
+"""Crash-safe checkpoints of a run.
+
+A run folder holds ``checkpoint.pt`` (weights, counters, random streams, evaluations so far), the one
+before it as ``checkpoint.previous.pt``, and the replay buffer as segments ``replay/<first>-<last>.pt``
+that are written once and never changed: a checkpoint writes only the episodes that are new, and
+segments whose episodes have all been overwritten in the ring are deleted. Every file is a zip with
+checksums, so damage is noticed; a damaged checkpoint falls back to the previous one.
+"""
+
+import logging
+import os
+import pickle
+import zipfile
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmark.errors import BenchmarkError
+from benchmark.record import atomic
+from benchmark.replay import Episodes, ReplayBuffer
+
+log = logging.getLogger("benchmark")
+
+
+class Checkpoints:
+    """The checkpoints of one run folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.current = folder / "checkpoint.pt"
+        self.previous = folder / "checkpoint.previous.pt"
+        self._replay = folder / "replay"
+        self._segments: list[tuple[int, int]] = []  # [first, last) of the newest checkpoint
+        self._previous_segments: list[tuple[int, int]] = []
+
+    def save(self, state: dict, replay: ReplayBuffer) -> None:
+        """Writes a checkpoint; after a crash at any moment one whole checkpoint remains.
+
+        Args:
+            state: tensors, plain values, and lists and dicts of them.
+            replay: its new episodes are written as one more segment.
+
+        Raises:
+            BenchmarkError: the folder cannot be written or the disk is full.
+        """
+        oldest = replay.added - len(replay)
+        segments = [each for each in self._segments if each[1] > oldest]
+        start = segments[-1][1] if segments else oldest
+        if start < replay.added:
+            _write(
+                _as_tensors(replay.episodes(start, replay.added)), self._file(start, replay.added)
+            )
+            segments.append((start, replay.added))
+        state = state | {"segments": [list(each) for each in segments], "added": replay.added}
+        if self.current.exists():
+            os.replace(self.current, self.previous)
+        _write(state, self.current)
+        self._previous_segments, self._segments = self._segments, segments
+        self._delete_unused()
+
+    def load(self, replay: ReplayBuffer) -> dict | None:
+        """Restores the newest whole checkpoint into ``replay`` and returns its state.
+
+        Returns:
+            None when there is none; damaged ones are named in a warning.
+        """
+        for path in (self.current, self.previous):
+            if not path.exists():
+                continue
+            try:
+                state = _read(path)
+                segments = [tuple(each) for each in state["segments"]]
+                episodes = [_as_episodes(_read(self._file(*each))) for each in segments]
+            except (OSError, RuntimeError, KeyError, ValueError, EOFError) as error:
+                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+                log.warning("%s is damaged (%s); falling back to the one before", path, reason)
+                os.replace(path, path.with_suffix(".damaged"))  # never over the good one
+                continue
+            replay.added = segments[0][0] if segments else 0
+            for each in episodes:
+                replay.add(each)
+            self._segments = self._previous_segments = segments
+            return state
+        return None
+
+    def delete(self) -> None:
+        """Removes everything that only an unfinished run needs."""
+        for path in (self.current, self.previous, *self._replay.glob("*")):
+            path.unlink(missing_ok=True)
+        if self._replay.exists():
+            self._replay.rmdir()
+
+    def _file(self, first: int, last: int) -> Path:
+        return self._replay / f"{first:08d}-{last:08d}.pt"
+
+    def _delete_unused(self) -> None:
+        used = {self._file(*each) for each in self._segments + self._previous_segments}
+        for path in self._replay.glob("*.pt"):
+            if path not in used:
+                path.unlink(missing_ok=True)
+
+
+def load_policy(path: Path) -> dict:
+    """Reads a checkpoint's state without its replay.
+
+    Raises:
+        BenchmarkError: the file is missing or damaged.
+    """
+    try:
+        return _read(path)
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise BenchmarkError(f"cannot read the checkpoint {path}: {reason}") from error
+
+
+def _write(value: object, path: Path) -> None:
+    with atomic(path) as temporary:
+        torch.save(value, temporary)
+
+
+def _read(path: Path) -> dict:
+    """Loads a file whose checksums hold."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except zipfile.BadZipFile as error:
+        raise ValueError(str(error)) from error
+    if damaged is not None:
+        raise ValueError(f"checksum of {damaged} differs")
+    try:
+        return torch.load(path, weights_only=True, map_location="cpu")
+    except pickle.UnpicklingError as error:
+        raise ValueError(str(error)) from error
+
+
+def _as_tensors(episodes: Episodes) -> dict[str, torch.Tensor]:
+    """Episodes without their padding: one row per step that was played."""
+    length = episodes.length
+    tensors = {"terminated": torch.from_numpy(episodes.terminated)}
+    tensors["length"] = torch.from_numpy(length)
+    for name in ("obs", "state", "available", "actions", "reward"):
+        array = getattr(episodes, name)
+        extra = array.shape[1] - episodes.actions.shape[1]  # 1 where the final observation counts
+        real = np.arange(array.shape[1]) < (length + extra)[:, None]
+        tensors[name] = torch.from_numpy(array[real])
+    return tensors
+
+
+def _as_episodes(tensors: dict[str, torch.Tensor]) -> Episodes:
+    """The inverse of ``_as_tensors``."""
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+    length = arrays["length"]
+    steps = int(length.max(initial=0))
+    for name in ("obs", "state", "available", "actions", "reward"):
+        extra = (len(arrays[name]) - int(length.sum())) // len(length)
+        real = np.arange(steps + extra) < (length + extra)[:, None]
+        padded = np.zeros((*real.shape, *arrays[name].shape[1:]), arrays[name].dtype)
+        padded[real] = arrays[name]
+        arrays[name] = padded
+    return Episodes(**{field.name: arrays[field.name] for field in fields(Episodes)})

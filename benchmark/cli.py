@@ -1,0 +1,54 @@
+"""The command line: ``python -m benchmark COMMAND``. Each command lives in its own module."""
+
+import argparse
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+
+from benchmark.errors import BenchmarkError
+
+#: command -> module with ``add_arguments(parser)`` and ``main(arguments)``, and what it does.
+COMMANDS = {
+    "train": ("benchmark.train_command", "train one run, or continue it"),
+    "status": ("benchmark.status", "how far a study is"),
+    "plan": ("benchmark.plan", "what a study costs, measured on this machine"),
+    "watch": ("benchmark.watch", "show a battle as an animation and as stills"),
+    "aggregate": ("benchmark.aggregate", "gather a study's runs into one table"),
+    "statistics": ("benchmark.statistics", "summarise the table with rliable's definitions"),
+    "tables": ("benchmark.tables", "write the tables"),
+    "figures": ("benchmark.figures", "draw the figures"),
+    "report": ("benchmark.report", "write the HTML report"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Returns:
+        the exit code: 0, 2 for a mistake that the message tells how to mend, 130 when interrupted.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmark",
+        description="A reproducibility benchmark for R3DM on SMAC and SMACv2.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    modules = {}
+    for name, (module, text) in COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        if name in arguments[:1]:  # only the chosen command pays for its imports
+            modules[name] = importlib.import_module(module)
+            modules[name].add_arguments(command)
+    parsed = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        return modules[parsed.command].main(parsed) or 0
+    except BenchmarkError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to continue", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 141

@@ -1,0 +1,342 @@
+"""From a study file to fully resolved runs.
+
+A *study* is a grid of runs. A *run* is resolved in this order, later wins: rules of the protocol,
+rules of the map, the algorithm's defaults, its released table (under that protocol), its per-map
+table, the study's ``set``, its ``per_map``, the variant's ``set``, the command line. Keys are flat:
+every rule, hyper-parameter and env option has one name, so ``--set learning_rate=0.001`` is enough.
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from algorithms import ALGORITHMS
+from algorithms.learner import LearnerConfig
+from benchmark.envs import BACKENDS
+from benchmark.envs.maps import MAPS
+from benchmark.envs.options import EnvOptions
+from benchmark.errors import BenchmarkError
+from benchmark.protocol import MAP_RULES, RULES, ProtocolName, Training
+
+VERSION = 1  #: of the study file's format
+
+_ENV_OPTIONS = {field.name for field in dataclasses.fields(EnvOptions)}
+_FOLDER_NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
+
+
+class RunConfig(BaseModel):
+    """Everything that decides a run's numbers; its hash identifies them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal[1] = VERSION
+    study: str
+    backend: str
+    protocol: ProtocolName
+    map: str
+    algorithm: str
+    variant: str
+    seed: int = Field(ge=0)
+    training: Training
+    env: EnvOptions
+    hyperparameters: SerializeAsAny[LearnerConfig]
+
+    @field_validator("hyperparameters", mode="before")
+    @classmethod
+    def _typed_hyperparameters(cls, value: Any, info) -> Any:
+        if isinstance(value, dict):
+            return ALGORITHMS[info.data["algorithm"]].Config.model_validate(value)
+        return value
+
+    def resolved(self) -> dict:
+        """Plain values, for ``run.json`` and the workflow."""
+        return json.loads(self.model_dump_json())
+
+    @property
+    def hash(self) -> str:
+        """Hash of the resolved configuration; equal hashes mean equal numbers."""
+        text = json.dumps(self.resolved(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def identity(self) -> dict:
+        """The columns that name this run in the table of evaluations."""
+        return {
+            name: getattr(self, name)
+            for name in ("study", "backend", "protocol", "map", "algorithm", "variant", "seed")
+        }
+
+    @property
+    def path(self) -> Path:
+        """The run's folder below ``results``."""
+        parts = (self.backend, self.map, self.algorithm, self.variant, str(self.seed))
+        return Path(self.study, "runs", *parts)
+
+
+def resolve_run(
+    *,
+    map: str,
+    algorithm: str,
+    seed: int,
+    study: str = "adhoc",
+    backend: str = "simulator",
+    protocol: str = "unified",
+    variant: str = "default",
+    overrides: Iterable[dict[str, Any]] = (),
+) -> RunConfig:
+    """Resolves one run.
+
+    Args:
+        overrides: flat tables of rules, hyper-parameters and env options; later ones win.
+
+    Raises:
+        BenchmarkError: an unknown name or key, or a value out of range.
+    """
+    known("map", map, MAPS)
+    known("algorithm", algorithm, ALGORITHMS)
+    known("backend", backend, BACKENDS)
+    known("protocol", protocol, RULES)
+    algorithm_class = ALGORITHMS[algorithm]
+    released = [algorithm_class.RELEASED] if protocol == "released" else []
+    tables = [
+        RULES[protocol],
+        MAP_RULES.get(map, {}),
+        *released,
+        algorithm_class.MAP_HYPERPARAMETERS.get(map, {}),
+        *overrides,
+    ]
+    sections: dict[str, dict] = {"training": {}, "env": {}, "hyperparameters": {}}
+    for table in tables:
+        for key, value in table.items():
+            sections[_section(key, algorithm)][key] = value
+    with one_line_errors(f"run {map}/{algorithm}/{variant}/{seed}"):
+        return RunConfig(
+            study=study,
+            backend=backend,
+            protocol=protocol,
+            map=map,
+            algorithm=algorithm,
+            variant=variant,
+            seed=seed,
+            training=Training.model_validate(sections["training"]),
+            env=TypeAdapter(EnvOptions).validate_python(sections["env"]),
+            hyperparameters=algorithm_class.Config.model_validate(sections["hyperparameters"]),
+        )
+
+
+def _section(key: str, algorithm: str) -> str:
+    """Which part of a run a flat key belongs to."""
+    hyperparameters = ALGORITHMS[algorithm].Config.model_fields
+    if key in Training.model_fields:
+        return "training"
+    if key in hyperparameters:
+        return "hyperparameters"
+    if key in _ENV_OPTIONS:
+        return "env"
+    if key in RunConfig.model_fields:
+        raise BenchmarkError(
+            f"{key!r} belongs to the whole study, not to single runs: a study has one backend and"
+            " one protocol; write a second study file for another"
+        )
+    known("key", key, [*Training.model_fields, *hyperparameters, *sorted(_ENV_OPTIONS)])
+    raise AssertionError("unreachable")
+
+
+class Variant(BaseModel):
+    """Extra runs of one algorithm with some keys changed, e.g. an ablation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    algorithm: str
+    name: str
+    maps: list[str]
+    set: dict[str, Any]
+
+
+class Statistics(BaseModel):
+    """How results are summarised."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    replications: int = Field(default=50_000, gt=0)
+    seed: int = Field(default=0, ge=0)
+
+
+class Study(BaseModel):
+    """A grid of runs, and what is made of it; one file in ``config/``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: int
+    name: str
+    backend: str
+    protocol: str
+    seeds: list[int]
+    maps: list[str]
+    algorithms: list[str]
+    set: dict[str, Any] = {}
+    per_map: dict[str, dict[str, Any]] = {}
+    variants: list[Variant] = []
+    statistics: Statistics = Statistics()
+
+    @field_validator("backend", "protocol", mode="before")
+    @classmethod
+    def _single(cls, value: Any, info) -> Any:
+        if isinstance(value, list):
+            raise ValueError(
+                f"a study has one {info.field_name}; write a second study file for another,"
+                " nothing is ever averaged across them"
+            )
+        return value
+
+    @field_validator("seeds", "maps", "algorithms")
+    @classmethod
+    def _no_duplicates(cls, values: list, info) -> list:
+        if not values:
+            raise ValueError("must not be empty")
+        twice = sorted({value for value in values if values.count(value) > 1})
+        if twice:
+            raise ValueError(f"{twice[0]!r} is listed twice; every run counts once")
+        return values
+
+    @model_validator(mode="after")
+    def _names(self) -> "Study":
+        for name in [self.name, *(variant.name for variant in self.variants)]:
+            if not _FOLDER_NAME.fullmatch(name):
+                raise ValueError(
+                    f"{name!r} names a folder: use lower-case letters, digits and _ only"
+                )
+        for map in self.per_map:
+            if map not in self.maps:
+                raise ValueError(f"per_map: {map!r} is not among the study's maps")
+        names = [(variant.algorithm, variant.name) for variant in self.variants]
+        for algorithm, name in names:
+            if name == "default" or names.count((algorithm, name)) > 1:
+                raise ValueError(f"variants: {algorithm}/{name} stands for two different runs")
+        return self
+
+    def runs(self) -> list[RunConfig]:
+        """Every run of the study, fully resolved.
+
+        Raises:
+            BenchmarkError: an unknown name or key, or a value out of range.
+        """
+        methods = [(name, "default", self.maps, {}) for name in self.algorithms]
+        methods += [(v.algorithm, v.name, v.maps, v.set) for v in self.variants]
+        return [
+            resolve_run(
+                study=self.name,
+                backend=self.backend,
+                protocol=self.protocol,
+                map=map,
+                algorithm=algorithm,
+                variant=variant,
+                seed=seed,
+                overrides=[self.set, self.per_map.get(map, {}), changes],
+            )
+            for algorithm, variant, maps, changes in methods
+            for map in maps
+            for seed in self.seeds
+        ]
+
+
+def parse_study(values: dict, source: str) -> Study:
+    """Checks the content of a study file.
+
+    Args:
+        values: the parsed YAML.
+        source: the file's name, for messages.
+
+    Raises:
+        BenchmarkError: names the file, the key and what is allowed.
+    """
+    if not isinstance(values, dict):
+        raise BenchmarkError(f"{source}: a study is a table of keys, see config/paper.yaml")
+    version = values.get("version")
+    if isinstance(version, int) and version > VERSION:
+        raise BenchmarkError(
+            f"{source}: version {version} is newer than this program understands ({VERSION});"
+            " update the program (git pull) and run `make` again"
+        )
+    if version != VERSION:
+        raise BenchmarkError(f"{source}: version must be {VERSION}, not {version!r}")
+    for key in values:
+        known("key", key, Study.model_fields, source)
+    with one_line_errors(source):
+        study = Study.model_validate(values)
+        study.runs()
+    return study
+
+
+def load_study(path: str | Path) -> Study:
+    """Reads and checks a study file (``config/*.yaml``).
+
+    Raises:
+        BenchmarkError: names the file, the key and what is allowed.
+    """
+    return parse_study(load_yaml(path), str(path))
+
+
+def load_yaml(path: str | Path) -> Any:
+    """Reads a YAML file, safely.
+
+    Raises:
+        BenchmarkError: the file is missing or is no YAML.
+    """
+    try:
+        return yaml.safe_load(Path(path).read_text())
+    except OSError as error:
+        raise BenchmarkError(f"cannot read {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" line {where.line + 1}" if where else ""
+        reason = getattr(error, "problem", None) or "not a text file"
+        raise BenchmarkError(f"{path}{line}: not valid YAML ({reason})") from error
+
+
+def known(kind: str, name: str, names: Iterable[str], source: str = "") -> None:
+    """Checks that ``name`` is one of ``names``.
+
+    Raises:
+        BenchmarkError: names the nearest matches.
+    """
+    names = list(names)
+    if name in names:
+        return
+    near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(sorted(names))}"
+    where = f"{source}: " if source else ""
+    raise BenchmarkError(f"{where}unknown {kind} {name!r}; {hint}")
+
+
+@contextmanager
+def one_line_errors(source: str) -> Iterator[None]:
+    """Turns pydantic's report into one line that names the key and what is wrong with it."""
+    try:
+        yield
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        reason = first["msg"].removeprefix("Value error, ")
+        got = f" (got {first['input']!r})" if isinstance(first["input"], str | int | float) else ""
+        more = f"; and {error.error_count() - 1} more" if error.error_count() > 1 else ""
+        message = f"{source}: {key + ': ' if key else ''}{reason}{got}{more}"
+        raise BenchmarkError(message) from None

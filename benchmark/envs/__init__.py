@@ -1,0 +1,54 @@
+"""Batches of battles on one map behind one interface, whatever plays them."""
+
+from ..errors import BenchmarkError
+from .maps import MAPS, Map, find_map
+from .options import EnvOptions
+from .spec import Env, EnvSpec, Observation, Transition
+
+__all__ = [
+    "BACKENDS", "MAPS", "Env", "EnvOptions", "EnvSpec", "Map", "Observation", "Transition", "make",
+    "spec_of",
+]  # fmt: skip
+
+BACKENDS = ("simulator",)
+
+
+def make(
+    map_name: str | Map,
+    n_envs: int = 1,
+    backend: str = "simulator",
+    options: EnvOptions | None = None,
+) -> Env:
+    """An env of ``n_envs`` battles.
+
+    Args:
+        map_name: a name in ``MAPS``, or a ``Map`` of your own.
+        n_envs: number of battles that advance in lockstep.
+        backend: who plays the battles, one of ``BACKENDS``.
+        options: quirks and parameters; the defaults are what the papers ran.
+
+    Raises:
+        BenchmarkError: unknown map or backend, or an option's value is not accepted.
+    """
+    one = _map_of(map_name, backend)
+    from .simulator import Simulator  # compiles, or loads what was compiled before
+
+    return Simulator(one, n_envs, options)
+
+
+def spec_of(map_name: str | Map, backend: str = "simulator") -> EnvSpec:
+    """The sizes of a map, without starting anything.
+
+    Raises:
+        BenchmarkError: unknown map or backend.
+    """
+    one = _map_of(map_name, backend)
+    from .simulator import simulator_spec
+
+    return simulator_spec(one)
+
+
+def _map_of(map_name: str | Map, backend: str) -> Map:
+    if backend not in BACKENDS:
+        raise BenchmarkError(f"unknown backend {backend!r}: choose one of {', '.join(BACKENDS)}")
+    return map_name if isinstance(map_name, Map) else find_map(map_name)

@@ -1,0 +1,227 @@
+"""The compiled entry points: reset and step a batch of battles.
+
+One call plays one env step (eight game loops) in every battle and writes what the agents see. The
+parts are in ``spawn``, ``orders``, ``targeting``, ``combat``, ``movement``, ``outcome`` and
+``observation``; nothing here or there touches more than one battle, so threads and batch size
+cannot change an episode.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numba import prange
+
+from .combat import fly_missiles, regenerate, settle_explosions
+from .compiled import compiled, entry_point
+from .movement import move_all
+from .observation import forget_enemies, write_available, write_observations, write_state
+from .orders import act, obey_action, order_from_script
+from .outcome import UNDECIDED, WON, final_reward, judge, reward_of
+from .spawn import pack, sort_agents, start_battle
+from .stream import below, seed_streams
+from .units import LOOPS_PER_STEP
+
+
+class World(NamedTuple):
+    """All that the kernel reads and changes."""
+
+    units: np.ndarray  #: [B, U] records.UNIT_DTYPE
+    battles: np.ndarray  #: [B] records.BATTLE_DTYPE
+    known: np.ndarray  #: [B, E] int32, SMACv2: the agent that first saw each enemy, or -1
+    last_actions: np.ndarray  #: [B, N] int32, -1 after a reset
+    order: np.ndarray  #: [B, U] int32, scratch: who acts first in a loop
+    types: np.ndarray  #: [9] units.TYPE_DTYPE
+    rules: np.ndarray  #: [1] records.RULES_DTYPE
+    layout: np.ndarray  #: [U] records.UNIT_DTYPE, the fixed start of a SMAC map
+    walkable: np.ndarray  #: [32, 32] bool
+    beside_wall: np.ndarray  #: [32, 32] bool
+    via: np.ndarray  #: [cells, cells] int16, see terrain.Terrain
+
+
+class Output(NamedTuple):
+    """What a call writes; all zeros (False) before."""
+
+    obs: np.ndarray  #: [B, N, O] float32
+    state: np.ndarray  #: [B, S] float32
+    available: np.ndarray  #: [B, N, A] bool
+    reward: np.ndarray  #: [B] float32
+    terminated: np.ndarray  #: [B] bool
+    timed_out: np.ndarray  #: [B] bool
+    battle_won: np.ndarray  #: [B] bool
+    dead: np.ndarray  #: [2, B] int32: allies, enemies
+
+
+@compiled
+def _reset_battle(b, seed, world):
+    rules, battle, units = world.rules[0], world.battles[b], world.units[b]
+    seed_streams(battle, seed)
+    start_battle(units, battle, world.layout, world.types, rules, world.walkable)
+    battle.steps = 0
+    battle.running = True
+    if not rules.first_draw:
+        battle.max_reward = rules.max_reward
+    elif battle.max_reward == 0.0:
+        life = 0.0
+        for i in range(rules.n_agents, units.shape[0]):
+            life += units[i].seen_life
+        battle.max_reward = life + rules.death_value * rules.n_enemies + rules.win
+    for k in range(rules.n_agents):
+        world.last_actions[b, k] = -1
+    for e in range(rules.n_enemies):
+        world.known[b, e] = -1
+
+
+@compiled
+def _play_loop(units, battle, order, world):
+    """One game loop: everybody acts in random order, then all move, missiles fly, time passes."""
+    types, rules = world.types, world.rules[0]
+    n = units.shape[0]
+    for k in range(n):  # a fresh shuffle (Fisher-Yates, inside out)
+        j = below(battle, k + 1)
+        order[k] = order[j]
+        order[j] = k
+    for k in range(n):
+        if units[order[k]].alive:
+            act(order[k], units, battle, types, rules, world.via)
+    fly_missiles(units, types, rules)
+    settle_explosions(units, types, rules)
+    move_all(units, types, world.walkable, world.beside_wall)
+    for i in range(n):
+        if units[i].alive:
+            regenerate(units[i], types)
+
+
+@compiled
+def _step_battle(b, actions, world, out):
+    types, rules = world.types, world.rules[0]
+    battle, units, order = world.battles[b], world.units[b], world.order[b]
+    n = rules.n_agents
+    for i in range(units.shape[0]):
+        units[i].attacked = False
+        if i < n:
+            world.last_actions[b, i] = actions[b, i]
+        if not units[i].alive:
+            continue
+        if not units[i].autonomous:
+            obey_action(i, actions[b, i], units, types, rules)
+        elif rules.generated:
+            order_from_script(i, units, types, rules)
+    for _ in range(LOOPS_PER_STEP):
+        _play_loop(units, battle, order, world)
+    battle.steps += 1
+    _remember_positions(units)
+    forget_enemies(units, world.known[b], rules)
+    for i in range(units.shape[0]):
+        out.dead[int(i >= n), b] += not units[i].alive
+    verdict = judge(units, types, rules)
+    out.reward[b] = final_reward(reward_of(units, rules), verdict, battle, rules)
+    out.terminated[b] = verdict != UNDECIDED
+    out.timed_out[b] = verdict == UNDECIDED and battle.steps >= rules.limit
+    out.battle_won[b] = verdict == WON
+    battle.running = not (out.terminated[b] or out.timed_out[b])
+
+
+@compiled
+def _remember_positions(units):
+    """The client keeps a dead unit where it saw it alive last."""
+    for i in range(units.shape[0]):
+        u = units[i]
+        if u.alive:
+            u.seen_x, u.seen_y = u.x, u.y
+        else:
+            u.x, u.y = u.seen_x, u.seen_y
+
+
+@compiled
+def _observe_battle(b, world, out, fresh):
+    """Writes observation, state and availability; a finished battle allows no-op and shows zeros."""
+    rules, units = world.rules[0], world.units[b]
+    if not world.battles[b].running:
+        for i in range(rules.n_agents):
+            out.available[b, i, 0] = True
+        return
+    available, obs = out.available[b], out.obs[b]
+    write_available(units, world.types, rules, world.walkable, available)
+    write_observations(
+        units, world.battles[b], world.known[b], world.order[b], world.types, rules, available, obs
+    )
+    if fresh and rules.generated and rules.wiped_observations:
+        # The client's reset builds all observations once before the learner asks for them, so
+        # that every enemy in anybody's sight is known by then.
+        obs[:] = 0.0
+        write_observations(
+            units, world.battles[b], world.known[b], world.order[b], world.types, rules,
+            available, obs,
+        )  # fmt: skip
+    write_state(units, world.last_actions[b], world.types, rules, out.state[b])
+
+
+def _source_digest() -> str:
+    """Digest of this package's sources."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _entry_points(digest: str):
+    """The functions that Python calls.
+
+    Numba's on-disk cache notices a changed entry function but not a changed callee; the digest is
+    captured here because what a function captures is part of its key in the cache.
+    """
+
+    @entry_point()
+    def arrange(layout, n_agents, types, walkable):
+        """Spreads the units of a SMAC map around their spawn points and numbers the agents."""
+        _ = digest
+        pack(layout, types, walkable)
+        sort_agents(layout, n_agents)
+
+    @entry_point()
+    def reset(seeds, chosen, world, out):
+        """Restarts battles ``chosen[k]`` with ``seeds[k]``, then observes the whole batch."""
+        _ = digest
+        fresh = np.zeros(world.battles.shape[0], np.bool_)
+        for k in range(chosen.shape[0]):
+            fresh[chosen[k]] = True
+            _reset_battle(chosen[k], seeds[k], world)
+        for b in range(world.battles.shape[0]):
+            _observe_battle(b, world, out, fresh[b])
+
+    @entry_point()
+    def step_serially(actions, world, out):
+        _ = digest
+        for b in range(world.battles.shape[0]):
+            if world.battles[b].running:
+                _step_battle(b, actions, world, out)
+            _observe_battle(b, world, out, False)
+
+    @entry_point(parallel=True)
+    def step_in_parallel(actions, world, out):
+        _ = digest
+        for b in prange(world.battles.shape[0]):
+            if world.battles[b].running:
+                _step_battle(b, actions, world, out)
+            _observe_battle(b, world, out, False)
+
+    return arrange, reset, step_serially, step_in_parallel
+
+
+arrange, reset_batch, step_serially, step_in_parallel = _entry_points(_source_digest())
+
+
+@entry_point()
+def find_unavailable(actions, available, battles):
+    """The first (battle, agent) of a running battle whose action is not available, or (-1, -1)."""
+    n_battles, n_agents, n_actions = available.shape
+    for b in range(n_battles):
+        if not battles[b].running:
+            continue
+        for i in range(n_agents):
+            action = actions[b, i]
+            if not (0 <= action < n_actions and available[b, i, action]):
+                return b, i
+    return -1, -1

@@ -1,0 +1,208 @@
+"""Walking, flying, giving way, walls (compiled).
+
+Units are discs of their separation radius. A walking unit heads straight for its goal; where
+somebody stands in the way it takes the smallest turn that is free. Overlaps are then pushed apart:
+who walks gives way to who fights and to standing opponents, and shoves its standing friends aside.
+"""
+
+import math
+
+import numpy as np
+
+from .compiled import compiled
+from .maps import SIZE
+from .records import FIGHTING, MOVING, STANDING
+from .terrain import DIRECT
+
+#: Share of an overlap by which unit a gives way to b: [same team][stance a][stance b].
+_SHARE = np.zeros((2, 3, 3))
+for _same in range(2):
+    _SHARE[_same, [MOVING, STANDING, FIGHTING], [MOVING, STANDING, FIGHTING]] = 0.5
+    _SHARE[_same, MOVING, FIGHTING] = 1.0
+    _SHARE[_same, MOVING, STANDING] = 0.5 if _same else 1.0
+    _SHARE[_same, STANDING, MOVING] = 0.5 if _same else 0.0
+    _SHARE[_same, STANDING, FIGHTING] = 1.0 if _same else 0.5
+    _SHARE[_same, FIGHTING, STANDING] = 0.0 if _same else 0.5
+
+#: Turns (cosine, sine) that a blocked unit tries in this order, on its own side first.
+_TURNS = np.array([(math.cos(a), math.sin(a)) for a in np.radians([30.0, 60.0, 90.0, 120.0])])
+_SOFTNESS = 0.9  #: share of the separation that must stay free for a way to count as free
+_PROGRESS = 0.5  #: a unit that made less than this share of its step was blocked
+
+
+@compiled
+def stand(u, types):
+    """Stops; flyers need a while for that."""
+    u.stance = STANDING
+    _accelerate(u, 0.0, 0.0, types)
+
+
+@compiled
+def _accelerate(u, vx, vy, types):
+    """Changes the velocity as fast as the unit can; ground units at once."""
+    limit = types[u.type].acceleration
+    dx, dy = vx - u.vx, vy - u.vy
+    square = dx * dx + dy * dy
+    if square > limit * limit:
+        part = limit / math.sqrt(square)
+        vx, vy = u.vx + part * dx, u.vy + part * dy
+    u.vx, u.vy = vx, vy
+
+
+@compiled
+def head_for(i, goal_x, goal_y, stop, units, types, rules, via):
+    """Sets the velocity towards a point, to halt ``stop`` cells short of it.
+
+    Returns:
+        whether there was any way to go.
+    """
+    u = units[i]
+    kind = types[u.type]
+    dx, dy = goal_x - u.x, goal_y - u.y
+    distance = math.sqrt(dx * dx + dy * dy)
+    way = distance - stop
+    if way <= 0.0:
+        stand(u, types)
+        return False
+    if rules.walls and not kind.flies:
+        corner = _waypoint(u, goal_x, goal_y, via)
+        if corner != DIRECT:
+            dx, dy = corner // SIZE + 0.5 - u.x, corner % SIZE + 0.5 - u.y
+            distance = max(math.sqrt(dx * dx + dy * dy), 1e-9)
+            way = kind.speed
+    speed = min(kind.speed, way)
+    if kind.flies:
+        speed = min(speed, math.sqrt(2.0 * kind.acceleration * way))
+    dx, dy = dx / distance, dy / distance
+    if u.blocked:
+        dx, dy = _free_heading(i, dx, dy, units, types)
+    u.stance = MOVING
+    _accelerate(u, speed * dx, speed * dy, types)
+    return True
+
+
+@compiled
+def _waypoint(u, goal_x, goal_y, via):
+    """The cell to head for first, ``DIRECT`` if the goal is in plain view."""
+    goal = min(max(int(goal_x), 0), SIZE - 1) * SIZE + min(max(int(goal_y), 0), SIZE - 1)
+    return via[int(u.x) * SIZE + int(u.y), goal]
+
+
+@compiled
+def _free_heading(i, dx, dy, units, types):
+    """The smallest turn away from (dx, dy) that no standing unit obstructs."""
+    if _is_free(i, dx, dy, units, types):
+        return dx, dy
+    side = units[i].detour
+    for k in range(_TURNS.shape[0]):
+        cos, sin = _TURNS[k, 0], _TURNS[k, 1] * side
+        left_x, left_y = cos * dx - sin * dy, sin * dx + cos * dy
+        if _is_free(i, left_x, left_y, units, types):
+            return left_x, left_y
+        right_x, right_y = cos * dx + sin * dy, cos * dy - sin * dx
+        if _is_free(i, right_x, right_y, units, types):
+            units[i].detour = -side
+            return right_x, right_y
+    return dx, dy
+
+
+@compiled
+def _is_free(i, dx, dy, units, types):
+    """Whether a step in that direction leads closer to no unit that will not give way."""
+    u = units[i]
+    kind = types[u.type]
+    x, y = u.x + dx * kind.speed, u.y + dy * kind.speed
+    for j in range(units.shape[0]):
+        v = units[j]
+        other = types[v.type]
+        if j == i or not v.alive or v.stance == MOVING or other.plane != kind.plane:
+            continue
+        away = (kind.separation + other.separation) * _SOFTNESS
+        ox, oy = v.x - x, v.y - y
+        if ox * ox + oy * oy < away * away:
+            return False
+    return True
+
+
+@compiled
+def move_all(units, types, walkable, beside_wall):
+    """Moves every unit by its velocity, then resolves overlaps and walls."""
+    n = units.shape[0]
+    for i in range(n):
+        u = units[i]
+        if u.alive:
+            u.from_x, u.from_y = u.x, u.y
+            u.x += u.vx
+            u.y += u.vy
+    _separate(units, types)
+    for i in range(n):
+        u = units[i]
+        if u.alive:
+            _keep_inside(u, types, walkable, beside_wall)
+            square = u.vx * u.vx + u.vy * u.vy
+            progress = (u.x - u.from_x) * u.vx + (u.y - u.from_y) * u.vy
+            u.blocked = progress < _PROGRESS * square
+
+
+@compiled
+def _separate(units, types):
+    n = units.shape[0]
+    for i in range(n):
+        u = units[i]
+        if not u.alive:
+            continue
+        kind = types[u.type]
+        for j in range(i + 1, n):
+            v = units[j]
+            if not v.alive:
+                continue
+            dx, dy = v.x - u.x, v.y - u.y
+            square = dx * dx + dy * dy
+            away = kind.separation + types[v.type].separation
+            if square >= away * away or kind.plane != types[v.type].plane:
+                continue
+            distance = math.sqrt(square)
+            if distance < 1e-6:  # exactly on top of each other: part along x
+                dx, dy, distance = 1.0, 0.0, 1.0
+                overlap = away
+            else:
+                overlap = away - distance
+            share = _SHARE[int(u.team == v.team), u.stance, v.stance]
+            dx, dy = dx / distance * overlap, dy / distance * overlap
+            u.x -= share * dx
+            u.y -= share * dy
+            v.x += (1.0 - share) * dx
+            v.y += (1.0 - share) * dy
+
+
+@compiled
+def _keep_inside(u, types, walkable, beside_wall):
+    """Pushes a unit's disc out of walls and off the map's edge; flyers care for the edge only."""
+    kind = types[u.type]
+    edge = kind.separation
+    u.x = min(max(u.x, edge), SIZE - edge)
+    u.y = min(max(u.y, edge), SIZE - edge)
+    if kind.flies:
+        return
+    cell_x, cell_y = int(u.x), int(u.y)
+    if walkable[cell_x, cell_y]:
+        if not beside_wall[cell_x, cell_y]:
+            return
+    else:  # shoved into a wall: back to where it came from
+        u.x, u.y = u.from_x, u.from_y
+        cell_x, cell_y = int(u.x), int(u.y)
+    for column in range(max(cell_x - 1, 0), min(cell_x + 2, SIZE)):
+        for row in range(max(cell_y - 1, 0), min(cell_y + 2, SIZE)):
+            if walkable[column, row]:
+                continue
+            # The point of the blocked cell that is nearest to the unit.
+            near_x = min(max(u.x, float(column)), column + 1.0)
+            near_y = min(max(u.y, float(row)), row + 1.0)
+            dx, dy = u.x - near_x, u.y - near_y
+            square = dx * dx + dy * dy
+            if 0.0 < square < edge * edge:
+                distance = math.sqrt(square)
+                u.x += dx / distance * (edge - distance)
+                u.y += dy / distance * (edge - distance)
+    if not walkable[int(u.x), int(u.y)]:
+        u.x, u.y = u.from_x, u.from_y

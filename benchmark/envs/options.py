@@ -1,0 +1,66 @@
+"""What may differ between two envs on one map: quirks of the clients, and doubts about the game."""
+
+from dataclasses import dataclass, fields
+
+from ..errors import BenchmarkError
+
+_CHOICES = {
+    "max_reward": ("expected", "first_draw"),
+    "enemy_medivac": ("follow", "stay"),
+    "ally_control": ("agents", "engine"),
+}
+
+
+@dataclass(frozen=True)
+class EnvOptions:
+    """One field per documented quirk or parameter; the defaults are what the papers ran.
+
+    Raises:
+        BenchmarkError: a value is not among those that its field accepts.
+    """
+
+    # -- reward (SMAC client) --
+    reward_sparse: bool = False  #: +1, -1 or 0 at the end instead of damage (still scaled)
+    reward_only_positive: bool = True  #: count damage dealt, not damage taken
+    #: SMAC maps: absolute value of the net damage, so that a regenerating enemy *pays*; False clips
+    #: at zero, as SMACv2 always does. Without effect unless ``reward_only_positive``.
+    reward_absolute: bool = True
+    reward_death_value: float = 10.0  #: per dead enemy
+    reward_win: float = 200.0
+    reward_defeat: float = 0.0
+    reward_negative_scale: float = 0.5  #: weight of own losses when they count
+    reward_scale: bool = True  #: divide by ``max_reward / reward_scale_rate``
+    reward_scale_rate: float = 20.0
+    #: SMACv2 teams are drawn, and the client scales rewards by its *first* team for ever
+    #: ("first_draw", one per slot of the batch). "expected" uses the mean over teams, so that an
+    #: episode depends on its seed and nothing else.
+    max_reward: str = "expected"
+    # -- observation (SMAC client) --
+    #: SMAC's stalker and zealot maps number enemy types against the allies' order.
+    swapped_enemy_types: bool = True
+    #: SMACv2 since mid 2023: an enemy that nobody has ever seen, or that died out of sight, blanks
+    #: all enemies before it in every agent's observation. False is the December 2022 client.
+    wiped_observations: bool = True
+    max_distance: float = 32.0  #: what the state divides positions by: the playable area's size
+    # -- the game, where the data leaves room --
+    missile_flight: bool = True  #: missiles take time, so that shots at the dying are wasted
+    cooldown_jitter: bool = True  #: each cooldown is -1 to +2 loops longer
+    #: Enemy medivacs have no attack ability: the map's order may be refused ("stay" where they are
+    #: and heal in range) or they keep with their army ("follow").
+    enemy_medivac: str = "follow"
+    corridor_choke: int = 5  #: width of corridor's choke in cells along x, 1 to 5
+    #: "engine" drives the allies by the enemies' own script, for mirror fights: actions are ignored
+    ally_control: str = "agents"
+
+    def __post_init__(self):
+        for field in fields(self):
+            value = getattr(self, field.name)
+            choices = _CHOICES.get(field.name)
+            if choices and value not in choices:
+                raise BenchmarkError(
+                    f"env option {field.name}={value!r}: choose one of {', '.join(choices)}"
+                )
+        if not 1 <= self.corridor_choke <= 5:
+            raise BenchmarkError(
+                f"env option corridor_choke={self.corridor_choke}: choose a width from 1 to 5"
+            )

@@ -1,0 +1,148 @@
+"""Who wants what: the agents' actions, the map script's orders, and obeying them (compiled)."""
+
+from .combat import continue_attack, fight, heal
+from .compiled import compiled
+from .movement import head_for, stand
+from .records import ATTACK, ATTACK_MOVE, FIGHTING, FOLLOW, HEAL, IDLE, MOVE
+from .targeting import (
+    SLACK,
+    best_patient,
+    can_hit,
+    choose_target,
+    gap_between,
+    lose_dead_target,
+    nearest_comrade,
+    nearest_opponent,
+)
+from .units import ENERGY_TO_HEAL
+
+# The agents' actions (SMAC client).
+NO_OP, STOP, NORTH, SOUTH, EAST, WEST, FIRST_TARGET = range(7)
+_MOVE_AMOUNT = 2.0  #: a move orders the unit to a point this far away
+_FOLLOW_DISTANCE = 2.0  #: how close (edge to edge) a following medivac keeps to its comrade
+
+
+@compiled
+def obey_action(i, action, units, types, rules):
+    """Turns one agent's action into its unit's order.
+
+    An order that the engine refuses (a weapon that cannot hit flyers) leaves the last one running.
+    """
+    u = units[i]
+    if action >= FIRST_TARGET:
+        target = action - FIRST_TARGET
+        heals = rules.healers and types[u.type].heals > 0.0
+        if not heals:
+            target += rules.n_agents
+            if not can_hit(u, units[target], types):
+                return
+        order = HEAL if heals else ATTACK
+        if u.order != order or u.target != target:
+            u.windup = -1
+        u.order, u.target = order, target
+        return
+    u.target = -1
+    u.windup = -1  # moving or stopping before the damage point cancels the shot
+    if action == STOP:
+        u.order = IDLE
+        return
+    u.order = MOVE
+    u.goal_x = u.x + _MOVE_AMOUNT * ((action == EAST) - (action == WEST))
+    u.goal_y = u.y + _MOVE_AMOUNT * ((action == NORTH) - (action == SOUTH))
+
+
+@compiled
+def order_from_script(i, units, types, rules):
+    """SMACv2's map script: every env step a unit without an order is sent at its nearest opponent.
+
+    Without an order means idle without an acquired target. The engine refuses the order to units
+    that cannot hit that opponent, and they stay idle.
+    """
+    u = units[i]
+    if u.order == IDLE and u.target < 0:
+        target = nearest_opponent(i, units, rules)
+        if target >= 0 and can_hit(u, units[target], types):
+            u.order, u.target = ATTACK, target
+
+
+@compiled
+def act(i, units, battle, types, rules, via):
+    """One game loop of one unit: whom it is after, and what it does about it."""
+    u = units[i]
+    u.healing = False
+    continue_attack(i, units, types, rules)
+    lose_dead_target(u, units)
+    if types[u.type].heals > 0.0:
+        _tend(i, units, types, rules, via)
+        return
+    if u.autonomous and (u.order == IDLE or u.order == ATTACK_MOVE):
+        choose_target(i, units, types, rules)
+    if u.target >= 0:
+        _engage(i, units, battle, types, rules, via)
+    elif u.order == MOVE or u.order == ATTACK_MOVE:
+        if not head_for(i, u.goal_x, u.goal_y, 0.0, units, types, rules, via):
+            u.order = IDLE
+    else:
+        stand(u, types)
+
+
+@compiled
+def _engage(i, units, battle, types, rules, via):
+    """Fights the target if it is in range, else walks into range."""
+    u = units[i]
+    v = units[u.target]
+    reach = types[u.type].range
+    if u.windup >= 0 or gap_between(u, v, types) <= reach + SLACK:
+        stand(u, types)
+        fight(i, units, battle, types, rules)
+    else:
+        stop = reach + types[u.type].radius + types[v.type].radius
+        head_for(i, v.x, v.y, stop, units, types, rules, via)
+
+
+@compiled
+def _tend(i, units, types, rules, via):
+    """A medivac: heals its patient, or flies where its order says."""
+    u = units[i]
+    if u.autonomous:
+        _choose_patient(i, units, types, rules)
+    if u.target >= 0:
+        v = units[u.target]
+        reach = types[u.type].heal_range
+        if gap_between(u, v, types) <= reach + SLACK:
+            stand(u, types)
+            u.stance = FIGHTING
+            heal(u, v, types)
+        else:
+            stop = reach + types[u.type].radius + types[v.type].radius
+            head_for(i, v.x, v.y, stop, units, types, rules, via)
+    elif u.order == FOLLOW:
+        comrade = nearest_comrade(i, units, types, rules)
+        if comrade < 0:
+            stand(u, types)
+        else:
+            v = units[comrade]
+            stop = _FOLLOW_DISTANCE + types[u.type].radius + types[v.type].radius
+            head_for(i, v.x, v.y, stop, units, types, rules, via)
+    elif u.order == MOVE:
+        head_for(i, u.goal_x, u.goal_y, 0.0, units, types, rules, via)
+    else:
+        stand(u, types)
+
+
+@compiled
+def _choose_patient(i, units, types, rules):
+    """Keeps a patient until it is well or out of reach, then looks for the next one."""
+    u = units[i]
+    kind = types[u.type]
+    if u.target >= 0:
+        v = units[u.target]
+        if (
+            v.health < types[v.type].health
+            and u.energy > 0.0
+            and gap_between(u, v, types) <= kind.heal_scan
+        ):
+            return
+        u.target = -1
+    if u.energy >= ENERGY_TO_HEAL:
+        u.target = best_patient(i, units, types, rules)

@@ -1,0 +1,79 @@
+"""The kernel's memory: one record per unit, one per battle, one for the rules of the env.
+
+Structured arrays keep a unit's fields side by side, read like attributes in compiled code
+(``units[i].health``) and by name in NumPy (``units["health"]`` is a [B, U] array).
+Units are indexed allies first: ``0 .. N-1`` are the agents, ``N .. U-1`` the enemies.
+"""
+
+import numpy as np
+
+# Orders a unit can be under.
+IDLE, MOVE, ATTACK, HEAL, ATTACK_MOVE, FOLLOW = range(6)
+# What a unit's body does in a loop; decides who gives way to whom.
+MOVING, STANDING, FIGHTING = range(3)
+
+UNIT_DTYPE = np.dtype(
+    [
+        ("x", "f8"), ("y", "f8"),  #: centre; a dead unit stays where the client last saw it
+        ("health", "f8"), ("shield", "f8"), ("energy", "f8"),
+        ("cooldown", "f8"),  #: loops until the weapon may start again
+        ("vx", "f8"), ("vy", "f8"),  #: cells per loop
+        ("goal_x", "f8"), ("goal_y", "f8"),  #: of MOVE and ATTACK_MOVE
+        ("missile_x", "f8"), ("missile_y", "f8"),  #: where its missile is, while in flight
+        ("from_x", "f8"), ("from_y", "f8"),  #: where it stood at the start of the loop
+        ("seen_x", "f8"), ("seen_y", "f8"),  #: position at the last observation
+        ("seen_life", "f8"),  #: health + shield at the last observation
+        ("type", "i4"),  #: index into units.UNITS
+        ("team", "i4"),  #: 0 allies, 1 enemies
+        ("order", "i4"),
+        ("target", "i4"),  #: unit index it attacks or heals, -1 none
+        ("windup", "i4"),  #: loops until a started attack hits, -1 when none is under way
+        ("second_hit", "i4"),  #: loops until the second hit, 0 none
+        ("second_target", "i4"),
+        ("missile_target", "i4"),  #: unit index its missile flies to, -1 none in flight
+        ("unhurt", "i4"),  #: loops since it last took damage
+        ("stance", "i4"),
+        ("detour", "i4"),  #: side (+1 left, -1 right) on which it walks around others
+        ("alive", "?"),
+        ("autonomous", "?"),  #: acquires targets by itself, as the engine's units do
+        ("healing", "?"),  #: a medivac that heals in this loop
+        ("attacked", "?"),  #: its weapon hit or released a missile in the last env step
+        ("blocked", "?"),  #: something stood in its way in the last loop
+        ("explodes", "?"),  #: a dead baneling whose explosion is due
+    ],
+    align=True,
+)  # fmt: skip
+
+BATTLE_DTYPE = np.dtype(
+    [
+        ("random", "u8"),  #: stream of everything that happens in the battle
+        ("client_random", "u8"),  #: stream of the client's own shuffles
+        ("max_reward", "f8"),
+        ("steps", "i4"),
+        ("running", "?"),
+    ],
+    align=True,
+)
+
+RULES_DTYPE = np.dtype(
+    [
+        ("n_agents", "i4"), ("n_enemies", "i4"), ("n_actions", "i4"), ("limit", "i4"),
+        # layout
+        ("generated", "?"),  #: SMACv2's client, teams and positions; otherwise SMAC's
+        ("healers", "?"),  #: medivac rules of action slots and of the end of a battle
+        ("type_bits", "i4"), ("ally_shields", "?"), ("enemy_shields", "?"),
+        ("ally_width", "i4"), ("enemy_width", "i4"),
+        ("obs_enemy_width", "i4"), ("obs_ally_width", "i4"), ("obs_own_width", "i4"),
+        ("wiped_observations", "?"), ("max_distance", "f8"),
+        # reward
+        ("sparse", "?"), ("only_positive", "?"), ("absolute", "?"), ("death_value", "f8"),
+        ("win", "f8"), ("defeat", "f8"), ("negative_scale", "f8"),
+        ("scale_rate", "f8"),  #: 0 for unscaled rewards
+        ("max_reward", "f8"), ("first_draw", "?"),
+        # game
+        ("attack_x", "f8"), ("attack_y", "f8"),  #: the enemies' attack point
+        ("home_x", "f8"), ("home_y", "f8"),  #: the enemies' spawn: autonomous allies go there
+        ("medivacs_follow", "?"), ("autonomous_allies", "?"), ("jitter", "?"), ("walls", "?"),
+    ],
+    align=True,
+)  # fmt: skip

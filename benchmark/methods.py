@@ -1,0 +1,105 @@
+"""How methods, maps and sources are named, ordered and coloured: one place for every output.
+
+A *method* is an (algorithm, variant) pair. Colours are Okabe and Ito's, which stay apart under the
+common forms of colour blindness; markers tell methods apart where colour does not print.
+"""
+
+import zlib
+from typing import NamedTuple
+
+from benchmark.envs.maps import MAPS, find_map
+
+#: The variant that the main figures compare; every other variant is an ablation.
+DEFAULT = "default"
+
+
+class Look(NamedTuple):
+    """How one algorithm appears everywhere."""
+
+    name: str
+    colour: str
+    marker: str
+
+
+#: In the order in which they are listed everywhere.
+ALGORITHMS = {
+    "r3dm": Look("R3DM", "#D55E00", "o"),
+    "qmix": Look("QMIX", "#000000", "s"),
+    "acorm": Look("ACORM", "#0072B2", "^"),
+    "cia": Look("CIA", "#009E73", "D"),
+    "gomarl": Look("GoMARL", "#E69F00", "v"),
+    "cds": Look("CDS", "#CC79A7", "P"),
+    "emc": Look("EMC", "#56B4E9", "X"),
+}
+
+#: For algorithms added later: none of the seven colours above, none of their markers.
+_MORE_COLOURS = ("#882255", "#999933", "#332288", "#777777", "#117733", "#661100")
+_MORE_MARKERS = ("<", ">", "p", "h", "d", "*")
+
+FAMILIES = {"smac": "SMAC", "smacv2": "SMACv2"}
+PHASES = {"training": "final", "absolute": "absolute"}
+METRICS = {"win_rate": "win rate", "return": "return"}
+_BACKENDS = {
+    "simulator": "battle simulator (not StarCraft II)",
+    "starcraft2": "StarCraft II",
+}
+
+
+def look(algorithm: str) -> Look:
+    """Name, colour and marker of an algorithm; the same ones every time for an unlisted one."""
+    if algorithm in ALGORITHMS:
+        return ALGORITHMS[algorithm]
+    pick = zlib.crc32(algorithm.encode())
+    return Look(
+        algorithm,
+        _MORE_COLOURS[pick % len(_MORE_COLOURS)],
+        _MORE_MARKERS[pick // len(_MORE_COLOURS) % len(_MORE_MARKERS)],
+    )
+
+
+def label(algorithm: str, variant: str = DEFAULT) -> str:
+    """Display name of a method: ``QMIX``, or ``R3DM (no contrastive)`` for a variant."""
+    name = look(algorithm).name
+    return name if variant == DEFAULT else f"{name} ({variant.replace('_', ' ')})"
+
+
+def order(algorithm: str) -> tuple[int, str]:
+    """Sort key: the listed algorithms first, in their order, then the others by name."""
+    names = list(ALGORITHMS)
+    return (names.index(algorithm) if algorithm in names else len(names), algorithm)
+
+
+def source(backend: str, protocol: str) -> str:
+    """Where numbers come from, in the words that stand on every table and figure."""
+    return f"{_BACKENDS.get(backend, backend)}, {protocol} protocol"
+
+
+def family(map: str) -> str:
+    """The family of a map: ``smac`` or ``smacv2``.
+
+    Raises:
+        BenchmarkError: there is no such map.
+    """
+    return "smacv2" if find_map(map).generated else "smac"
+
+
+def map_order(map: str) -> tuple[int, int]:
+    """Sort key: by family, then as in the list of maps."""
+    return list(FAMILIES).index(family(map)), list(MAPS).index(map)
+
+
+def families(maps: list[str]) -> list[str]:
+    """The families that occur among ``maps``, in their fixed order."""
+    present = {family(map) for map in maps}
+    return [name for name in FAMILIES if name in present]
+
+
+def suites(maps: list[str]) -> dict[str, list[str]]:
+    """Sets of maps that aggregate metrics run over: each family, and ``all`` when there are two."""
+    groups = {name: [map for map in maps if family(map) == name] for name in families(maps)}
+    return groups if len(groups) < 2 else {**groups, "all": list(maps)}
+
+
+def suite_name(suite: str) -> str:
+    """Display name of a suite."""
+    return " and ".join(FAMILIES.values()) if suite == "all" else FAMILIES[suite]

@@ -1,0 +1,129 @@
+"""The rules of the benchmark: everything that is the same for every algorithm, in one place.
+
+Two protocols. ``unified`` is a fair ranking: one way to collect, replay, explore and evaluate for
+all methods. ``released`` is how the authors of a method ran it, quirks included, to ask whether
+published numbers come back. The values of both stand side by side below; an algorithm adds its own
+released rules in its ``RELEASED`` table, beside its hyper-parameters.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+ProtocolName = Literal["unified", "released"]
+
+
+class Training(BaseModel):
+    """How a run collects, replays, explores and evaluates."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    budget: int = Field(gt=0)
+    """Env steps of training; every step of every training battle counts."""
+    battles: int = Field(gt=0)
+    """Battles that are collected in parallel, from start to end, before the updates that follow."""
+    updates_per_episode: float = Field(gt=0)
+    """Learner updates per collected episode, so that ``battles`` never changes the update ratio."""
+    replay_episodes: int = Field(gt=0)
+    """Episodes that the replay buffer holds; the oldest goes first."""
+    batch_size: int = Field(gt=0)
+    """Episodes per update, drawn uniformly without replacement; updates begin once there are as many."""
+
+    epsilon_start: float = Field(ge=0, le=1)
+    """Exploration at the first env step."""
+    epsilon_end: float = Field(ge=0, le=1)
+    """Exploration from ``epsilon_steps`` on."""
+    epsilon_steps: int = Field(gt=0)
+    """Env steps of the linear decay."""
+    epsilon_coin: Literal["agent", "team"]
+    """Who tosses: each agent for itself, or one coin for the whole team."""
+    hidden_on_random_steps: Literal["advanced", "frozen"]
+    """Whether the recurrent state sees the observations of randomly played steps (team coin only)."""
+
+    time_outs: Literal["terminal", "bootstrap"]
+    """Whether the value of the state at the time limit is zero or bootstrapped."""
+    replayed_last_action: Literal["correct", "shifted"]
+    """Last action in the replayed inputs: a[t-1], or a[t-2] as in ACORM's and R3DM's buffers."""
+    evaluated_last_action: Literal["correct", "zero"]
+    """Last action in evaluation: a[t-1], or always none as in ACORM's and R3DM's code."""
+
+    evaluation_interval: int = Field(gt=0)
+    """Env steps between evaluations, on a fixed grid that begins at 0 and ends at the budget."""
+    evaluation_episodes: int = Field(gt=0)
+    """Greedy episodes per evaluation, in battles of their own."""
+    absolute_episodes: int = Field(ge=0)
+    """Greedy episodes of the run's best policy at its end (the absolute metric); 0 for none."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Training":
+        if not (self.battles * self.updates_per_episode).is_integer():
+            raise ValueError(
+                f"battles x updates_per_episode must be a whole number of updates,"
+                f" not {self.battles} x {self.updates_per_episode}"
+            )
+        if self.batch_size > self.replay_episodes:
+            raise ValueError(
+                f"batch_size {self.batch_size} exceeds replay_episodes {self.replay_episodes}"
+            )
+        if self.hidden_on_random_steps == "frozen" and self.epsilon_coin != "team":
+            raise ValueError("hidden_on_random_steps 'frozen' needs epsilon_coin 'team'")
+        return self
+
+
+#: Rules that both protocols share: sizes of replay and batch, exploration (paper, Table 2), grid.
+_COMMON = {
+    "budget": 2_000_000,
+    "updates_per_episode": 1,
+    "replay_episodes": 5000,
+    "batch_size": 32,
+    "epsilon_start": 1.0,
+    "epsilon_end": 0.02,
+    "epsilon_steps": 80_000,
+    "evaluation_interval": 10_000,
+    "evaluation_episodes": 32,
+    "absolute_episodes": 320,
+}
+
+#: protocol -> rules. "released" is the harness of R3DM's authors for QMIX, ACORM and R3DM.
+RULES: dict[str, dict] = {
+    "unified": _COMMON
+    | {
+        "battles": 8,
+        "epsilon_coin": "agent",
+        "hidden_on_random_steps": "advanced",
+        "time_outs": "terminal",
+        "replayed_last_action": "correct",
+        "evaluated_last_action": "correct",
+    },
+    "released": _COMMON
+    | {
+        "battles": 1,
+        "epsilon_coin": "team",
+        "hidden_on_random_steps": "frozen",
+        "time_outs": "bootstrap",
+        "replayed_last_action": "shifted",
+        "evaluated_last_action": "zero",
+    },
+}
+
+#: map -> rules, in both protocols: training lengths as plotted in the paper, and Table 2's
+#: exceptions for batch size and exploration.
+MAP_RULES: dict[str, dict] = {
+    "3s5z_vs_3s6z": {"budget": 3_000_000},
+    "6h_vs_8z": {"budget": 3_000_000, "batch_size": 64},
+    "zerg_5_vs_5": {"epsilon_end": 0.0, "epsilon_steps": 100_000},
+    "protoss_10_vs_11": {"budget": 3_000_000, "batch_size": 64},
+    "terran_10_vs_11": {"budget": 2_500_000, "batch_size": 64, "epsilon_end": 0.001},
+    "zerg_10_vs_11": {"budget": 3_000_000, "batch_size": 64},
+}
+
+
+def epsilon(rules: Training, step: int) -> float:
+    """Exploration after ``step`` env steps of training: linear, then constant."""
+    progress = min(1.0, step / rules.epsilon_steps)
+    return rules.epsilon_start + progress * (rules.epsilon_end - rules.epsilon_start)
+
+
+def evaluation_grid(rules: Training) -> list[int]:
+    """The env steps at which every run is evaluated: 0, interval, ..., budget."""
+    return [*range(0, rules.budget, rules.evaluation_interval), rules.budget]

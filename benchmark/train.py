@@ -1,0 +1,341 @@
+"""One run: collect, learn, evaluate, until the budget; killed at any moment, it can go on."""
+
+import ctypes
+import fcntl
+import logging
+import os
+import platform
+import signal
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from algorithms import ALGORITHMS
+from algorithms.learner import Learner
+from benchmark import record
+from benchmark.checkpoint import Checkpoints
+from benchmark.config import RunConfig
+from benchmark.envs import make
+from benchmark.errors import BenchmarkError
+from benchmark.progress import Progress
+from benchmark.protocol import epsilon, evaluation_grid
+from benchmark.replay import ReplayBuffer
+from benchmark.rollout import Outcome, evaluate, explore
+from benchmark.streams import Streams
+
+log = logging.getLogger("benchmark")
+
+#: Parameters of glibc's mallopt(3).
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+
+
+def train(
+    config: RunConfig,
+    folder: Path,
+    *,
+    device: str = "auto",
+    checkpoint_seconds: float = 300,
+    progress: Progress | None = None,
+) -> None:
+    """Trains one run to its budget and records it; continues it if it was begun before.
+
+    Args:
+        config: the resolved run.
+        folder: where ``evaluations.parquet``, ``run.json`` and the checkpoints go.
+        device: "cpu", "cuda", or "auto" for CUDA where there is one.
+        checkpoint_seconds: wall-clock time between checkpoints; never changes the results.
+        progress: shows how the run goes.
+
+    Raises:
+        BenchmarkError: the folder holds another run, is in use, or cannot be written.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM, once a checkpoint is written.
+    """
+    folder = Path(folder)
+    if is_finished(folder):
+        finished = record.read_json(folder / "run.json")
+        if finished["config_hash"] == config.hash:
+            log.info("%s is finished; nothing to do", folder)
+            return
+        raise BenchmarkError(
+            f"{folder} holds a finished run of another configuration; choose another --output"
+            " or delete that folder"
+        )
+    keep_freed_memory()
+    with _exclusive(folder), _deferred_signals() as interrupted:
+        run = Run(config, folder, device, progress or Progress(config, folder))
+        try:
+            run.play(checkpoint_seconds, interrupted)
+        except KeyboardInterrupt:
+            run.progress.stop("interrupted")
+            raise
+        except BaseException as error:
+            run.progress.stop("failed", str(error) or type(error).__name__)
+            raise
+
+
+def keep_freed_memory() -> None:
+    """Lets glibc keep large freed blocks, which otherwise return to the kernel after every tensor.
+
+    Faulting them in again costs a quarter of an update on the CPU. Without effect elsewhere.
+    """
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+    except OSError:
+        return
+    libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+    libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a run folder holds a complete record."""
+    return (folder / "run.json").exists() and (folder / "evaluations.parquet").exists()
+
+
+class Run:
+    """A run in progress: its battles, learner, replay buffer, random streams and counters."""
+
+    def __init__(self, config: RunConfig, folder: Path, device: str, progress: Progress) -> None:
+        rules = config.training
+        self.config, self.rules, self.folder, self.progress = config, rules, folder, progress
+        self.streams = Streams(config.seed)
+        self.env = make(config.map, rules.battles, config.backend, config.env)
+        self.evaluation_env = make(
+            config.map, rules.evaluation_episodes, config.backend, config.env
+        )
+        # SMACv2's client may scale rewards by the first teams that it meets: let every attempt
+        # of this run begin with the same ones.
+        self.env.reset(self.streams.seeds("battles", rules.battles))
+        self.evaluation_env.reset(self.streams.seeds("evaluation", rules.evaluation_episodes))
+        self.learner = make_learner(config, self.streams, device, self.env.spec)
+        self.replay = ReplayBuffer(self.env.spec, rules.replay_episodes)
+        self.grid = evaluation_grid(rules)
+        self.evaluations: list[dict] = []
+        self.best: dict | None = None
+        self.steps = 0  # env steps of all training battles
+        self.episodes = 0
+        self.attempts: list[dict] = []
+        self.wall_seconds = 0.0
+        self.checkpoints = Checkpoints(folder)
+        self._restore()
+        self._started = time.monotonic()
+        self.attempts.append(
+            {"started": record.now(), "from_step": self.steps, "host": platform.node()}
+        )
+
+    def play(self, checkpoint_seconds: float, interrupted: "list[int]") -> None:
+        """Runs to the end; checkpoints now and then and when interrupted."""
+        saved = time.monotonic()
+        self._evaluate_when_due()
+        while self.steps < self.rules.budget:
+            self._collect()
+            self._learn()
+            self._evaluate_when_due()
+            self.progress.show(self.steps, self.learner)
+            if interrupted:
+                self._save()
+                raise KeyboardInterrupt
+            if time.monotonic() - saved >= checkpoint_seconds:
+                self._save()
+                saved = time.monotonic()
+        self._finish()
+
+    def _collect(self) -> None:
+        """Plays one battle per env of the batch."""
+        begin = self.steps
+        episodes, outcome = explore(
+            self.env,
+            self.learner,
+            self.rules,
+            self.streams.seeds("battles", self.rules.battles),
+            lambda played: epsilon(self.rules, begin + played),
+            self.streams["exploration"],
+        )
+        self.replay.add(episodes)
+        self.episodes += len(episodes.length)
+        self.steps += int(outcome.length.sum())
+
+    def _learn(self) -> None:
+        """The updates that the collected episodes pay for."""
+        if len(self.replay) < self.rules.batch_size:
+            return
+        for _ in range(int(self.rules.battles * self.rules.updates_per_episode)):
+            self.learner.update(self.replay.sample(self.rules.batch_size, self.streams["replay"]))
+
+    def _evaluate_when_due(self) -> None:
+        """Evaluates once for every point of the grid that has been reached."""
+        while len(self.evaluations) < len(self.grid):
+            step = self.grid[len(self.evaluations)]
+            if step > self.steps:
+                return
+            seeds = self.streams.seeds("evaluation", self.rules.evaluation_episodes)
+            outcome = evaluate(self.evaluation_env, self.learner, self.rules, seeds)
+            self.evaluations.append({"step": step, "phase": "training", **_columns(outcome)})
+            score = [float(outcome.battle_won.mean()), float(outcome.returns.mean())]
+            if self.best is None or score >= self.best["score"]:
+                self.best = {"step": step, "score": score, "policy": self.learner.policy_state()}
+            self.progress.evaluated(step, outcome, self.learner.read_metrics())
+
+    def _finish(self) -> None:
+        """Measures the best policy once more, then writes the record and drops the checkpoints."""
+        if self.rules.absolute_episodes:
+            self.learner.load_state_dict(self.best["policy"])
+            seeds = self.streams.seeds("evaluation", self.rules.absolute_episodes)
+            outcome = evaluate(self.evaluation_env, self.learner, self.rules, seeds)
+            self.evaluations.append(
+                {"step": self.best["step"], "phase": "absolute", **_columns(outcome)}
+            )
+        tables = [
+            record.rows(self.config.identity, each.pop("step"), each.pop("phase"), each)
+            for each in map(dict, self.evaluations)
+        ]
+        self.attempts[-1]["ended"] = record.now()
+        record.write_evaluations(
+            pd.concat(tables, ignore_index=True), self.folder / "evaluations.parquet"
+        )
+        with record.atomic(self.folder / "policy.pt") as temporary:
+            torch.save({"config": self.config.resolved(), "policy": self.best["policy"]}, temporary)
+        record.write_json(self._provenance(), self.folder / "run.json")
+        self.checkpoints.delete()
+        self.progress.stop("done")
+
+    def _provenance(self) -> dict:
+        wall = self.wall_seconds + time.monotonic() - self._started
+        commit, dirty = record.commit()
+        return {
+            **self.config.identity,
+            "backend_version": self.env.spec.backend_version,
+            "budget": self.rules.budget,
+            "config": self.config.resolved(),
+            "config_hash": self.config.hash,
+            "commit": commit,
+            "dirty": dirty,
+            "source_hash": record.source_hash(type(self.learner).__module__),
+            "versions": record.versions(),
+            "hardware": record.hardware(self.learner.device),
+            "env_steps": self.steps,
+            "episodes": self.episodes,
+            "updates": self.learner.updates,
+            "attempts": self.attempts,
+            "wall_seconds": round(wall, 3),
+            "steps_per_second": round(self.steps / wall, 1),
+            "end_reason": "budget reached",
+        }
+
+    # Resume ---------------------------------------------------------------------------------------
+
+    def _save(self) -> None:
+        """Everything that the rest of the run depends on."""
+        self.attempts[-1]["until_step"] = self.steps
+        wall = self.wall_seconds + time.monotonic() - self._started
+        state = {
+            "config_hash": self.config.hash,
+            "config": self.config.resolved(),
+            "learner": self.learner.training_state(),
+            "streams": self.streams.state(),
+            "evaluations": [_tensors(each) for each in self.evaluations],
+            "best": self.best,
+            "steps": self.steps,
+            "episodes": self.episodes,
+            "attempts": self.attempts,
+            "wall_seconds": wall,
+        }
+        self.checkpoints.save(state, self.replay)
+
+    def _restore(self) -> None:
+        state = self.checkpoints.load(self.replay)
+        if state is None:
+            return
+        if state["config_hash"] != self.config.hash:
+            log.warning("%s: the configuration has changed; starting anew", self.folder)
+            self.checkpoints.delete()
+            self.checkpoints = Checkpoints(self.folder)
+            self.replay = ReplayBuffer(self.env.spec, self.rules.replay_episodes)
+            return
+        self.learner.load_training_state(state["learner"])
+        self.streams.restore(state["streams"])
+        self.evaluations = [_arrays(each) for each in state["evaluations"]]
+        self.best, self.steps = state["best"], state["steps"]
+        self.episodes, self.attempts = state["episodes"], state["attempts"]
+        self.wall_seconds = state["wall_seconds"]
+        log.info("continuing %s at step %d", self.folder, self.steps)
+
+
+def make_learner(config: RunConfig, streams: Streams, device: str, spec) -> Learner:
+    """The run's learner with its initial weights."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise BenchmarkError("no CUDA device is visible; use --device cpu")
+    seed = int(streams.seeds("learner", 1)[0] >> np.uint64(1))  # torch takes 63 bits
+    algorithm = ALGORITHMS[config.algorithm]
+    return algorithm(spec, config.hyperparameters, config.training, seed, device)
+
+
+def _columns(outcome: Outcome) -> dict[str, np.ndarray]:
+    return {
+        "battle_won": outcome.battle_won,
+        "return": outcome.returns,
+        "length": outcome.length,
+        "dead_allies": outcome.dead_allies,
+        "dead_enemies": outcome.dead_enemies,
+    }
+
+
+def _tensors(evaluation: dict) -> dict:
+    return {
+        name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+        for name, value in evaluation.items()
+    }
+
+
+def _arrays(evaluation: dict) -> dict:
+    return {
+        name: value.numpy() if isinstance(value, torch.Tensor) else value
+        for name, value in evaluation.items()
+    }
+
+
+@contextmanager
+def _exclusive(folder: Path):
+    """Holds the run folder for this process; the lock goes with the process, however it ends."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise BenchmarkError(
+            f"cannot write to {folder}: {error.strerror}; choose another folder with --output"
+        ) from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BenchmarkError(
+                f"{folder} is in use by another process; wait for it or stop it"
+            ) from None
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _deferred_signals():
+    """Ctrl-C and SIGTERM only leave a note, so that the run stops at a point it can resume from."""
+    received: list[int] = []
+
+    def note(number, frame):
+        if received:  # the second time is meant at once
+            raise KeyboardInterrupt
+        received.append(number)
+        log.warning("stopping after the running battles; interrupt again to stop at once")
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, note) for number in numbers}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,89 @@
+"""``python -m benchmark train``: one run from the command line or from the workflow."""
+
+import argparse
+import json
+from pathlib import Path
+
+import yaml
+
+from benchmark.config import RunConfig, load_yaml, one_line_errors, resolve_run
+from benchmark.errors import BenchmarkError
+from benchmark.train import train
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's options."""
+    parser.add_argument("--map", help="e.g. 3m, 3s5z_vs_3s6z, protoss_5_vs_5")
+    parser.add_argument("--algorithm", help="e.g. qmix")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--backend", default="simulator")
+    parser.add_argument("--protocol", default="unified", help="unified or released")
+    parser.add_argument("--config", type=Path, help="YAML file with keys as for --set")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a rule, hyper-parameter or env option, e.g. budget=200000; may be repeated",
+    )
+    parser.add_argument("--resolved", help=argparse.SUPPRESS)  # the workflow's JSON of a whole run
+    parser.add_argument("--output", type=Path, help="run folder; results/... when left out")
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    parser.add_argument(
+        "--checkpoint-seconds",
+        type=float,
+        default=300,
+        metavar="S",
+        help="wall-clock time between checkpoints (default 300); never changes the results",
+    )
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Runs the command."""
+    config = _resolved(arguments.resolved) if arguments.resolved else _from_options(arguments)
+    folder = arguments.output or Path("results") / config.path
+    train(
+        config,
+        folder,
+        device=arguments.device,
+        checkpoint_seconds=arguments.checkpoint_seconds,
+    )
+    print(folder)
+
+
+def _resolved(text: str) -> RunConfig:
+    with one_line_errors("--resolved"):
+        return RunConfig.model_validate(json.loads(text))
+
+
+def _from_options(arguments: argparse.Namespace) -> RunConfig:
+    for name in ("map", "algorithm"):
+        if getattr(arguments, name) is None:
+            raise BenchmarkError(f"train needs --{name}, see python -m benchmark train --help")
+    overrides = []
+    if arguments.config is not None:
+        values = load_yaml(arguments.config)
+        if not isinstance(values, dict):
+            raise BenchmarkError(
+                f"{arguments.config}: expected keys and values, e.g. budget: 200000"
+            )
+        overrides.append(values)
+    overrides.append(dict(_assignment(text) for text in arguments.set))
+    return resolve_run(
+        map=arguments.map,
+        algorithm=arguments.algorithm,
+        seed=arguments.seed,
+        backend=arguments.backend,
+        protocol=arguments.protocol,
+        overrides=overrides,
+    )
+
+
+def _assignment(text: str) -> tuple[str, object]:
+    key, separator, value = text.partition("=")
+    if not separator or not key:
+        raise BenchmarkError(f"--set {text}: expected KEY=VALUE, e.g. --set budget=200000")
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise BenchmarkError(f"--set {text}: {value!r} is not a YAML value") from error
