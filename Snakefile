@@ -10,9 +10,12 @@
 #
 #   snakemake --cores 8 all                                        the study config/paper.yaml
 #   snakemake --cores 2 all --configfile config/smoke.yaml         another study
-#   snakemake -n                                                   what would be done
-#   snakemake --cores 8 runs                                       train only
-#   snakemake --report paper.zip                                   Snakemake's own report
+#   snakemake -n --quiet reason                                    what would be done
+#   snakemake --cores 8 runs                                       training only
+#   snakemake --report paper.zip                                   Snakemake's own report, with times
+#
+# Every file is written whole or not at all, so after a crash add --ignore-incomplete, never
+# --rerun-incomplete: finished runs are kept and unfinished ones continue.
 from snakemake.utils import min_version
 
 min_version("9.20")
@@ -28,7 +31,9 @@ include: "workflow/rules/common.smk"
 rule all:
     default_target: True
     input:
-        everything,
+        whole_study,
+    message:
+        f"study {STUDY.name}"
 
 
 include: "workflow/rules/train.smk"

@@ -14,9 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmark import record
-from benchmark.config import load_study
+from benchmark.config import RunConfig
 from benchmark.errors import BenchmarkError
 from benchmark.scores import source
+from benchmark.status import RunStatus, look_at
+from benchmark.studies import find_study
 
 #: What makes two runs the same run.
 _RUN = [name for name in record.IDENTITY if name != "study"]
@@ -25,12 +27,6 @@ _RUN = [name for name in record.IDENTITY if name != "study"]
 def find_runs(folder: Path) -> list[Path]:
     """The finished runs below ``folder`` (``results/<study>/runs``), sorted."""
     return sorted(path.parent for path in Path(folder).glob("**/evaluations.parquet"))
-
-
-def run_folder(study_folder: Path, run: dict) -> Path:
-    """Where a run of a study lies, from its identity (the columns ``record.IDENTITY``)."""
-    parts = (run[name] for name in ("backend", "map", "algorithm", "variant", "seed"))
-    return Path(study_folder, "runs", *map(str, parts))
 
 
 def aggregate(
@@ -45,14 +41,14 @@ def aggregate(
         runs: run folders or aggregated study folders; each holds ``evaluations.parquet`` and
             ``run.json`` or ``runs.json``.
         output: the study's folder; gets ``evaluations.parquet`` and ``runs.json``.
-        expected: of each run that should be there, its identity (``record.IDENTITY``) and
-            ``config_hash``.
+        expected: of each run that should be there, its identity (``record.IDENTITY``),
+            ``config_hash``, and for the report its ``state``, ``step`` and ``note``.
         skip_broken: leave damaged runs out, and say so in ``runs.json``, instead of stopping.
 
     Returns:
         The content of ``runs.json``: ``runs`` (a ``run.json`` each), ``missing`` (expected runs
-        that are not there, and how far they got), ``changed`` (runs of another configuration than the expected one) and
-        ``broken`` (file and reason of each run that was skipped).
+        that are not there), ``changed`` (expected runs that were made with
+        another configuration) and ``broken`` (file and reason of each run that was skipped).
 
     Raises:
         BenchmarkError: no run at all, a damaged file, a run that is there twice, or runs of
@@ -100,7 +96,6 @@ def aggregate(
                 " what a study still needs"
             )
     missing, changed = _compare(provenance, expected)
-    missing = [{**run, **_progress(run_folder(output, run))} for run in missing]
     summary = {"runs": provenance, "missing": missing, "changed": changed, "broken": broken}
     record.write_json(summary, Path(output) / "runs.json")
     return summary
@@ -133,21 +128,13 @@ def _compare(provenance: list[dict], expected: Iterable[dict]) -> tuple[list[dic
     return missing, changed
 
 
-def _progress(folder: Path) -> dict:
-    """How far an unfinished run got: state ("running", "failed", ..., "not started"), step, error."""
-    if not (folder / "progress.json").exists():
-        return {"state": "not started", "step": 0, "error": ""}
-    progress = record.read_json(folder / "progress.json")
-    return {name: progress[name] for name in ("state", "step", "error")}
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
     parser.add_argument("output", type=Path, help="the study's folder, e.g. results/smoke")
     parser.add_argument(
         "runs", type=Path, nargs="*", help="run or study folders (default: all below OUTPUT/runs)"
     )
-    parser.add_argument("--study", type=Path, help="study file: only its runs, missing ones named")
+    parser.add_argument("--study", help="study file or name: only its runs, missing ones named")
     parser.add_argument(
         "--skip-broken", action="store_true", help="leave damaged runs out instead of stopping"
     )
@@ -155,16 +142,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Runs the command."""
-    runs, expected = arguments.runs or find_runs(arguments.output / "runs"), []
+    output, runs = arguments.output, arguments.runs or find_runs(arguments.output / "runs")
+    expected = []
     if arguments.study:
-        study = load_study(arguments.study)
-        expected = [{**run.identity, "config_hash": run.hash} for run in study.runs()]
-        listed = {run_folder(arguments.output, run) for run in expected}
-        runs = arguments.runs or [folder for folder in runs if folder in listed]
-    summary = aggregate(runs, arguments.output, expected, arguments.skip_broken)
+        study = find_study(arguments.study)
+        if output.resolve().name != study.name:
+            raise BenchmarkError(
+                f"{output} is not the folder of study {study.name}; use"
+                f" {output.parent / study.name}"
+            )
+        looks = [look_at(run, output.parent) for run in study.runs()]
+        expected = [_expected(run, look) for run, look in zip(study.runs(), looks, strict=True)]
+        if not arguments.runs:
+            runs = [folder for folder in runs if str(folder) in {look.folder for look in looks}]
+    summary = aggregate(runs, output, expected, arguments.skip_broken)
     for broken in summary["broken"]:
         print(f"left out: {broken['reason']}", file=sys.stderr)
-    for reason in ("missing", "changed"):
-        if summary[reason]:
-            print(f"{len(summary[reason])} of {len(expected)} runs {reason}", file=sys.stderr)
-    print(f"{len(summary['runs'])} runs: {arguments.output / 'evaluations.parquet'}")
+    for what in ("missing", "changed"):
+        if summary[what]:
+            print(f"{len(summary[what])} of {len(expected)} runs {what}", file=sys.stderr)
+    print(output / "evaluations.parquet")
+
+
+def _expected(run: RunConfig, look: RunStatus) -> dict:
+    seen = {"state": look.state, "step": look.step, "note": look.note}
+    return {**run.identity, "config_hash": run.hash, **seen}

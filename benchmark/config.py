@@ -282,7 +282,10 @@ def parse_study(values: dict, source: str) -> Study:
         known("key", key, Study.model_fields, source)
     with one_line_errors(source):
         study = Study.model_validate(values)
+    try:
         study.runs()
+    except BenchmarkError as error:
+        raise BenchmarkError(f"{source}: {error}") from None
     return study
 
 

@@ -5,6 +5,7 @@ common forms of colour blindness; markers tell methods apart where colour does n
 """
 
 import zlib
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from benchmark.envs.maps import MAPS, find_map
@@ -39,6 +40,12 @@ _MORE_MARKERS = ("<", ">", "p", "h", "d", "*")
 FAMILIES = {"smac": "SMAC", "smacv2": "SMACv2"}
 PHASES = {"training": "final", "absolute": "absolute"}
 METRICS = {"win_rate": "win rate", "return": "return"}
+AGGREGATES = {
+    "iqm": "IQM",
+    "mean": "Mean",
+    "median": "Median",
+    "optimality_gap": "Optimality gap",
+}
 _BACKENDS = {
     "simulator": "battle simulator (not StarCraft II)",
     "starcraft2": "StarCraft II",
@@ -103,3 +110,10 @@ def suites(maps: list[str]) -> dict[str, list[str]]:
 def suite_name(suite: str) -> str:
     """Display name of a suite."""
     return " and ".join(FAMILIES.values()) if suite == "all" else FAMILIES[suite]
+
+
+def count(values: Iterable[int], noun: str) -> str:
+    """Counts in words: ``5 runs``, ``1 map``, or ``3 to 5 runs`` where they differ."""
+    low, high = int(min(values, default=0)), int(max(values, default=0))
+    number = str(low) if low == high else f"{low} to {high}"
+    return f"{number} {noun}" if high == 1 else f"{number} {noun}s"

@@ -5,6 +5,9 @@ for steps that were really played. Actions are one byte, masks one bit's byte; l
 padding masks are derived, never stored.
 """
 
+import math
+import mmap
+import sys
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -65,13 +68,12 @@ class ReplayBuffer:
         steps, agents = spec.episode_limit, spec.n_agents
         self.capacity = capacity
         self.added = 0  #: episodes ever added; episode k lies in slot k % capacity
-        # np.zeros maps zero pages that cost memory only once written, unlike torch.zeros.
         self._data = {
-            "obs": np.zeros((capacity, steps + 1, agents, spec.obs_size), np.float32),
-            "state": np.zeros((capacity, steps + 1, spec.state_size), np.float32),
-            "available": np.zeros((capacity, steps + 1, agents, spec.n_actions), np.bool_),
-            "actions": np.zeros((capacity, steps, agents), np.uint8),
-            "reward": np.zeros((capacity, steps), np.float32),
+            "obs": _lazy_zeros((capacity, steps + 1, agents, spec.obs_size), np.float32),
+            "state": _lazy_zeros((capacity, steps + 1, spec.state_size), np.float32),
+            "available": _lazy_zeros((capacity, steps + 1, agents, spec.n_actions), np.bool_),
+            "actions": _lazy_zeros((capacity, steps, agents), np.uint8),
+            "reward": _lazy_zeros((capacity, steps), np.float32),
         }
         self._terminated = np.zeros(capacity, np.bool_)
         self._length = np.zeros(capacity, np.int32)
@@ -123,3 +125,18 @@ class ReplayBuffer:
             for name, data in self._data.items()
         }
         return Episodes(**arrays, terminated=self._terminated[slots], length=length)
+
+
+#: Python 3.11 does not name this flag; the value is that of Linux on x86 and ARM.
+_MAP_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
+
+
+def _lazy_zeros(shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    """Zero pages that cost memory only once written.
+
+    Unlike np.zeros this may exceed the machine's memory: 27m_vs_30m reserves 26 GiB, few of which
+    are ever used, and Linux refuses a single promise larger than its memory.
+    """
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
+    return np.frombuffer(mmap.mmap(-1, size, flags=flags), dtype).reshape(shape)

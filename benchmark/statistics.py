@@ -27,7 +27,6 @@ from benchmark.scores import METRICS, Method, Scores, evaluations_to_points, sou
 
 BAND_REPLICATIONS = 2_000  #: at most, of the bands of curves and profiles; rliable's default
 THRESHOLDS = np.linspace(0, 1, 101)  #: win rates at which performance profiles are evaluated
-AGGREGATES = ("iqm", "mean", "median", "optimality_gap")
 
 _SOURCE = ["backend", "protocol"]
 _METHOD = ["algorithm", "variant"]
@@ -98,7 +97,7 @@ class _Runs:
         self.mass = self.strata.mass(counts)
 
     def estimate(self, metric: str, scores: np.ndarray) -> list[tuple[float, float, float]]:
-        """Value, low and high of one of ``AGGREGATES``, for each column of ``scores`` [N, K]."""
+        """Value, low and high of an aggregate metric, for each column of ``scores`` [N, K]."""
         function = getattr(self.strata, metric)
         values = [float(function(column, self.strata.weights)) for column in scores.T]
         if not self.strata.has_interval:
@@ -183,7 +182,7 @@ def _aggregate(scores: Scores, bootstrap: Bootstrap) -> Iterator[dict]:
                 "n_missing": sum(len(scores.missing(phase, map, method)) for map in maps),
             }
             runs = _Runs(_sizes(maps, win_rates), method, bootstrap) if maps else None
-            for metric in AGGREGATES:
+            for metric in methods.AGGREGATES:
                 found = _NOTHING
                 if runs:
                     found = _named(runs.estimate(metric, np.concatenate(win_rates)[:, None])[0])

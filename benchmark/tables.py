@@ -16,17 +16,10 @@ import pandas as pd
 from benchmark import methods, record, statistics
 
 FORMATS = ("csv", "md", "tex")
+DASH = "\u2013"  #: stands where there is no value
 
 _NEEDS = ("final", "aggregate", "improvement")
 _PHASES = {"training": "at the end of training", "absolute": "of the best policy"}
-METRICS = {
-    "win_rate": "Test win rate",
-    "return": "Test return",
-    "iqm": "IQM",
-    "mean": "Mean",
-    "median": "Median",
-    "optimality_gap": "Optimality gap",
-}
 
 
 @dataclass(frozen=True)
@@ -42,7 +35,7 @@ class Cell:
     @property
     def number(self) -> str:
         """The value, or a dash where there is none."""
-        return "–" if np.isnan(self.value) else f"{self.value:.2f}"
+        return DASH if np.isnan(self.value) else f"{self.value:.2f}"
 
     @property
     def interval(self) -> str:
@@ -107,7 +100,7 @@ def _tex_row(cells: Iterable[str]) -> str:
 
 
 def _tex_cell(cell: Cell) -> str:
-    number = cell.number.replace("–", "--")
+    number = _tex(cell.number)
     number = f"\\textbf{{{number}}}" if cell.bold else number
     small = [part for part in (cell.interval, cell.note) if part]
     if not small:
@@ -117,7 +110,7 @@ def _tex_cell(cell: Cell) -> str:
 
 
 def _tex(text: str) -> str:
-    escapes = {"\\": r"\textbackslash{}", "–": "--"} | {c: f"\\{c}" for c in "&%$#_{}"}
+    escapes = {"\\": r"\textbackslash{}", DASH: "--"} | {c: f"\\{c}" for c in "&%$#_{}"}
     return "".join(escapes.get(character, character) for character in text)
 
 
@@ -177,9 +170,10 @@ def _scores(rows, metric, family, phase, maps, algorithms) -> Table:
         for map in maps
         if methods.family(map) == family
     }
+    noted = " unless noted" if (rows["n"] != usual).any() else ""
     caption = (
-        f"{METRICS[metric]} {_PHASES[phase]} on the {methods.FAMILIES[family]} maps: mean over"
-        f" {_runs(usual)} per map unless noted, with 95 % bootstrap interval."
+        f"Test {methods.METRICS[metric]} {_PHASES[phase]} on the {methods.FAMILIES[family]} maps:"
+        f" mean over {methods.count([usual], 'run')} per map{noted}, with 95 % bootstrap interval."
         f" Bold: the best mean of the row.{_missing(rows)}"
     )
     columns = [methods.label(name) for name in algorithms]
@@ -190,21 +184,22 @@ def _scores(rows, metric, family, phase, maps, algorithms) -> Table:
 def _aggregate(rows, phase, algorithms) -> Table:
     """One row per suite and aggregate metric, one column per method."""
     cells = {
-        f"{methods.suite_name(suite)}: {METRICS[metric]}": _row(
+        f"{methods.suite_name(suite)}: {methods.AGGREGATES[metric]}": _row(
             _select(rows, suite=suite, metric=metric),
             algorithms,
             "value",
             min if metric == "optimality_gap" else max,
         )
-        for suite, metric in itertools.product(rows["suite"].unique(), statistics.AGGREGATES)
+        for suite, metric in itertools.product(rows["suite"].unique(), methods.AGGREGATES)
     }
     counts = ", ".join(
-        f"{methods.suite_name(suite)} {_span(part['n'])} runs on {part['n_maps'].iloc[0]} maps"
+        f"{methods.suite_name(suite)} {methods.count(part['n'], 'run')} on"
+        f" {methods.count(part['n_maps'], 'map')}"
         for suite, part in rows.groupby("suite", sort=False)
     )
     caption = (
         f"Win rate {_PHASES[phase]}, aggregated over runs and maps, with 95 % stratified"
-        f" bootstrap interval; per method {counts or 'no runs'}. Bold: the best of the row"
+        f" bootstrap interval; per method, {counts or 'no runs'}. Bold: the best of the row"
         f" (the least optimality gap).{_left_out(rows)}"
     )
     columns = [methods.label(name) for name in algorithms]
@@ -252,15 +247,6 @@ def _row(
         bold = round(row[value], 2) == top
         cells.append(Cell(row[value], row["low"], row["high"], bold, note))
     return cells
-
-
-def _runs(n: int) -> str:
-    return f"{n} run" if n == 1 else f"{n} runs"
-
-
-def _span(values: pd.Series) -> str:
-    low, high = int(values.min()), int(values.max())
-    return str(low) if low == high else f"{low} to {high}"
 
 
 def _missing(rows: pd.DataFrame) -> str:

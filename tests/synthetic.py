@@ -75,3 +75,28 @@ def study(
             skill = 0.9 - 0.6 * a / len(algorithms) - 0.3 * m / len(maps)
             runs += [run(map, algorithm, seed, skill=skill, **rest) for seed in range(seeds)]
     return pd.concat(runs, ignore_index=True)
+
+
+def provenance(evaluations: pd.DataFrame, **changes) -> list[dict]:
+    """A ``run.json`` for each run of a table of evaluations."""
+    runs = evaluations.groupby(record.IDENTITY)["step"].max().reset_index()
+    return [
+        {
+            **{name: row[name] for name in record.IDENTITY},
+            "backend_version": "1",
+            "budget": row["step"],
+            "config": {},
+            "config_hash": "c0ffee",
+            "commit": "0123456789abcdef",
+            "dirty": False,
+            "source_hash": record.source_hash(f"algorithms.{row['algorithm']}"),
+            "versions": {"python": "3.11.7", "torch": "2.13.0"},
+            "hardware": {"device": "cpu", "cpu": "Some CPU", "cores": 2, "memory_gb": 8.0},
+            "attempts": [{"started": "2026-01-01T00:00:00", "ended": "2026-01-01T01:00:00"}],
+            "wall_seconds": 3600.0,
+            "steps_per_second": 555.5,
+            "end_reason": "budget reached",
+            **changes,
+        }
+        for row in runs.to_dict("records")
+    ]

@@ -17,7 +17,7 @@ from .combat import fly_missiles, regenerate, settle_explosions
 from .compiled import compiled, entry_point
 from .movement import move_all
 from .observation import forget_enemies, write_available, write_observations, write_state
-from .orders import act, obey_action, order_from_script
+from .orders import NO_OP, act, obey_action, order_from_script
 from .outcome import UNDECIDED, WON, final_reward, judge, reward_of
 from .spawn import pack, sort_agents, start_battle
 from .stream import below, seed_streams
@@ -41,7 +41,7 @@ class World(NamedTuple):
 
 
 class Output(NamedTuple):
-    """What a call writes; all zeros (False) before."""
+    """What the battles look like now. A call writes the rows of the battles that it touches."""
 
     obs: np.ndarray  #: [B, N, O] float32
     state: np.ndarray  #: [B, S] float32
@@ -113,6 +113,7 @@ def _step_battle(b, actions, world, out):
     battle.steps += 1
     _remember_positions(units)
     forget_enemies(units, world.known[b], rules)
+    _clear_outcome(b, out)
     for i in range(units.shape[0]):
         out.dead[int(i >= n), b] += not units[i].alive
     verdict = judge(units, types, rules)
@@ -135,27 +136,42 @@ def _remember_positions(units):
 
 
 @compiled
-def _observe_battle(b, world, out, fresh):
-    """Writes observation, state and availability; a finished battle allows no-op and shows zeros."""
-    rules, units = world.rules[0], world.units[b]
-    if not world.battles[b].running:
-        for i in range(rules.n_agents):
-            out.available[b, i, 0] = True
+def _observe_battle(b, world, out):
+    """Writes observation, state and availability. A finished battle shows zeros, allows no-op."""
+    types, rules, battle = world.types, world.rules[0], world.battles[b]
+    units, known, order = world.units[b], world.known[b], world.order[b]
+    obs, state, available = out.obs[b], out.state[b], out.available[b]
+    obs[:] = 0.0
+    state[:] = 0.0
+    available[:] = False
+    if not battle.running:
+        available[:, NO_OP] = True
         return
-    available, obs = out.available[b], out.obs[b]
-    write_available(units, world.types, rules, world.walkable, available)
-    write_observations(
-        units, world.battles[b], world.known[b], world.order[b], world.types, rules, available, obs
-    )
-    if fresh and rules.generated and rules.wiped_observations:
-        # The client's reset builds all observations once before the learner asks for them, so
-        # that every enemy in anybody's sight is known by then.
+    write_available(units, types, rules, world.walkable, available)
+    if battle.steps == 0 and rules.generated and rules.wiped_observations:
+        # SMACv2's reset builds all observations once before the learner asks for them, so that
+        # every enemy in anybody's sight is known by then.
+        write_observations(units, battle, known, order, types, rules, available, obs)
         obs[:] = 0.0
-        write_observations(
-            units, world.battles[b], world.known[b], world.order[b], world.types, rules,
-            available, obs,
-        )  # fmt: skip
-    write_state(units, world.last_actions[b], world.types, rules, out.state[b])
+    write_observations(units, battle, known, order, types, rules, available, obs)
+    write_state(units, world.last_actions[b], types, rules, state)
+
+
+@compiled
+def _advance_battle(b, actions, world, out):
+    """One env step of one battle, if it is still running."""
+    if world.battles[b].running:
+        _step_battle(b, actions, world, out)
+        _observe_battle(b, world, out)
+    else:
+        _clear_outcome(b, out)
+
+
+@compiled
+def _clear_outcome(b, out):
+    out.reward[b] = 0.0
+    out.terminated[b] = out.timed_out[b] = out.battle_won[b] = False
+    out.dead[:, b] = 0
 
 
 def _source_digest() -> str:
@@ -182,30 +198,23 @@ def _entry_points(digest: str):
 
     @entry_point()
     def reset(seeds, chosen, world, out):
-        """Restarts battles ``chosen[k]`` with ``seeds[k]``, then observes the whole batch."""
+        """Restarts battles ``chosen[k]`` with ``seeds[k]``."""
         _ = digest
-        fresh = np.zeros(world.battles.shape[0], np.bool_)
         for k in range(chosen.shape[0]):
-            fresh[chosen[k]] = True
             _reset_battle(chosen[k], seeds[k], world)
-        for b in range(world.battles.shape[0]):
-            _observe_battle(b, world, out, fresh[b])
+            _observe_battle(chosen[k], world, out)
 
     @entry_point()
     def step_serially(actions, world, out):
         _ = digest
         for b in range(world.battles.shape[0]):
-            if world.battles[b].running:
-                _step_battle(b, actions, world, out)
-            _observe_battle(b, world, out, False)
+            _advance_battle(b, actions, world, out)
 
     @entry_point(parallel=True)
     def step_in_parallel(actions, world, out):
         _ = digest
         for b in prange(world.battles.shape[0]):
-            if world.battles[b].running:
-                _step_battle(b, actions, world, out)
-            _observe_battle(b, world, out, False)
+            _advance_battle(b, actions, world, out)
 
     return arrange, reset, step_serially, step_in_parallel
 

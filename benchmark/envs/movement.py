@@ -12,6 +12,7 @@ import numpy as np
 from .compiled import compiled
 from .maps import SIZE
 from .records import FIGHTING, MOVING, STANDING
+from .stream import below
 from .terrain import DIRECT
 
 #: Share of an overlap by which unit a gives way to b: [same team][stance a][stance b].
@@ -24,8 +25,12 @@ for _same in range(2):
     _SHARE[_same, STANDING, FIGHTING] = 1.0 if _same else 0.5
     _SHARE[_same, FIGHTING, STANDING] = 0.0 if _same else 0.5
 
-#: Turns (cosine, sine) that a blocked unit tries in this order, on its own side first.
-_TURNS = np.array([(math.cos(a), math.sin(a)) for a in np.radians([30.0, 60.0, 90.0, 120.0])])
+#: Turns (cosine, sine) that a blocked unit considers: none, then growing to the left, to the right.
+_ANGLES = (0, 30, 60, 90, 120, 150)
+_N_TURNS = len(_ANGLES)
+_TURNS = np.array(
+    [(math.cos(a), math.sin(a)) for a in np.radians(_ANGLES + tuple(-a for a in _ANGLES[1:]))]
+)
 _SOFTNESS = 0.9  #: share of the separation that must stay free for a way to count as free
 _PROGRESS = 0.5  #: a unit that made less than this share of its step was blocked
 
@@ -34,6 +39,8 @@ _PROGRESS = 0.5  #: a unit that made less than this share of its step was blocke
 def stand(u, types):
     """Stops; flyers need a while for that."""
     u.stance = STANDING
+    u.blocked = False
+    u.detour = 0
     _accelerate(u, 0.0, 0.0, types)
 
 
@@ -50,7 +57,7 @@ def _accelerate(u, vx, vy, types):
 
 
 @compiled
-def head_for(i, goal_x, goal_y, stop, units, types, rules, via):
+def head_for(i, goal_x, goal_y, stop, units, battle, types, rules, via):
     """Sets the velocity towards a point, to halt ``stop`` cells short of it.
 
     Returns:
@@ -75,7 +82,7 @@ def head_for(i, goal_x, goal_y, stop, units, types, rules, via):
         speed = min(speed, math.sqrt(2.0 * kind.acceleration * way))
     dx, dy = dx / distance, dy / distance
     if u.blocked:
-        dx, dy = _free_heading(i, dx, dy, units, types)
+        dx, dy = _free_heading(i, dx, dy, units, battle, types)
     u.stance = MOVING
     _accelerate(u, speed * dx, speed * dy, types)
     return True
@@ -89,39 +96,70 @@ def _waypoint(u, goal_x, goal_y, via):
 
 
 @compiled
-def _free_heading(i, dx, dy, units, types):
-    """The smallest turn away from (dx, dy) that no standing unit obstructs."""
-    if _is_free(i, dx, dy, units, types):
+def _free_heading(i, dx, dy, units, battle, types):
+    """The smallest turn away from (dx, dy) that nobody obstructs, always to the same side until the
+    straight way is free again: so a unit walks around a crowd and not to and fro."""
+    u = units[i]
+    obstructed = _obstructed_turns(i, dx, dy, units, types)
+    if obstructed & 1 == 0:
+        u.blocked = False
+        u.detour = 0
         return dx, dy
-    side = units[i].detour
-    for k in range(_TURNS.shape[0]):
-        cos, sin = _TURNS[k, 0], _TURNS[k, 1] * side
-        left_x, left_y = cos * dx - sin * dy, sin * dx + cos * dy
-        if _is_free(i, left_x, left_y, units, types):
-            return left_x, left_y
-        right_x, right_y = cos * dx + sin * dy, cos * dy - sin * dx
-        if _is_free(i, right_x, right_y, units, types):
-            units[i].detour = -side
-            return right_x, right_y
+    if u.detour == 0:
+        u.detour = _shorter_side(obstructed, battle)
+    for _ in range(2):
+        for k in range(1, _N_TURNS):
+            turn = k if u.detour > 0 else k + _N_TURNS - 1
+            if obstructed >> turn & 1 == 0:
+                return _turned(dx, dy, turn)
+        u.detour = -u.detour
     return dx, dy
 
 
 @compiled
-def _is_free(i, dx, dy, units, types):
-    """Whether a step in that direction leads closer to no unit that will not give way."""
+def _shorter_side(obstructed, battle):
+    """The side (+1 left, -1 right) on which the smaller turn is free; a coin decides ties."""
+    for k in range(1, _N_TURNS):
+        left = obstructed >> k & 1
+        right = obstructed >> (k + _N_TURNS - 1) & 1
+        if left != right:
+            return -1 if left else 1
+        if not left:
+            break
+    return 2 * below(battle, 2) - 1
+
+
+@compiled
+def _obstructed_turns(i, dx, dy, units, types):
+    """Which turns would lead a unit into somebody who stands or is stuck himself.
+
+    Returns:
+        a bit per row of ``_TURNS``.
+    """
     u = units[i]
     kind = types[u.type]
-    x, y = u.x + dx * kind.speed, u.y + dy * kind.speed
+    obstructed = 0
     for j in range(units.shape[0]):
         v = units[j]
-        other = types[v.type]
-        if j == i or not v.alive or v.stance == MOVING or other.plane != kind.plane:
+        away = (kind.separation + types[v.type].separation) * _SOFTNESS
+        ox, oy = v.x - u.x, v.y - u.y
+        reach = away + kind.speed
+        if ox * ox + oy * oy >= reach * reach or j == i or not v.alive:
             continue
-        away = (kind.separation + other.separation) * _SOFTNESS
-        ox, oy = v.x - x, v.y - y
-        if ox * ox + oy * oy < away * away:
-            return False
-    return True
+        if types[v.type].plane != kind.plane or (v.stance == MOVING and not v.blocked):
+            continue
+        for turn in range(_TURNS.shape[0]):
+            hx, hy = _turned(dx, dy, turn)
+            ex, ey = ox - kind.speed * hx, oy - kind.speed * hy
+            if ex * ex + ey * ey < away * away:
+                obstructed |= 1 << turn
+    return obstructed
+
+
+@compiled
+def _turned(dx, dy, turn):
+    cos, sin = _TURNS[turn, 0], _TURNS[turn, 1]
+    return cos * dx - sin * dy, sin * dx + cos * dy
 
 
 @compiled
@@ -134,18 +172,23 @@ def move_all(units, types, walkable, beside_wall):
             u.from_x, u.from_y = u.x, u.y
             u.x += u.vx
             u.y += u.vy
+            u.push_x = u.push_y = 0.0
     _separate(units, types)
     for i in range(n):
         u = units[i]
         if u.alive:
+            u.x += u.push_x
+            u.y += u.push_y
             _keep_inside(u, types, walkable, beside_wall)
             square = u.vx * u.vx + u.vy * u.vy
             progress = (u.x - u.from_x) * u.vx + (u.y - u.from_y) * u.vy
-            u.blocked = progress < _PROGRESS * square
+            u.blocked = u.blocked or progress < _PROGRESS * square
 
 
 @compiled
 def _separate(units, types):
+    """Adds up, for every unit, how far it must give way; all from the same positions, so that the
+    numbering of the units has no say in it."""
     n = units.shape[0]
     for i in range(n):
         u = units[i]
@@ -169,10 +212,10 @@ def _separate(units, types):
                 overlap = away - distance
             share = _SHARE[int(u.team == v.team), u.stance, v.stance]
             dx, dy = dx / distance * overlap, dy / distance * overlap
-            u.x -= share * dx
-            u.y -= share * dy
-            v.x += (1.0 - share) * dx
-            v.y += (1.0 - share) * dy
+            u.push_x -= share * dx
+            u.push_y -= share * dy
+            v.push_x += (1.0 - share) * dx
+            v.push_y += (1.0 - share) * dy
 
 
 @compiled

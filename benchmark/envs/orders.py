@@ -73,14 +73,14 @@ def act(i, units, battle, types, rules, via):
     continue_attack(i, units, types, rules)
     lose_dead_target(u, units)
     if types[u.type].heals > 0.0:
-        _tend(i, units, types, rules, via)
+        _tend(i, units, battle, types, rules, via)
         return
     if u.autonomous and (u.order == IDLE or u.order == ATTACK_MOVE):
         choose_target(i, units, types, rules)
     if u.target >= 0:
         _engage(i, units, battle, types, rules, via)
     elif u.order == MOVE or u.order == ATTACK_MOVE:
-        if not head_for(i, u.goal_x, u.goal_y, 0.0, units, types, rules, via):
+        if not head_for(i, u.goal_x, u.goal_y, 0.0, units, battle, types, rules, via):
             u.order = IDLE
     else:
         stand(u, types)
@@ -97,11 +97,11 @@ def _engage(i, units, battle, types, rules, via):
         fight(i, units, battle, types, rules)
     else:
         stop = reach + types[u.type].radius + types[v.type].radius
-        head_for(i, v.x, v.y, stop, units, types, rules, via)
+        head_for(i, v.x, v.y, stop, units, battle, types, rules, via)
 
 
 @compiled
-def _tend(i, units, types, rules, via):
+def _tend(i, units, battle, types, rules, via):
     """A medivac: heals its patient, or flies where its order says."""
     u = units[i]
     if u.autonomous:
@@ -115,7 +115,7 @@ def _tend(i, units, types, rules, via):
             heal(u, v, types)
         else:
             stop = reach + types[u.type].radius + types[v.type].radius
-            head_for(i, v.x, v.y, stop, units, types, rules, via)
+            head_for(i, v.x, v.y, stop, units, battle, types, rules, via)
     elif u.order == FOLLOW:
         comrade = nearest_comrade(i, units, types, rules)
         if comrade < 0:
@@ -123,9 +123,9 @@ def _tend(i, units, types, rules, via):
         else:
             v = units[comrade]
             stop = _FOLLOW_DISTANCE + types[u.type].radius + types[v.type].radius
-            head_for(i, v.x, v.y, stop, units, types, rules, via)
+            head_for(i, v.x, v.y, stop, units, battle, types, rules, via)
     elif u.order == MOVE:
-        head_for(i, u.goal_x, u.goal_y, 0.0, units, types, rules, via)
+        head_for(i, u.goal_x, u.goal_y, 0.0, units, battle, types, rules, via)
     else:
         stand(u, types)
 

@@ -21,6 +21,8 @@ UNIT_DTYPE = np.dtype(
         ("goal_x", "f8"), ("goal_y", "f8"),  #: of MOVE and ATTACK_MOVE
         ("missile_x", "f8"), ("missile_y", "f8"),  #: where its missile is, while in flight
         ("from_x", "f8"), ("from_y", "f8"),  #: where it stood at the start of the loop
+        ("push_x", "f8"),
+        ("push_y", "f8"),  #: how far it gives way to others in this loop
         ("seen_x", "f8"), ("seen_y", "f8"),  #: position at the last observation
         ("seen_life", "f8"),  #: health + shield at the last observation
         ("type", "i4"),  #: index into units.UNITS
@@ -33,12 +35,12 @@ UNIT_DTYPE = np.dtype(
         ("missile_target", "i4"),  #: unit index its missile flies to, -1 none in flight
         ("unhurt", "i4"),  #: loops since it last took damage
         ("stance", "i4"),
-        ("detour", "i4"),  #: side (+1 left, -1 right) on which it walks around others
+        ("detour", "i4"),  #: side on which it walks around others: +1 left, -1 right, 0 open
         ("alive", "?"),
         ("autonomous", "?"),  #: acquires targets by itself, as the engine's units do
         ("healing", "?"),  #: a medivac that heals in this loop
         ("attacked", "?"),  #: its weapon hit or released a missile in the last env step
-        ("blocked", "?"),  #: something stood in its way in the last loop
+        ("blocked", "?"),  #: others stand in its way; it looks for a way around them
         ("explodes", "?"),  #: a dead baneling whose explosion is due
     ],
     align=True,

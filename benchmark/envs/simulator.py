@@ -62,7 +62,8 @@ class Simulator:
             beside_wall=self._terrain.beside_wall,
             via=self._terrain.via,
         )
-        self._available = None  # private copy of what the last observation allowed
+        self._out = _output(n_envs, self.spec)
+        self._started = False
         self._step = kernel.step_serially
         if n_envs >= _PARALLEL_FROM and numba.get_num_threads() > 1:
             self._step = kernel.step_in_parallel
@@ -71,7 +72,7 @@ class Simulator:
         """Starts new battles; see :meth:`benchmark.envs.spec.Env.reset`."""
         if battles is None:
             battles = np.arange(self.n_envs)
-        elif self._available is None:
+        elif not self._started:
             raise ValueError("the first reset of an env must reset all its battles")
         battles = np.ascontiguousarray(battles, np.int64)
         seeds = np.ascontiguousarray(seeds).astype(np.uint64, copy=False)
@@ -81,34 +82,35 @@ class Simulator:
             )
         if battles.size and not (battles.min() >= 0 and battles.max() < self.n_envs):
             raise ValueError(f"battles to reset must be in 0 .. {self.n_envs - 1}")
-        out = self._output()
-        kernel.reset_batch(seeds, battles, self._world, out)
-        self._available = out.available.copy()
-        return Observation(out.obs, out.state, out.available)
+        kernel.reset_batch(seeds, battles, self._world, self._out)
+        self._started = True
+        out = self._out
+        return Observation(out.obs.copy(), out.state.copy(), out.available.copy())
 
     def step(self, actions: np.ndarray) -> Transition:
         """Plays one env step; see :meth:`benchmark.envs.spec.Env.step`."""
-        if self._available is None:
+        if not self._started:
             raise ValueError("the env has not been reset yet")
         actions = np.ascontiguousarray(actions, np.int64)
-        if actions.shape != self._available.shape[:2]:
+        out = self._out
+        if actions.shape != out.available.shape[:2]:
             raise ValueError(
-                f"actions have shape {actions.shape}, expected {self._available.shape[:2]}"
+                f"actions have shape {actions.shape}, expected {out.available.shape[:2]}"
             )
-        b, i = kernel.find_unavailable(actions, self._available, self._world.battles)
+        b, i = kernel.find_unavailable(actions, out.available, self._world.battles)
         if b >= 0:
             raise ValueError(f"battle {b}, agent {i}: action {actions[b, i]} is not available")
-        out = self._output()
         self._step(actions, self._world, out)
-        self._available = out.available.copy()
         return Transition(
-            out.obs, out.state, out.available, out.reward, out.terminated, out.timed_out,
-            out.battle_won, out.dead[0], out.dead[1],
+            out.obs.copy(), out.state.copy(), out.available.copy(), out.reward.copy(),
+            out.terminated.copy(), out.timed_out.copy(), out.battle_won.copy(),
+            out.dead[0].copy(), out.dead[1].copy(),
         )  # fmt: skip
 
     def close(self) -> None:
         """Frees the battles."""
-        self._world = self._available = None
+        self._world = self._out = None
+        self._started = False
 
     def units(self) -> np.ndarray:
         """All units, for rendering, scripts and tests; a copy.
@@ -130,18 +132,19 @@ class Simulator:
         """[32, 32] bool, indexed [x, y]: the cells in which ground units can stand; read-only."""
         return self._terrain.walkable
 
-    def _output(self) -> kernel.Output:
-        b, spec = self.n_envs, self.spec
-        return kernel.Output(
-            obs=np.zeros((b, spec.n_agents, spec.obs_size), np.float32),
-            state=np.zeros((b, spec.state_size), np.float32),
-            available=np.zeros((b, spec.n_agents, spec.n_actions), np.bool_),
-            reward=np.zeros(b, np.float32),
-            terminated=np.zeros(b, np.bool_),
-            timed_out=np.zeros(b, np.bool_),
-            battle_won=np.zeros(b, np.bool_),
-            dead=np.zeros((2, b), np.int32),
-        )
+
+def _output(b: int, spec: EnvSpec) -> kernel.Output:
+    """Empty arrays for what the kernel writes."""
+    return kernel.Output(
+        obs=np.zeros((b, spec.n_agents, spec.obs_size), np.float32),
+        state=np.zeros((b, spec.state_size), np.float32),
+        available=np.zeros((b, spec.n_agents, spec.n_actions), np.bool_),
+        reward=np.zeros(b, np.float32),
+        terminated=np.zeros(b, np.bool_),
+        timed_out=np.zeros(b, np.bool_),
+        battle_won=np.zeros(b, np.bool_),
+        dead=np.zeros((2, b), np.int32),
+    )
 
 
 def _layout(one: Map, types: np.ndarray, walkable: np.ndarray) -> np.ndarray:

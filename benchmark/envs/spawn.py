@@ -63,7 +63,7 @@ def _prepare(u, types, rules):
     u.missile_x = u.missile_y = u.goal_x = u.goal_y = 0.0
     u.target = u.second_target = u.missile_target = u.windup = -1
     u.second_hit = u.unhurt = 0
-    u.order, u.stance, u.detour = IDLE, STANDING, 1
+    u.order, u.stance, u.detour = IDLE, STANDING, 0
     u.alive = True
     u.healing = u.attacked = u.blocked = u.explodes = False
     u.autonomous = u.team == 1 or rules.autonomous_allies

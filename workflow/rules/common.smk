@@ -1,59 +1,74 @@
-"""The study, and where its files lie. Every rule's logic is in the package ``benchmark``."""
+"""The study, and where its files lie. Every rule's work is done by the package ``benchmark``."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-sys.path.insert(0, workflow.basedir)  # also where the project is not installed
+sys.path.insert(0, workflow.basedir)  # finds the package also where it is not installed
 
-from benchmark import statistics
+from benchmark import figures, statistics, tables
 from benchmark.config import parse_study
 from benchmark.errors import BenchmarkError
 
-# With --sdm conda, jobs run the environment's python; otherwise the one that runs Snakemake, which
-# need not be on the PATH.
-PYTHON = "python" if workflow.deployment_settings.deployment_method else sys.executable
+# Jobs call the python that runs Snakemake, whether or not its environment is activated. With
+# --sdm conda, conda puts its own before it.
+os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]))
 
-STUDY_FILE = " ".join(map(str, workflow.overwrite_configfiles)) or "config/paper.yaml"
 try:
-    STUDY = parse_study(config, STUDY_FILE)
-    RUNS = {f"results/{run.path.as_posix()}": run for run in STUDY.runs()}
+    STUDY = parse_study(config, " ".join(map(str, workflow.configfiles)))
 except BenchmarkError as error:
-    raise WorkflowError(str(error)) from None
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)
 
 RESULTS = f"results/{STUDY.name}"
-RUN = "results/{study}/runs/{backend}/{map}/{algorithm}/{variant}/{seed}"
+RUN = f"{RESULTS}/runs/{{backend}}/{{map}}/{{algorithm}}/{{variant}}/{{seed}}"
+RUNS = {f"results/{run.path.as_posix()}": run for run in STUDY.runs()}
+MAPS = list(dict.fromkeys(run.map for run in RUNS.values()))
+STATISTICS = [f"{RESULTS}/statistics/{name}" for name in statistics.outputs()]
+TABLES = [f"{RESULTS}/tables/{name}" for name in tables.outputs(MAPS)]
+FIGURES = [f"{RESULTS}/figures/{name}" for name in figures.outputs(MAPS)]
+
+
+report: "../report/workflow.rst"
 
 
 wildcard_constraints:
-    study=STUDY.name,
     backend=STUDY.backend,
-    map="|".join({run.map for run in RUNS.values()}),
-    algorithm="|".join({run.algorithm for run in RUNS.values()}),
-    variant="|".join({run.variant for run in RUNS.values()}),
+    map="|".join(MAPS),
+    algorithm="|".join({run.algorithm: None for run in RUNS.values()}),
+    variant="|".join({run.variant: None for run in RUNS.values()}),
     seed=r"\d+",
 
 
 def resolved_run(wildcards):
-    """The run's whole configuration as JSON: Snakemake repeats exactly the runs where it changes."""
-    run = RUNS[RUN.format(**wildcards)]
-    return json.dumps(run.resolved(), sort_keys=True)
+    """A run's whole configuration as JSON; Snakemake repeats exactly the runs whose text changes."""
+    folder = RUN.format(**wildcards)
+    if folder not in RUNS:
+        raise WorkflowError(f"{folder} is not a run of the study {STUDY.name}")
+    return json.dumps(RUNS[folder].resolved(), sort_keys=True)
 
 
-def run_files(wildcards=None):
+def run_records(wildcards):
     """The records of all runs."""
     return [f"{folder}/{name}" for folder in RUNS for name in ("evaluations.parquet", "run.json")]
 
 
-def everything(wildcards):
+def whole_study(wildcards):
     """All that a study ends with.
 
-    A study whose runs were not kept, only their aggregated table, is not trained again.
+    One that came as its aggregated table, without its runs, is not trained again.
     """
-    files = ["report.html"]
-    outcome = [f"{RESULTS}/{name}" for name in files]
+    results = [f"{RESULTS}/report.html", *TABLES, *FIGURES]
     if Path(RESULTS, "evaluations.parquet").exists() and not Path(RESULTS, "runs").exists():
-        return outcome
-    return outcome + run_files()
+        return results
+    return results + run_records(wildcards)
+
+
+def marked(path, category):
+    """An output file that ``snakemake --report`` shows."""
+    name = Path(path).stem
+    caption = f"../report/{name.split('_')[0]}.rst"
+    return report(path, category=category, caption=caption, labels={"name": name.replace("_", " ")})

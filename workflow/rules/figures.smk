@@ -1,0 +1,57 @@
+rule tables:
+    input:
+        STATISTICS,
+    output:
+        [marked(path, "Tables") if path.endswith(".md") else path for path in TABLES],
+    log:
+        f"{RESULTS}/logs/tables.log",
+    localrule: True
+    conda:
+        "../../environment.yml"
+    params:
+        statistics=subpath(input[0], parent=True),
+        folder=subpath(output[0], parent=True),
+    message:
+        "tables"
+    shell:
+        "python -m benchmark tables {params.statistics:q} --output {params.folder:q} > {log:q} 2>&1"
+
+
+rule figures:
+    input:
+        STATISTICS,
+    output:
+        [marked(path, "Figures") if path.endswith(".png") else path for path in FIGURES],
+    log:
+        f"{RESULTS}/logs/figures.log",
+    localrule: True
+    conda:
+        "../../environment.yml"
+    params:
+        statistics=subpath(input[0], parent=True),
+        folder=subpath(output[0], parent=True),
+    message:
+        "figures"
+    shell:
+        "python -m benchmark figures {params.statistics:q} --output {params.folder:q} > {log:q} 2>&1"
+
+
+rule report:
+    input:
+        f"{RESULTS}/runs.json",
+        STATISTICS,
+        TABLES,
+        FIGURES,
+    output:
+        f"{RESULTS}/report.html",
+    log:
+        f"{RESULTS}/logs/report.log",
+    localrule: True
+    conda:
+        "../../environment.yml"
+    params:
+        folder=subpath(output[0], parent=True),
+    message:
+        "report"
+    shell:
+        "python -m benchmark report {params.folder:q} > {log:q} 2>&1"

@@ -1,15 +1,39 @@
 rule aggregate:
     input:
-        run_files,
+        run_records,
     output:
-        f"{RESULTS}/evaluations.parquet",
-        f"{RESULTS}/runs.json",
-    params:
-        runs=list(RUNS),
+        table=f"{RESULTS}/evaluations.parquet",
+        provenance=f"{RESULTS}/runs.json",
     log:
         f"{RESULTS}/logs/aggregate.log",
     localrule: True
     conda:
         "../../environment.yml"
+    params:
+        folder=subpath(output.table, parent=True),
+        runs=list(RUNS),
+    message:
+        f"aggregate {len(RUNS)} runs"
     shell:
-        "{PYTHON} -m benchmark aggregate {RESULTS:q} {params.runs:q} > {log:q} 2>&1"
+        "python -m benchmark aggregate {params.folder:q} {params.runs:q} > {log:q} 2>&1"
+
+
+rule statistics:
+    input:
+        f"{RESULTS}/evaluations.parquet",
+    output:
+        STATISTICS,
+    log:
+        f"{RESULTS}/logs/statistics.log",
+    localrule: True
+    conda:
+        "../../environment.yml"
+    params:
+        folder=subpath(output[0], parent=True),
+        replications=STUDY.statistics.replications,
+        seed=STUDY.statistics.seed,
+    message:
+        "statistics"
+    shell:
+        "python -m benchmark statistics {input:q} --output {params.folder:q}"
+        " --replications {params.replications} --seed {params.seed} > {log:q} 2>&1"

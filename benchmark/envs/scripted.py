@@ -1,0 +1,190 @@
+"""Scripted policies: yardsticks for learned ones, and what the simulator's tests play with.
+
+A policy maps ``(observation, units, random)`` to actions [B, N]: the last observation of an env,
+its privileged view ``env.units()``, and a NumPy generator. All are deterministic but ``random``.
+Shapes: ``B`` battles, ``N`` agents, ``E`` enemies, ``A`` actions.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from .orders import FIRST_TARGET, NO_OP, NORTH, STOP
+from .spec import Observation
+from .units import UNITS
+
+Policy = Callable[[Observation, np.ndarray, np.random.Generator], np.ndarray]
+
+_RANGE = np.array([unit.range for unit in UNITS])
+_HEALS = np.array([unit.heals > 0 for unit in UNITS])
+_HEALTH = np.array([unit.health for unit in UNITS])
+_MOVES = np.array([(0.0, 1.0), (0.0, -1.0), (1.0, 0.0), (-1.0, 0.0)])  # N, S, E, W
+
+
+def random_policy(observation, units, random):
+    """Uniform over the available actions."""
+    draw = random.random(observation.available.shape)
+    return np.where(observation.available, draw, -1.0).argmax(2)
+
+
+def attack_nearest(observation, units, random):
+    """Everybody attacks the nearest enemy that can be attacked, else walks towards the nearest."""
+    distance = _distances(observation, units)
+    return _attack_or_approach(observation, units, distance)
+
+
+def focus_fire(observation, units, random):
+    """Everybody attacks whoever has least life left among those in reach: a shared target."""
+    distance = _distances(observation, units)
+    enemies = units[:, distance.shape[1] :]
+    life = (enemies["health"] + enemies["shield"])[:, None, :]
+    return _attack_or_approach(observation, units, life + 1e-3 * distance)
+
+
+def spread_fire(observation, units, random):
+    """Everybody prefers another target: agent i the enemy of index i, wrapped around."""
+    distance = _distances(observation, units)
+    _, n, e = distance.shape
+    preference = (np.arange(e)[None] - np.arange(n)[:, None]) % e
+    return _attack_or_approach(observation, units, np.broadcast_to(preference, distance.shape))
+
+
+def kite(observation, units, random):
+    """Attacks when the weapon is ready; otherwise walks away from enemies of shorter range."""
+    distance = _distances(observation, units)
+    n = distance.shape[1]
+    actions = _attack_or_approach(observation, units, distance)
+    agents, enemies = units[:, :n], units[:, n:]
+    shorter = _RANGE[agents["type"]][:, :, None] > _RANGE[enemies["type"]][:, None] + 1.0
+    threat = np.where(shorter & enemies["alive"][:, None], distance, np.inf)
+    nearest = threat.argmin(2)
+    close = threat.min(2) < _RANGE[agents["type"]]
+    away = np.stack(
+        [
+            agents[axis] - np.take_along_axis(enemies[axis], nearest, 1) for axis in ("x", "y")
+        ],
+        axis=2,
+    )  # fmt: skip
+    flee = close & (agents["cooldown"] > 0) & agents["alive"]
+    return np.where(flee, _walk(observation, away), actions)
+
+
+def hold(x: float, y: float, radius: float = 2.0) -> Policy:
+    """Makes a policy that gathers around a point and attacks whom it can attack from there."""
+
+    def policy(observation, units, random):
+        distance = _distances(observation, units)
+        agents = units[:, : distance.shape[1]]
+        way = np.stack([x - agents["x"], y - agents["y"]], axis=2)
+        attack = _attack_or_approach(observation, units, distance)
+        outside = np.hypot(way[..., 0], way[..., 1]) > radius
+        stay = np.where(agents["alive"], STOP, NO_OP)
+        return np.where(
+            outside & agents["alive"],
+            _walk(observation, way),
+            np.where(attack >= FIRST_TARGET, attack, stay),
+        )
+
+    return policy
+
+
+#: The policies that need no parameters, by name.
+POLICIES: dict[str, Policy] = {
+    "random": random_policy,
+    "attack_nearest": attack_nearest,
+    "focus_fire": focus_fire,
+    "spread_fire": spread_fire,
+    "kite": kite,
+}
+
+
+def _distances(observation, units):
+    """[B, N, E] distances between the centres of agents and enemies, infinite to the dead."""
+    n = observation.available.shape[1]
+    agents, enemies = units[:, :n, None], units[:, None, n:]
+    distance = np.hypot(enemies["x"] - agents["x"], enemies["y"] - agents["y"])
+    return np.where(enemies["alive"], distance, np.inf)
+
+
+def _attack_or_approach(observation, units, cost):
+    """Attacks the available target of least cost [B, N, E], else walks to the nearest enemy.
+
+    Medivacs heal the friend with the smallest share of health, else fly to the nearest fighter.
+    """
+    n = observation.available.shape[1]
+    agents, enemies = units[:, :n], units[:, n:]
+    targets = observation.available[:, :, FIRST_TARGET:]
+    heals = _HEALS[agents["type"]]
+    share = agents["health"] / _HEALTH[agents["type"]]
+
+    price = np.full(targets.shape, np.inf)
+    e = min(enemies.shape[1], targets.shape[2])
+    price[:, :, :e] = cost[:, :, :e]
+    if heals.any():
+        patients = np.full(targets.shape, np.inf)
+        patients[:, :, :n] = share[:, None, :]
+        price = np.where(heals[:, :, None], patients, price)
+    price = np.where(targets, price, np.inf)
+    attack = FIRST_TARGET + price.argmin(2)
+
+    goals = [np.where(enemies["alive"], enemies[axis], np.inf) for axis in ("x", "y")]
+    distance = np.hypot(
+        goals[0][:, None] - agents["x"][:, :, None], goals[1][:, None] - agents["y"][:, :, None]
+    )
+    nearest = distance.argmin(2)
+    way = np.stack(
+        [np.take_along_axis(enemies[axis], nearest, 1) - agents[axis] for axis in ("x", "y")],
+        axis=2,
+    )
+    approach = _walk(observation, way)
+    actions = np.where(targets.any(2), attack, approach)
+    return np.where(agents["alive"] & observation.available[:, :, STOP], actions, NO_OP)
+
+
+def _walk(observation, way):
+    """The available move that leads furthest along ``way`` [B, N, 2], else stop or no-op."""
+    gain = way @ _MOVES.T  # [B, N, 4]
+    gain = np.where(observation.available[:, :, NORTH:FIRST_TARGET], gain, -np.inf)
+    idle = np.where(observation.available[:, :, STOP], STOP, NO_OP)
+    return np.where(gain.max(2) > 0, NORTH + gain.argmax(2), idle)
+
+
+def play(env, policy: Policy, n_battles: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """Plays battles to their end, as many at once as the env has room for.
+
+    Args:
+        env: any env with ``units()``.
+        policy: who acts.
+        n_battles: how many battles; rounded up to a multiple of the env's batch.
+        seed: of the policy's generator and the first battle; later ones count up.
+
+    Returns:
+        arrays [n] ``won``, ``timed_out``, ``return``, ``length``, ``dead_allies``,
+        ``dead_enemies``, in the order of their seeds.
+    """
+    random = np.random.default_rng(seed)
+    rounds = []
+    for first in range(0, n_battles, env.n_envs):
+        b = env.n_envs
+        observation = env.reset(np.arange(seed + first, seed + first + b, dtype=np.uint64))
+        running = np.ones(b, bool)
+        result = {
+            "won": np.zeros(b, bool),
+            "timed_out": np.zeros(b, bool),
+            "return": np.zeros(b),
+            "length": np.zeros(b, int),
+            "dead_allies": np.zeros(b, int),
+            "dead_enemies": np.zeros(b, int),
+        }
+        while running.any():
+            step = env.step(policy(observation, env.units(), random))
+            observation = Observation(step.obs, step.state, step.available)
+            result["return"] += step.reward
+            result["length"] += running
+            result["won"] |= step.battle_won
+            result["timed_out"] |= step.timed_out
+            result["dead_allies"] = np.maximum(result["dead_allies"], step.dead_allies)
+            result["dead_enemies"] = np.maximum(result["dead_enemies"], step.dead_enemies)
+            running &= ~(step.terminated | step.timed_out)
+        rounds.append(result)
+    return {name: np.concatenate([one[name] for one in rounds]) for name in rounds[0]}

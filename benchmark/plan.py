@@ -1,0 +1,274 @@
+"""``python -m benchmark plan``: what a study costs on this machine, from a short measurement.
+
+For every map and method one process plays some rounds of battles, some updates and one
+evaluation with the classes that training uses, on one thread as in the workflow. As many processes
+measure side by side as runs would train, so that they get in each other's way as runs do.
+"""
+
+import argparse
+import io
+import multiprocessing
+import os
+import resource
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from benchmark import record
+from benchmark.config import RunConfig
+from benchmark.envs import make
+from benchmark.envs.spec import EnvSpec
+from benchmark.errors import BenchmarkError
+from benchmark.protocol import evaluation_grid
+from benchmark.replay import ReplayBuffer
+from benchmark.rollout import Outcome, evaluate, explore
+from benchmark.status import duration
+from benchmark.streams import Streams
+from benchmark.studies import find_study
+from benchmark.train import keep_freed_memory, make_learner
+
+#: About how long all measurements together may take, in seconds; filling batches comes on top.
+_PATIENCE = 60
+
+_ASSUMPTIONS = (
+    "Assumed: battles as long as at random play (better teams fight longer ones, which means fewer"
+    " but longer updates and about the same total), evaluations as slow as with an untrained"
+    " policy, one thread per run, full replay buffers."
+)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one run costs, projected to its whole budget."""
+
+    seconds: float
+    memory: float  #: bytes of main memory, at most
+    device_memory: float  #: bytes on the GPU, at most; 0 without one
+    results: float  #: bytes on disk that stay
+    checkpoints: float  #: bytes on disk while it is under way, at most
+
+
+def measure(run: RunConfig, seconds: float) -> Cost:
+    """Plays and learns for a few seconds and projects the whole run.
+
+    Args:
+        run: what is to be trained.
+        seconds: about how long to measure; start-up and filling the first batch come on top.
+    """
+    keep_freed_memory()
+    rules, streams = run.training, Streams(run.seed)
+    env = make(run.map, rules.battles, run.backend, run.env)
+    learner = make_learner(run, streams, "auto", env.spec)
+    replay = ReplayBuffer(env.spec, rules.replay_episodes)
+    lengths: list[int] = []
+
+    def collect() -> int:
+        seeds, exploration = streams.seeds("battles", rules.battles), streams["exploration"]
+        episodes, outcome = explore(env, learner, rules, seeds, lambda _: 1.0, exploration)
+        replay.add(episodes)
+        lengths.extend(outcome.length)
+        return int(outcome.length.sum())
+
+    def update() -> int:
+        learner.update(replay.sample(rules.batch_size, streams["replay"]))
+        learner.read_metrics()  # waits for the device
+        return 1
+
+    while len(replay) < rules.batch_size:  # the first round also compiles the simulator
+        collect()
+    per_step = _seconds_per_unit(collect, seconds / 4)
+    update()
+    per_update = _seconds_per_unit(update, seconds / 2)
+    evaluation_env = make(run.map, rules.evaluation_episodes, run.backend, run.env)
+    begin = time.perf_counter()
+    seeds = streams.seeds("evaluation", rules.evaluation_episodes)
+    outcome = evaluate(evaluation_env, learner, rules, seeds)
+    per_evaluation = (time.perf_counter() - begin) / rules.evaluation_episodes
+
+    evaluations = len(evaluation_grid(rules)) * rules.evaluation_episodes + rules.absolute_episodes
+    battles = rules.budget / float(np.mean(lengths))
+    updates = battles * rules.updates_per_episode
+    step_bytes = _step_bytes(env.spec)
+    replay_bytes = min(rules.replay_episodes, battles) * float(np.mean(lengths)) * step_bytes
+    measured_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    policy = _saved_bytes(learner.policy_state())
+    on_gpu = learner.device.type == "cuda"
+    return Cost(
+        seconds=rules.budget * per_step + updates * per_update + evaluations * per_evaluation,
+        memory=measured_bytes + max(0.0, replay_bytes - sum(lengths) * step_bytes),
+        device_memory=torch.cuda.max_memory_reserved(learner.device) if on_gpu else 0.0,
+        results=policy + _table_bytes(run, outcome, evaluations),
+        checkpoints=replay_bytes + 2 * (policy + _saved_bytes(learner.training_state())),
+    )
+
+
+def _seconds_per_unit(work: Callable[[], int], seconds: float) -> float:
+    """Repeats ``work`` for about ``seconds``, at least twice; it returns how many units it did."""
+    begin = time.perf_counter()
+    units = work() + work()
+    while time.perf_counter() - begin < seconds:
+        units += work()
+    return (time.perf_counter() - begin) / units
+
+
+def _step_bytes(spec: EnvSpec) -> int:
+    """What the replay buffer stores per env step."""
+    return spec.n_agents * (4 * spec.obs_size + spec.n_actions + 1) + 4 * spec.state_size + 4
+
+
+def _saved_bytes(state: dict) -> int:
+    file = io.BytesIO()
+    torch.save(state, file)
+    return file.tell()
+
+
+def _table_bytes(run: RunConfig, outcome: Outcome, rows: int) -> int:
+    """Size of a table of evaluations with that many rows like the measured ones."""
+    picked = np.random.default_rng(0).integers(len(outcome.length), size=rows)
+    columns = {
+        "battle_won": outcome.battle_won[picked],
+        "return": outcome.returns[picked],
+        "length": outcome.length[picked],
+        "dead_allies": outcome.dead_allies[picked],
+        "dead_enemies": outcome.dead_enemies[picked],
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "evaluations.parquet")
+        record.write_evaluations(record.rows(run.identity, 0, "training", columns), path)
+        return path.stat().st_size
+
+
+def measure_all(runs: list[RunConfig], side_by_side: int) -> Iterator[tuple[RunConfig, Cost]]:
+    """Measures one run after the other, each in a process of its own.
+
+    Args:
+        runs: what to measure.
+        side_by_side: processes at a time.
+
+    Yields:
+        The runs with their costs, as they are done.
+    """
+    seconds = min(4.0, max(1.0, _PATIENCE * side_by_side / len(runs)))
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ[name] = "1"  # for the processes that are started below
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    with ProcessPoolExecutor(side_by_side, mp_context=context, max_tasks_per_child=1) as pool:
+        pending = {pool.submit(measure, run, seconds): run for run in runs}
+        try:
+            for done in as_completed(pending):
+                yield pending[done], done.result()
+        finally:
+            for each in pending:
+                each.cancel()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's options."""
+    parser.add_argument("study", help="study file, or the name of one in config/")
+    parser.add_argument(
+        "--cores", type=int, default=_cores(), help="runs at a time (default: this machine's cores)"
+    )
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Runs the command."""
+    if arguments.cores < 1:
+        raise BenchmarkError(f"--cores {arguments.cores}: at least one run at a time")
+    study = find_study(arguments.study)
+    groups: dict[tuple, list[RunConfig]] = {}
+    for run in study.runs():
+        groups.setdefault((run.map, run.algorithm, run.variant), []).append(run)
+    first = [runs[0] for runs in groups.values()]
+    costs: dict[tuple, Cost] = {}
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("measuring", total=len(first))
+        for run, cost in measure_all(first, min(arguments.cores, _cores(), len(first))):
+            costs[run.map, run.algorithm, run.variant] = cost
+            progress.update(task, advance=1, description=f"measured {run.algorithm} on {run.map}")
+    console = Console(width=None if Console().is_terminal else 100)
+    console.print(_table(study.name, groups, costs))
+    for line in _totals(groups, costs, arguments.cores):
+        console.print(line, highlight=False)
+
+
+def _table(name: str, groups: dict[tuple, list[RunConfig]], costs: dict[tuple, Cost]) -> Table:
+    table = Table(title=f"study {name}", title_justify="left", box=SIMPLE)
+    for heading in ("map", "method", "runs", "env steps each", "steps/s", "time each", "memory"):
+        right = heading not in ("map", "method")
+        table.add_column(heading, justify="right" if right else "left", no_wrap=True)
+    for key, runs in groups.items():
+        map, algorithm, variant = key
+        budget, cost = runs[0].training.budget, costs[key]
+        table.add_row(
+            map,
+            algorithm if variant == "default" else f"{algorithm} {variant}",
+            str(len(runs)),
+            f"{budget:,}",
+            f"{budget / cost.seconds:,.0f}",
+            duration(cost.seconds),
+            size(cost.memory),
+        )
+    return table
+
+
+def _totals(
+    groups: dict[tuple, list[RunConfig]], costs: dict[tuple, Cost], at_a_time: int
+) -> Iterator[str]:
+    """The study as a whole, one line per resource."""
+    each = [costs[key] for key, runs in groups.items() for _ in runs]
+    steps = sum(run.training.budget for runs in groups.values() for run in runs)
+    hours = sum(cost.seconds for cost in each) / 3600
+    longest = max(cost.seconds for cost in each)
+    at_a_time = min(at_a_time, len(each))
+    wall = max(hours * 3600 / at_a_time, longest)
+    yield f"{len(each)} runs, {steps:,} env steps, {hours:,.1f} run hours"
+    yield (
+        f"time    about {duration(wall)} with {at_a_time} runs at a time, the longest run"
+        f" {duration(longest)}; measured on {_machine()}"
+    )
+    most = sorted((cost.memory for cost in each), reverse=True)[:at_a_time]
+    here = psutil.virtual_memory().total
+    short = "" if sum(most) < here else "; use fewer --cores or more memory"
+    yield f"memory  up to {size(sum(most))} with {at_a_time} runs, here {size(here)}{short}"
+    if any(cost.device_memory for cost in each):
+        gpu = sorted((cost.device_memory for cost in each), reverse=True)[:at_a_time]
+        yield f"GPU     up to {size(sum(gpu))} with {at_a_time} runs"
+    unfinished = sorted((cost.checkpoints for cost in each), reverse=True)[:at_a_time]
+    yield (
+        f"disk    {size(sum(cost.results for cost in each))} of results, and up to"
+        f" {size(sum(unfinished))} of checkpoints while {at_a_time} runs are under way"
+    )
+    yield _ASSUMPTIONS
+
+
+def _machine() -> str:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    about = record.hardware(device)
+    gpu = "" if about["device"] == "cpu" else f"{about['device']}, "
+    return f"{gpu}{about['cpu']}, {about['cores']} cores"
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    has_affinity = hasattr(os, "sched_getaffinity")
+    return len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+
+
+def size(count: float) -> str:
+    """Bytes for people: 40 kB, 12 MB, 3.4 GB."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
+        if count >= factor:
+            return f"{count / factor:.{1 if unit == 'GB' else 0}f} {unit}"
+    return f"{count / 1e3:.0f} kB"

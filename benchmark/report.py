@@ -1,0 +1,162 @@
+"""The report of a study: one HTML file with figures, tables, provenance, and what is missing.
+
+The file needs nothing else: figures are embedded, there is no script and no link to load, so it
+opens offline and can be sent around. Numbers come from the statistics, provenance from
+``runs.json``; no run folder is read.
+"""
+
+import argparse
+import base64
+from collections import Counter
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import jinja2
+
+from algorithms import ALGORITHMS
+from benchmark import figures, methods, record, statistics, tables
+from benchmark.errors import BenchmarkError
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+class Panel(NamedTuple):
+    """An embedded figure."""
+
+    name: str
+    caption: str
+    image: str  #: data URI
+
+
+def write(folder: Path, output: Path) -> None:
+    """Writes the report of a study.
+
+    Args:
+        folder: the study's folder, with ``runs.json``, ``statistics/`` and ``figures/``.
+        output: the HTML file.
+
+    Raises:
+        BenchmarkError: one of them is missing or damaged.
+    """
+    folder = Path(folder)
+    results = statistics.read(folder / "statistics")
+    summary = record.read_json(folder / "runs.json")
+    final = results["final"]
+    main = final[final["variant"] == methods.DEFAULT]
+    maps = sorted(main["map"].unique(), key=methods.map_order)
+    runs = sorted(summary["runs"], key=_run_order)
+    stale = [run for run in runs if run["source_hash"] != _source_hash(run["algorithm"])]
+    panels = _panels(folder / "figures", maps)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.globals.update(label=methods.label, count=methods.count)
+    commit, dirty = record.commit()
+    text = environment.get_template("report.html.j2").render(
+        studies=sorted({run["study"] for run in runs}),
+        source=methods.source(*final[["backend", "protocol"]].iloc[0]),
+        maps=maps,
+        algorithms=sorted(main["algorithm"].unique(), key=methods.order),
+        learning=[panel for panel in panels if panel.name.startswith("learning_")],
+        suites={
+            methods.suite_name(suite): [p for p in panels if p.name.endswith(f"_{suite}")]
+            for suite in methods.suites(maps)
+        },
+        tables=tables.make(results),
+        runs=runs,
+        stale=_by_cell(stale),
+        missing=summary["missing"],
+        changed=_by_cell(summary["changed"]),
+        broken=summary["broken"],
+        provenance=_provenance(runs),
+        total=_total(runs),
+        commit=_commit({"commit": commit, "dirty": dirty}),
+    )
+    with record.atomic(Path(output)) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@cache
+def _source_hash(algorithm: str) -> str | None:
+    """Of the algorithm as it is now; a run of another one is stale."""
+    known = ALGORITHMS.get(algorithm)
+    return record.source_hash(known.__module__) if known else None
+
+
+def _run_order(run: dict) -> tuple:
+    method = (methods.order(run["algorithm"]), run["variant"])
+    return (methods.map_order(run["map"]), *method, run["seed"])
+
+
+def _by_cell(runs: list[dict]) -> list[tuple[str, str, list[int]]]:
+    """Map, method and seeds of runs, so that many of them stay readable."""
+    cells: dict[tuple[str, str], list[int]] = {}
+    for run in sorted(runs, key=_run_order):
+        cell = run["map"], methods.label(run["algorithm"], run["variant"])
+        cells.setdefault(cell, []).append(run["seed"])
+    return [(*cell, seeds) for cell, seeds in cells.items()]
+
+
+def _panels(folder: Path, maps: list[str]) -> list[Panel]:
+    """The study's figures; those that do not exist are an error, not a gap."""
+    panels = []
+    for name, caption in figures.captions(maps).items():
+        path = folder / f"{name}.png"
+        try:
+            image = base64.b64encode(path.read_bytes()).decode()
+        except OSError as error:
+            raise BenchmarkError(
+                f"cannot read {path}: {error.strerror}; draw it with python -m benchmark figures"
+            ) from error
+        panels.append(Panel(name, caption, f"data:image/png;base64,{image}"))
+    return panels
+
+
+def _commit(run: dict) -> str:
+    if run["commit"] is None:
+        return "unknown"
+    return run["commit"][:12] + (" with local changes" if run["dirty"] else "")
+
+
+def _provenance(runs: list[dict]) -> dict[str, list[tuple[str, int]]]:
+    """What the runs were made with: title -> distinct values and how many runs have each."""
+    found = {
+        "Commit": map(_commit, runs),
+        "Backend": (f"{run['backend']} {run['backend_version']}" for run in runs),
+        "Packages": (", ".join(f"{k} {v}" for k, v in run["versions"].items()) for run in runs),
+        "Device": (run["hardware"]["device"] for run in runs),
+        "Machine": (
+            "{cpu}, {cores} cores, {memory_gb} GB".format(**run["hardware"]) for run in runs
+        ),
+        "End": (run["end_reason"] for run in runs),
+    }
+    return {title: Counter(values).most_common() for title, values in found.items()}
+
+
+def _total(runs: list[dict]) -> dict[str, str]:
+    """What the runs cost together."""
+    hours = sum(run["wall_seconds"] for run in runs) / 3600
+    return {
+        "Runs": f"{len(runs)}",
+        "Env steps": f"{sum(run['budget'] for run in runs):,}",
+        "Wall-clock time, summed over runs": f"{hours:,.1f} h",
+        "Runs that were interrupted and resumed": str(sum(len(r["attempts"]) > 1 for r in runs)),
+    }
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's options."""
+    parser.add_argument("folder", type=Path, help="the study's folder, e.g. results/smoke")
+    parser.add_argument("--output", type=Path, help="HTML file; report.html there when left out")
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Runs the command."""
+    output = arguments.output or arguments.folder / "report.html"
+    write(arguments.folder, output)
+    print(output)

@@ -1,0 +1,159 @@
+"""Many runs become one table; what is missing, damaged, mixed or doubled is said in one line."""
+
+import json
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from benchmark import cli, record
+from benchmark.aggregate import aggregate, find_runs
+from benchmark.errors import BenchmarkError
+from tests import synthetic
+
+RUNS = [("3m", "qmix", 0), ("3m", "qmix", 1), ("8m", "qmix", 0)]
+
+
+def save(table: pd.DataFrame, folder):
+    """Writes one run as training does; returns its folder."""
+    record.write_evaluations(table, folder / "evaluations.parquet")
+    record.write_json(synthetic.provenance(table)[0], folder / "run.json")
+    return folder
+
+
+@pytest.fixture
+def study(tmp_path):
+    """A study folder with three runs."""
+    for map, algorithm, seed in RUNS:
+        run = synthetic.run(map, algorithm, seed, budget=20_000, absolute=8)
+        save(run, tmp_path / "runs" / "simulator" / map / algorithm / "default" / str(seed))
+    return tmp_path
+
+
+def identity(map, algorithm, seed, **rest):
+    return {
+        "study": "synthetic",
+        "backend": "simulator",
+        "protocol": "unified",
+        "map": map,
+        "algorithm": algorithm,
+        "variant": "default",
+        "seed": seed,
+        "config_hash": "c0ffee",
+        **rest,
+    }
+
+
+def test_table_holds_every_row_of_every_run(study):
+    summary = aggregate(find_runs(study / "runs"), study)
+    table = record.read_evaluations(study / "evaluations.parquet")
+    parts = [synthetic.run(*run, budget=20_000, absolute=8) for run in RUNS]
+    pd.testing.assert_frame_equal(table, pd.concat(parts, ignore_index=True))
+    assert pq.read_schema(study / "evaluations.parquet").equals(record.EVALUATION_SCHEMA)
+    assert summary == json.loads((study / "runs.json").read_text())
+    found = {(run["map"], run["seed"]) for run in summary["runs"]}
+    assert found == {("3m", 0), ("3m", 1), ("8m", 0)}
+
+
+def test_expected_runs_that_are_missing_or_changed_are_listed(study):
+    expected = [
+        identity("3m", "qmix", 0),
+        identity("3m", "qmix", 1, config_hash="other"),
+        identity("3m", "qmix", 2, state="failed", step=7, note="why"),
+    ]
+    summary = aggregate(find_runs(study / "runs"), study, expected)
+    assert [run["seed"] for run in summary["changed"]] == [1]
+    assert [(run["seed"], run["note"]) for run in summary["missing"]] == [(2, "why")]
+
+
+def test_truncated_run_stops_with_its_name(study):
+    broken = study / "runs" / "simulator" / "3m" / "qmix" / "default" / "1" / "evaluations.parquet"
+    broken.write_bytes(broken.read_bytes()[:-50])
+    with pytest.raises(BenchmarkError) as caught:
+        aggregate(find_runs(study / "runs"), study)
+    assert str(broken) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (study / "evaluations.parquet").exists()
+
+
+def test_truncated_run_can_be_skipped_and_is_recorded(study):
+    broken = study / "runs" / "simulator" / "3m" / "qmix" / "default" / "1" / "evaluations.parquet"
+    broken.write_bytes(b"")
+    summary = aggregate(find_runs(study / "runs"), study, [identity("3m", "qmix", 1)], True)
+    assert [item["file"] for item in summary["broken"]] == [str(broken)]
+    assert [run["seed"] for run in summary["missing"]] == [1]
+    assert len(summary["runs"]) == 2
+
+
+def test_failure_keeps_the_table_of_before(study):
+    aggregate(find_runs(study / "runs"), study)
+    before = (study / "evaluations.parquet").read_bytes()
+    other = save(synthetic.run("3m", "qmix", 5, backend="starcraft2"), study / "other")
+    with pytest.raises(BenchmarkError):
+        aggregate([*find_runs(study / "runs"), other], study)
+    assert (study / "evaluations.parquet").read_bytes() == before
+    assert not list(study.glob(".*"))
+
+
+@pytest.mark.parametrize("column", ["backend", "protocol"])
+def test_mixed_sources_are_an_error(study, column):
+    other = save(synthetic.run("3m", "qmix", 5, **{column: "other"}), study / "other")
+    with pytest.raises(BenchmarkError, match="never averaged or ranked together"):
+        aggregate([*find_runs(study / "runs"), other], study)
+
+
+def test_same_run_twice_is_an_error_that_names_both(study):
+    copy = save(synthetic.run("3m", "qmix", 0, budget=20_000, study="b"), study / "copy")
+    with pytest.raises(BenchmarkError, match="hold the same run") as caught:
+        aggregate([*find_runs(study / "runs"), copy], study)
+    assert str(copy) in str(caught.value)
+    assert str(find_runs(study / "runs")[0]) in str(caught.value)
+
+
+def test_empty_run_is_an_error(study):
+    empty = save(synthetic.run("3m", "emc", 0), study / "empty")
+    record.write_evaluations(synthetic.run("3m", "emc", 0).iloc[:0], empty / "evaluations.parquet")
+    with pytest.raises(BenchmarkError, match="empty"):
+        aggregate([empty], study)
+
+
+def test_no_run_is_an_error(tmp_path):
+    with pytest.raises(BenchmarkError, match="no finished run"):
+        aggregate(find_runs(tmp_path / "runs"), tmp_path)
+    assert not (tmp_path / "evaluations.parquet").exists()
+
+
+def test_studies_can_be_joined(study, tmp_path):
+    aggregate(find_runs(study / "runs"), study)
+    more = save(synthetic.run("3m", "emc", 0, study="mine"), tmp_path / "more")
+    summary = aggregate([study, more], tmp_path / "joined")
+    assert {run["study"] for run in summary["runs"]} == {"synthetic", "mine"}
+    table = record.read_evaluations(tmp_path / "joined" / "evaluations.parquet")
+    assert set(table["algorithm"]) == {"qmix", "emc"}
+
+
+def test_command_of_a_study_takes_its_runs_only(tmp_path, capsys):
+    file = tmp_path / "tiny.yaml"
+    file.write_text(
+        "{version: 1, name: tiny, backend: simulator, protocol: unified, seeds: [0, 1],"
+        " maps: [3m], algorithms: [qmix]}"
+    )
+    folder = tmp_path / "tiny" / "runs" / "simulator"
+    save(synthetic.run("3m", "qmix", 0, study="tiny"), folder / "3m" / "qmix" / "default" / "0")
+    save(synthetic.run("8m", "qmix", 0, study="tiny"), folder / "8m" / "qmix" / "default" / "0")
+    assert cli.main(["aggregate", str(tmp_path / "tiny"), "--study", str(file)]) == 0
+    summary = json.loads((tmp_path / "tiny" / "runs.json").read_text())
+    assert [run["map"] for run in summary["runs"]] == ["3m"]
+    assert [(run["seed"], run["state"]) for run in summary["missing"]] == [(1, "missing")]
+    assert [run["seed"] for run in summary["changed"]] == [0]  # its hash is made up
+    assert "1 of 2 runs missing" in capsys.readouterr().err
+
+
+def test_command_refuses_the_folder_of_another_study(tmp_path, capsys):
+    file = tmp_path / "tiny.yaml"
+    file.write_text(
+        "{version: 1, name: tiny, backend: simulator, protocol: unified, seeds: [0],"
+        " maps: [3m], algorithms: [qmix]}"
+    )
+    assert cli.main(["aggregate", str(tmp_path / "other"), "--study", str(file)]) == 2
+    assert "is not the folder of study tiny" in capsys.readouterr().err

@@ -1,0 +1,132 @@
+"""The report stands alone, and tells what is missing, damaged or stale."""
+
+import re
+
+import pytest
+
+from benchmark import cli, figures, record, report, statistics
+from benchmark.errors import BenchmarkError
+from tests import synthetic
+
+MAPS = ["3m", "terran_3_vs_3"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A study folder with statistics and figures, and its provenance."""
+    folder = tmp_path_factory.mktemp("study")
+    table = synthetic.study(MAPS, ["qmix"], seeds=2)
+    results = statistics.compute(table, replications=50)
+    statistics.write(results, folder / "statistics")
+    figures.write(results, folder / "figures")
+    return folder, synthetic.provenance(table)
+
+
+@pytest.fixture
+def written(finished, tmp_path):
+    """A function that writes the report of changed provenance and reads it."""
+    folder, runs = finished
+
+    def write(runs=runs, missing=(), changed=(), broken=()) -> str:
+        summary = {"runs": runs, "missing": missing, "changed": changed, "broken": broken}
+        record.write_json(summary, folder / "runs.json")
+        report.write(folder, tmp_path / "report.html")
+        return (tmp_path / "report.html").read_text()
+
+    write.runs = runs
+    return write
+
+
+def test_report_loads_nothing(written):
+    text = written()
+    assert "<script" not in text
+    assert "<link" not in text
+    assert "url(" not in text
+    sources = re.findall(r'(?:src|href)="([^"]{0,30})', text)
+    assert sources
+    assert all(source.startswith(("data:image/png;base64,", "#")) for source in sources)
+
+
+def test_report_holds_every_figure_and_table_with_its_source(written):
+    text = written()
+    assert text.count("data:image/png") == len(figures.captions(MAPS))
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", text)
+    assert all("battle simulator (not StarCraft II), unified protocol" in c for c in captions)
+    for target in re.findall(r'href="#([^"]+)"', text):
+        assert f'id="{target}"' in text
+    assert 'id="win_rate_smac_final"' in text
+    assert 'id="improvement_all_absolute"' in text
+
+
+def test_complete_study_says_so(written):
+    assert "Nothing is missing, damaged or stale." in written()
+
+
+def test_missing_damaged_and_changed_runs_are_listed(written):
+    text = written(
+        missing=[{**written.runs[0], "seed": 7, "state": "failed", "step": 12345, "note": "<oom>"}],
+        changed=written.runs[:2],
+        broken=[{"file": "runs/x.parquet", "reason": "magic bytes"}],
+    )
+    assert "1 expected run missing" in text
+    assert "12,345" in text
+    assert "&lt;oom&gt;" in text
+    assert "<oom>" not in text
+    assert "2 runs made with another configuration" in text
+    assert "1 damaged run left out" in text
+    assert "runs/x.parquet" in text
+
+
+def test_run_of_other_source_is_stale(written):
+    runs = [{**run, "source_hash": "old"} for run in written.runs[:1]] + written.runs[1:]
+    text = written(runs)
+    assert "1 stale run:" in text
+    assert "Nothing is missing" not in text
+
+
+def test_run_of_an_algorithm_that_is_gone_is_stale(written):
+    runs = [{**run, "algorithm": "gone"} for run in written.runs]
+    assert "4 stale runs:" in written(runs)
+
+
+def test_provenance_tells_apart_what_differs(written):
+    other = {**written.runs[0], "commit": "f" * 40, "dirty": True}
+    text = written([other, *written.runs[1:]])
+    assert "ffffffffffff with local changes" in text
+    assert "0123456789ab" in text
+    assert "torch 2.13.0" in text
+    assert "Some CPU, 2 cores, 8.0 GB" in text
+
+
+def test_runs_outside_git_have_an_unknown_commit(written):
+    runs = [{**run, "commit": None, "dirty": None} for run in written.runs]
+    assert "unknown" in written(runs)
+
+
+def test_report_is_the_same_every_time(written):
+    assert written() == written()
+
+
+def test_missing_figure_is_an_error(finished, tmp_path):
+    folder, runs = finished
+    record.write_json(
+        {"runs": runs, "missing": [], "changed": [], "broken": []}, folder / "runs.json"
+    )
+    figure = folder / "figures" / "aggregate_all.png"
+    figure.rename(tmp_path / "kept.png")
+    with pytest.raises(BenchmarkError, match=r"aggregate_all\.png"):
+        report.write(folder, tmp_path / "report.html")
+    (tmp_path / "kept.png").rename(figure)
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_command_writes_beside_the_results(finished, capsys):
+    folder, runs = finished
+    record.write_json(
+        {"runs": runs, "missing": [], "changed": [], "broken": []}, folder / "runs.json"
+    )
+    assert cli.main(["report", str(folder)]) == 0
+    assert capsys.readouterr().out.strip() == str(folder / "report.html")
+    (folder / "runs.json").unlink()
+    assert cli.main(["report", str(folder)]) == 2
+    assert "runs.json" in capsys.readouterr().err
