@@ -11,11 +11,12 @@ For input x[t] and memory h[t-1], row by row (one row per agent and episode):
 What can be done for all steps at once is one matrix product each: the input's part before the scan
 over time, the weights' gradients after the scan back. The scans themselves cost a matrix product
 and one compiled elementwise pass per step, where torch takes a dozen operations forwards and two
-dozen backwards. On CUDA, ``nn.GRU`` is as good and is used.
+dozen backwards. On CUDA and for single steps ``nn.GRU`` is as good and is used.
 
-Shapes: T steps, R rows, I input features, H hidden. ``cells`` [T, R, 4H] keeps m, r, z, n of every
-step side by side: its last three blocks belong to the input's weights, in the backward scan its
-first three to the memory's.
+Shapes: T steps, R rows, I input features, H hidden; M real steps of all rows together, step by step
+as in torch's ``PackedSequence`` (M = T * R without padding). ``cells`` [M, 4H] keeps m, r, z, n
+side by side: the last three blocks belong to the input's weights, in the gradient the first three
+to the memory's.
 """
 
 import math
@@ -25,6 +26,7 @@ import torch
 from numba import njit
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn.utils.rnn import PackedSequence
 
 #: Fused multiply-adds and unsigned zeros are fine; reordering would spoil ``_expm1``.
 _compiled = njit(error_model="numpy", fastmath={"contract", "nsz"}, nogil=True, cache=True)
@@ -38,80 +40,108 @@ _HALF, _ONE, _TWO, _LIMIT = np.float32(0.5), np.float32(1), np.float32(2), np.fl
 
 
 class GRU(nn.GRU):
-    """``nn.GRU`` with one layer over sequences [T, R, I]; same parameters, names and results."""
+    """``nn.GRU`` with one layer, time-major; same parameters, names and results."""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size)
 
-    def forward(self, inputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, inputs: Tensor | PackedSequence, hidden: Tensor
+    ) -> tuple[Tensor | PackedSequence, Tensor]:
         """Runs over time.
 
         Args:
-            inputs: [T, R, I] float32.
+            inputs: [T, R, I] float32, or sequences packed longest first, which spares the padding.
             hidden: [1, R, H], the memory before the first step.
 
         Returns:
-            the memory after every step [T, R, H] and after the last one [1, R, H].
+            the memory after every step, [T, R, H] or packed, and after every row's last [1, R, H].
         """
-        if inputs.device.type != "cpu":
+        packed = isinstance(inputs, PackedSequence)
+        if hidden.device.type != "cpu" or (not packed and len(inputs) == 1):
             return super().forward(inputs, hidden)
+        rows = hidden.shape[1]
+        sizes = inputs.batch_sizes if packed else torch.full((len(inputs),), rows)
         memory = _Scan.apply(
-            inputs,
+            inputs.data if packed else inputs.flatten(0, 1),
             hidden[0],
             self.weight_ih_l0,
             self.weight_hh_l0,
             self.bias_ih_l0,
             self.bias_hh_l0,
+            sizes.tolist(),
         )
-        return memory, memory[-1:]
+        if not packed:
+            memory = memory.view(-1, rows, self.hidden_size)
+            return memory, memory[-1:]
+        row = torch.arange(rows)
+        last_step = (sizes[:, None] > row).sum(0) - 1
+        last = memory[(sizes.cumsum(0) - sizes)[last_step] + row]
+        return PackedSequence(memory, sizes), last.unsqueeze(0)
 
 
 class _Scan(torch.autograd.Function):
-    """The recurrence over whole sequences, and its gradient."""
+    """The recurrence over whole sequences, and its gradient; ``sizes``: the rows of every step."""
 
     @staticmethod
-    def forward(ctx, inputs, hidden, w_input, w_hidden, b_input, b_hidden):
-        steps, rows, _ = inputs.shape
-        size = hidden.shape[1]
-        cells = inputs.new_empty(steps, rows, 4 * size)
-        torch.mm(inputs.flatten(0, 1), w_input.t(), out=cells.flatten(0, 1)[:, size:])
-        memory = inputs.new_empty(steps + 1, rows, size)
-        memory[0] = hidden
+    def forward(ctx, inputs, hidden, w_input, w_hidden, b_input, b_hidden, sizes):
+        rows, size = hidden.shape
+        cells = inputs.new_empty(len(inputs), 4 * size)
+        torch.mm(inputs, w_input.t(), out=cells[:, size:])
+        memory = inputs.new_empty(rows + len(inputs), size)  # before the first step, then after all
+        memory[:rows] = hidden
         product = inputs.new_empty(rows, 3 * size)
         w_hidden_t = w_hidden.t().contiguous()
+        cells_, memory_, product_ = cells.numpy(), memory.numpy(), product.numpy()
         biases = b_input.numpy(), b_hidden.numpy()
-        cell, memories, product_array = cells.numpy(), memory.numpy(), product.numpy()
-        for t, before in enumerate(memory[:-1].unbind()):
-            torch.mm(before, w_hidden_t, out=product)
-            _step(cell[t], product_array, *biases, memories[t], memories[t + 1])
+        for now, before, after in _steps(rows, sizes):
+            torch.mm(memory[before], w_hidden_t, out=product[: now.stop - now.start])
+            _step(cells_[now], product_, *biases, memory_[before], memory_[after])
         ctx.save_for_backward(inputs, w_input, w_hidden, cells, memory)
-        return memory[1:]
+        ctx.sizes = sizes
+        return memory[rows:]
 
     @staticmethod
     @once_differentiable
     def backward(ctx, d_memory):
         inputs, w_input, w_hidden, cells, memory = ctx.saved_tensors
-        size = memory.shape[-1]
+        rows, size = len(memory) - len(inputs), memory.shape[1]
+        steps = _steps(rows, ctx.sizes)
         d_cells = torch.empty_like(cells)
-        d_hidden = torch.zeros_like(memory[0])
-        w_rolled = w_hidden.roll(size, 0)  # rows of m, r, z
-        cell, memories, d_cell = cells.numpy(), memory.numpy(), d_cells.numpy()
-        d_memories, carried = d_memory.contiguous().numpy(), d_hidden.numpy()
-        d_products = d_cells[..., : 3 * size].unbind()
-        for t in reversed(range(len(inputs))):
-            _step_back(cell[t], memories[t], d_memories[t], carried, d_cell[t])
-            d_hidden.addmm_(d_products[t], w_rolled)
-        d_cells = d_cells.flatten(0, 1)
+        d_biases = cells.new_empty(len(steps), 4 * size)  # one row per step
+        d_hidden = memory.new_zeros(rows, size)
         d_product, d_inner = d_cells[:, : 3 * size], d_cells[:, size:]
-        d_bias = d_cells.sum(0)
+        w_rolled = w_hidden.roll(size, 0)  # rows of m, r, z
+        cells_, memory_, d_memory_ = cells.numpy(), memory.numpy(), d_memory.contiguous().numpy()
+        d_cells_, d_biases_, d_hidden_ = d_cells.numpy(), d_biases.numpy(), d_hidden.numpy()
+        for t, (now, before, _) in reversed(list(enumerate(steps))):
+            _step_back(
+                cells_[now], memory_[before], d_memory_[now], d_hidden_, d_cells_[now], d_biases_[t]
+            )
+            d_hidden[: now.stop - now.start].addmm_(d_product[now], w_rolled)
+        befores = torch.cat([memory[before] for _, before, _ in steps])
+        d_bias = d_biases.sum(0)
         return (
-            (d_inner @ w_input).view_as(inputs) if ctx.needs_input_grad[0] else None,
+            d_inner @ w_input if ctx.needs_input_grad[0] else None,
             d_hidden,
-            d_inner.t() @ inputs.flatten(0, 1),
-            (d_product.t() @ memory[:-1].flatten(0, 1)).roll(-size, 0),
+            d_inner.t() @ inputs,
+            (d_product.t() @ befores).roll(-size, 0),
             d_bias[size:],
             d_bias[: 3 * size].roll(-size, 0),
+            None,
         )
+
+
+def _steps(rows: int, sizes: list[int]) -> list[tuple[slice, slice, slice]]:
+    """For every step its cells, and in ``memory`` (``rows`` longer) where it reads and writes."""
+    steps, start, read = [], 0, 0
+    for count in sizes:
+        write = start + rows
+        steps.append(
+            (slice(start, start + count), slice(read, read + count), slice(write, write + count))
+        )
+        start, read = start + count, write
+    return steps
 
 
 @_inlined
@@ -163,15 +193,21 @@ def _step(cells, product, b_input, b_hidden, before, after):
 
 
 @_compiled
-def _step_back(cells, before, d_memory, carried, d_cells):
-    """One step back: gradients of what enters m, r, z, n, and in ``carried`` of h but for W_h."""
+def _step_back(cells, before, d_after, carried, d_cells, d_bias):
+    """One step back.
+
+    ``carried`` [R, H] comes with the gradient of h' that later steps sent, and leaves with that of
+    h but for its way through W_h. ``d_cells`` [R, 4H] gets the gradients of what m and the three
+    non-linearities take in, ``d_bias`` [4H] their sum over the rows.
+    """
     size = before.shape[1]
+    d_bias[:] = 0
     for row in range(before.shape[0]):
         m, r = cells[row, :size], cells[row, size : 2 * size]
         z, n = cells[row, 2 * size : 3 * size], cells[row, 3 * size :]
         d_m, d_r = d_cells[row, :size], d_cells[row, size : 2 * size]
         d_z, d_n = d_cells[row, 2 * size : 3 * size], d_cells[row, 3 * size :]
-        h, d_new, d_h = before[row], d_memory[row], carried[row]
+        h, d_new, d_h, d_all = before[row], d_after[row], carried[row], d_cells[row]
         for j in range(size):
             d_h[j] += d_new[j]
         for j in range(size):
@@ -184,3 +220,5 @@ def _step_back(cells, before, d_memory, carried, d_cells):
             d_r[j] = d_m[j] * m[j] * (_ONE - r[j])
         for j in range(size):
             d_h[j] *= z[j]
+        for j in range(4 * size):
+            d_bias[j] += d_all[j]

@@ -126,6 +126,10 @@ class Learner(nn.Module):
         agents = self._agent_codes.expand(*obs.shape[:-1], -1)
         return torch.cat([obs, actions, agents], dim=-1)
 
+    def observed(self, batch: Batch) -> Tensor:
+        """Where the agents' values are needed, [T + 1, B] bool: not on padding."""
+        return torch.cat([torch.ones_like(batch.filled[:1]), batch.filled])
+
     def mix(self, mixer: nn.Module, values: Tensor, actions: Tensor, state: Tensor) -> Tensor:
         """The team's value of the chosen actions.
 
@@ -188,7 +192,7 @@ class Learner(nn.Module):
         self.before_update(batch)
         inputs = self.inputs(batch.obs, self.replayed_last_actions(batch))
         hidden = self.initial_hidden(batch.size)
-        values, _ = self.agent(inputs, hidden)  # [T + 1, B, N, A]
+        values, _ = self.agent(inputs, hidden, self.observed(batch))  # [T + 1, B, N, A]
         targets = self.td_targets(batch, inputs, values)
         team = self.mix(self.mixer, values[:-1], batch.actions, batch.state[:-1])
         losses = {"td": masked_mean((team - targets).square(), batch.filled)}
@@ -209,7 +213,8 @@ class Learner(nn.Module):
             values: of the online agent, [T + 1, B, N, A].
         """
         first = self.config.target_first_step
-        target_values, _ = self._targets["agent"](inputs[first:], self.initial_hidden(batch.size))
+        hidden, observed = self.initial_hidden(batch.size), self.observed(batch)
+        target_values, _ = self._targets["agent"](inputs[first:], hidden, observed[first:])
         greedy = values[1:].masked_fill(~batch.available[1:], NEVER).argmax(-1)  # [T, B, N]
         team = self.mix(self._targets["mixer"], target_values[1 - first :], greedy, batch.state[1:])
         reward = batch.reward + self.intrinsic_reward(batch)

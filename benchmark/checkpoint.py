@@ -109,7 +109,7 @@ def load_policy(path: Path) -> dict:
     """
     try:
         return _read(path)
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, EOFError) as error:
         reason = str(error).splitlines()[0]
         raise BenchmarkError(f"cannot read the checkpoint {path}: {reason}") from error
 

@@ -120,6 +120,8 @@ def _finish(figure: Figure, footer: str) -> Figure:
     )
     for axes in figure.axes:
         sns.despine(ax=axes)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # done: every format gets the same layout
     return figure
 
 

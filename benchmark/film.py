@@ -100,20 +100,27 @@ class Camera:
 
 
 def _struck(before: np.ndarray, now: np.ndarray, actions: np.ndarray) -> np.ndarray:
-    """Whom each unit struck, [U].
+    """Whom each unit struck in a step, [U].
 
-    Whoever kills its target has none, or the next one, by the end of the step. An agent's action
-    still names the victim; the engine's units had it as their target when the step began.
+    The battle keeps whom a unit is after, not whom it hit: whoever kills its target has none, or
+    the next one, by the end of the step. An agent's action still names the victim. One of the
+    engine's units had it as its target when the step began, or else picked it up and killed it
+    within the step: then it is the nearest of those who fell.
     """
-    target = now["target"].copy()
-    victim = before["target"]
-    killed = (victim >= 0) & before["alive"][victim] & ~now["alive"][victim]
-    target = np.where(now["autonomous"] & killed, victim, target)
     n = len(actions)
-    ordered = actions - FIRST_TARGET
-    ordered = np.where(_HEALS[now["type"][:n]], ordered, ordered + n)
-    dropped = ~now["autonomous"][:n] & (target[:n] < 0) & (actions >= FIRST_TARGET)
-    target[:n] = np.where(dropped, ordered, target[:n])
+    fell = before["alive"] & ~now["alive"]
+    former = before["target"]
+    target = np.where(now["autonomous"] & (former >= 0) & fell[former], former, now["target"])
+    ordered = actions - FIRST_TARGET + n * ~_HEALS[now["type"][:n]]
+    named = ~now["autonomous"][:n] & (target[:n] < 0) & (actions >= FIRST_TARGET)
+    target[:n] = np.where(named, ordered, target[:n])
+    for i in np.flatnonzero(now["attacked"] & (target < 0)):
+        victims = np.flatnonzero(fell & (now["team"] != now["team"][i]))
+        if _HEALS[now["type"][i]] or not victims.size:
+            target[i] = former[i]  # a patient who is well again
+            continue
+        away = np.hypot(now["x"][victims] - now["x"][i], now["y"][victims] - now["y"][i])
+        target[i] = victims[away.argmin()]
     return np.where(now["attacked"], target, -1)
 
 

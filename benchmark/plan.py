@@ -159,7 +159,7 @@ def measure_all(runs: list[RunConfig], side_by_side: int) -> Iterator[tuple[RunC
     Yields:
         The runs with their costs, as they are done.
     """
-    seconds = min(4.0, max(1.0, _PATIENCE * side_by_side / len(runs)))
+    seconds = min(3.0, max(1.0, _PATIENCE * side_by_side / len(runs)))
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ[name] = "1"  # for the processes that are started below
     context = multiprocessing.get_context("forkserver")

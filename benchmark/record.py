@@ -76,7 +76,7 @@ def atomic(path: Path):
     except OSError as error:
         raise BenchmarkError(
             f"cannot write {path}: {error.strerror or error}; free the disk or choose another"
-            " folder, then run the same command again: it continues from the last good state"
+            " folder, then run the same command again"
         ) from error
     finally:
         if temporary is not None:

@@ -100,7 +100,8 @@ class ReplayBuffer:
         steps = int(length.max())
 
         def sampled(name: str, steps: int) -> Tensor:
-            return torch.from_numpy(self._data[name][slots, :steps]).transpose(0, 1)
+            data = self._data[name]
+            return torch.stack([torch.from_numpy(data[slot, :steps]) for slot in slots], dim=1)
 
         step = np.arange(steps)[:, None]
         last = step == length - 1

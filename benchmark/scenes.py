@@ -14,9 +14,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
-from benchmark.drawing import INK, TEAM_COLOURS, draw_frame, draw_key, draw_terrain, view_of
+from benchmark.drawing import draw_frame, draw_terrain, view_of
 from benchmark.envs.units import UNITS
 from benchmark.film import Film, Frame
+from benchmark.glyphs import EMPTY, INK, TEAM_COLOURS
+from benchmark.legend import draw_key
 
 DPI = 100  #: of animations; stills choose their own
 _HEADER, _CAPTION, _MARGIN, _SPACE = 0.38, 0.2, 0.06, 0.1  # inches
@@ -161,7 +163,7 @@ def _draw_caption(axes: Axes, film: Film, frame: Frame) -> list[Artist]:
         life = (units["health"] + units["shield"])[own].sum() / _LIFE[units["type"][own]].sum()
         x = middle + direction * 0.2
         colour = TEAM_COLOURS[team]
-        for share, fill in ((1.0, "#DADADA"), (life, colour)):
+        for share, fill in ((1.0, EMPTY), (life, colour)):
             artists.append(
                 Rectangle((x, base), direction * bar * share, height, color=fill, linewidth=0)
             )

@@ -47,7 +47,7 @@ class RunStatus:
     variant: str
     seed: int
     state: str  #: one of ``STATES``
-    step: int  #: env steps played, as last reported
+    step: int  #: env steps played of those that the study now wants
     budget: int
     steps_per_second: float | None  #: over the whole run, evaluation included
     win_rate: float | None  #: of the latest evaluation of an unfinished run
@@ -95,11 +95,14 @@ def _finished(run: RunConfig, folder: Path) -> dict:
         raise BenchmarkError(
             f"cannot read {evaluations}: {reason}; delete the file and run the study again"
         ) from error
-    seen = {"step": about["budget"], "steps_per_second": about["steps_per_second"]}
+    seen = {"steps_per_second": about["steps_per_second"]}
     if about["config_hash"] != run.hash:
-        return seen | {"state": "stale", "note": "made with another configuration"}
+        note = "made with another configuration; the workflow repeats it"
+        return seen | {"state": "stale", "note": note}
+    seen["step"] = run.training.budget
     if about["source_hash"] != _source_hash(run.algorithm):
-        return seen | {"state": "stale", "note": f"the source of {run.algorithm} has changed since"}
+        note = f"the source of {run.algorithm} has changed since; delete the folder to repeat it"
+        return seen | {"state": "stale", "note": note}
     return seen | {"state": "done"}
 
 
@@ -138,16 +141,16 @@ def seconds_left(run: RunStatus, speeds: dict[tuple, float]) -> float | None:
     Args:
         speeds: env steps per second by (map, algorithm, variant), from ``known_speeds``.
     """
-    if run.state == "done":
+    remaining = max(0, run.budget - run.step)
+    if not remaining:
         return 0.0
-    played = run.step if run.state in ("running", "interrupted", "failed") else 0
     speed = run.steps_per_second if run.state == "running" else None
     speed = speed or speeds.get((run.map, run.algorithm, run.variant))
-    return max(0, run.budget - played) / speed if speed else None
+    return remaining / speed if speed else None
 
 
 def known_speeds(runs: Iterable[RunStatus]) -> dict[tuple, float]:
-    """Mean env steps per second by (map, algorithm, variant), of the runs that have reported one."""
+    """Mean env steps per second by (map, algorithm, variant), of the runs that reported one."""
     found: dict[tuple, list[float]] = {}
     for run in runs:
         if run.steps_per_second:
@@ -225,7 +228,7 @@ def _forecast(left: list[float | None], running: int) -> str:
     unknown = sum(each is None for each in left)
     total = sum(each for each in left if each is not None)
     if not total and not unknown:
-        return "all runs are done"
+        return "nothing is left to train"
     at_a_time = max(1, running)
     text = f"time left: {duration(total / at_a_time)} with {at_a_time} run(s) at a time"
     if unknown == len(left):

@@ -1,7 +1,6 @@
 """``python -m benchmark train``: one run from the command line or from the workflow."""
 
 import argparse
-import json
 from pathlib import Path
 
 import yaml
@@ -53,7 +52,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 def _resolved(text: str) -> RunConfig:
     with one_line_errors("--resolved"):
-        return RunConfig.model_validate(json.loads(text))
+        return RunConfig.model_validate_json(text)
 
 
 def _from_options(arguments: argparse.Namespace) -> RunConfig:

@@ -216,6 +216,14 @@ def test_run_that_stopped_early_has_no_final_score_but_its_curve(small):
     assert value == pytest.approx(late_runs["battle_won"].mean())
 
 
+def test_absolute_score_of_a_run_that_stopped_early_does_not_count(small):
+    stopped = (small["map"] == "3m") & (small["algorithm"] == "qmix") & (small["seed"] == 0)
+    late = (small["step"] > 20_000) & (small["phase"] == "training")
+    final = statistics.compute(small[~(stopped & late)], replications=100)["final"]
+    rows = final.query("map == '3m' and algorithm == 'qmix' and phase == 'absolute'")
+    assert set(rows["missing_seeds"]) == {"0"}
+
+
 def test_curve_of_unequal_budgets_ends_where_a_map_ends():
     table = pd.concat(
         [synthetic.study(["3m"], seeds=2), synthetic.study(["8m"], seeds=2, budget=60_000)]

@@ -104,10 +104,11 @@ def _step_battle(b, actions, world, out):
             world.last_actions[b, i] = actions[b, i]
         if not units[i].alive:
             continue
-        if not units[i].autonomous:
+        if units[i].autonomous:
+            if rules.generated:
+                order_from_script(i, units, types, rules)
+        elif i < n:
             obey_action(i, actions[b, i], units, types, rules)
-        elif rules.generated:
-            order_from_script(i, units, types, rules)
     for _ in range(LOOPS_PER_STEP):
         _play_loop(units, battle, order, world)
     battle.steps += 1

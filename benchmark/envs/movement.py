@@ -36,24 +36,12 @@ _PROGRESS = 0.5  #: a unit that made less than this share of its step was blocke
 
 
 @compiled
-def stand(u, types):
-    """Stops; flyers need a while for that."""
+def stand(u):
+    """Stops at once: the data knows of no deceleration."""
     u.stance = STANDING
     u.blocked = False
     u.detour = 0
-    _accelerate(u, 0.0, 0.0, types)
-
-
-@compiled
-def _accelerate(u, vx, vy, types):
-    """Changes the velocity as fast as the unit can; ground units at once."""
-    limit = types[u.type].acceleration
-    dx, dy = vx - u.vx, vy - u.vy
-    square = dx * dx + dy * dy
-    if square > limit * limit:
-        part = limit / math.sqrt(square)
-        vx, vy = u.vx + part * dx, u.vy + part * dy
-    u.vx, u.vy = vx, vy
+    u.vx = u.vy = 0.0
 
 
 @compiled
@@ -69,7 +57,7 @@ def head_for(i, goal_x, goal_y, stop, units, battle, types, rules, via):
     distance = math.sqrt(dx * dx + dy * dy)
     way = distance - stop
     if way <= 0.0:
-        stand(u, types)
+        stand(u)
         return False
     if rules.walls and not kind.flies:
         corner = _waypoint(u, goal_x, goal_y, via)
@@ -77,14 +65,13 @@ def head_for(i, goal_x, goal_y, stop, units, battle, types, rules, via):
             dx, dy = corner // SIZE + 0.5 - u.x, corner % SIZE + 0.5 - u.y
             distance = max(math.sqrt(dx * dx + dy * dy), 1e-9)
             way = kind.speed
-    speed = min(kind.speed, way)
-    if kind.flies:
-        speed = min(speed, math.sqrt(2.0 * kind.acceleration * way))
+    # Ground units are at full speed at once, medivacs gain it bit by bit.
+    speed = min(kind.speed, way, math.sqrt(u.vx * u.vx + u.vy * u.vy) + kind.acceleration)
     dx, dy = dx / distance, dy / distance
     if u.blocked:
         dx, dy = _free_heading(i, dx, dy, units, battle, types)
     u.stance = MOVING
-    _accelerate(u, speed * dx, speed * dy, types)
+    u.vx, u.vy = speed * dx, speed * dy
     return True
 
 

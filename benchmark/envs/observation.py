@@ -5,8 +5,8 @@ Layouts, in order (SMAC client; SMACv2's additions in brackets):
 * observation of an agent, zeros when it is dead: 4 move bits | per enemy: attackable, distance, dx,
   dy, health, shield?, type one-hot | per other ally: visible, distance, dx, dy, health, shield?,
   type one-hot | own health, shield?, [x, y], type one-hot;
-* state: per ally: health, cooldown or energy, x, y, shield?, type one-hot | per enemy: health, x, y,
-  shield?, type one-hot | one-hot of every agent's last action.
+* state: per ally: health, cooldown or energy, x, y, shield?, type one-hot | per enemy: health, x,
+  y, shield?, type one-hot | one-hot of every agent's last action.
 
 Shield columns exist for protoss teams, type columns where a map has several types.
 """

@@ -47,8 +47,8 @@ def obey_action(i, action, units, types, rules):
         u.order = IDLE
         return
     u.order = MOVE
-    u.goal_x = u.x + _MOVE_AMOUNT * ((action == EAST) - (action == WEST))
-    u.goal_y = u.y + _MOVE_AMOUNT * ((action == NORTH) - (action == SOUTH))
+    u.goal_x = u.x + _MOVE_AMOUNT * (int(action == EAST) - int(action == WEST))
+    u.goal_y = u.y + _MOVE_AMOUNT * (int(action == NORTH) - int(action == SOUTH))
 
 
 @compiled
@@ -83,7 +83,7 @@ def act(i, units, battle, types, rules, via):
         if not head_for(i, u.goal_x, u.goal_y, 0.0, units, battle, types, rules, via):
             u.order = IDLE
     else:
-        stand(u, types)
+        stand(u)
 
 
 @compiled
@@ -93,7 +93,7 @@ def _engage(i, units, battle, types, rules, via):
     v = units[u.target]
     reach = types[u.type].range
     if u.windup >= 0 or gap_between(u, v, types) <= reach + SLACK:
-        stand(u, types)
+        stand(u)
         fight(i, units, battle, types, rules)
     else:
         stop = reach + types[u.type].radius + types[v.type].radius
@@ -110,7 +110,7 @@ def _tend(i, units, battle, types, rules, via):
         v = units[u.target]
         reach = types[u.type].heal_range
         if gap_between(u, v, types) <= reach + SLACK:
-            stand(u, types)
+            stand(u)
             u.stance = FIGHTING
             heal(u, v, types)
         else:
@@ -119,7 +119,7 @@ def _tend(i, units, battle, types, rules, via):
     elif u.order == FOLLOW:
         comrade = nearest_comrade(i, units, types, rules)
         if comrade < 0:
-            stand(u, types)
+            stand(u)
         else:
             v = units[comrade]
             stop = _FOLLOW_DISTANCE + types[u.type].radius + types[v.type].radius
@@ -127,7 +127,7 @@ def _tend(i, units, battle, types, rules, via):
     elif u.order == MOVE:
         head_for(i, u.goal_x, u.goal_y, 0.0, units, battle, types, rules, via)
     else:
-        stand(u, types)
+        stand(u)
 
 
 @compiled

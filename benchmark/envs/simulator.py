@@ -116,14 +116,17 @@ class Simulator:
         """All units, for rendering, scripts and tests; a copy.
 
         Returns:
-            [B, U] structured array, agents first (as numbered), then enemies. Useful fields:
-            ``type`` (index into ``units.UNITS``), ``team`` (0 allies, 1 enemies), ``x``, ``y``
-            (cells, y grows north), ``health``, ``shield``, ``energy``, ``cooldown`` (loops until the
-            weapon is ready), ``alive``, ``order`` (``records.IDLE``, ``MOVE``, ``ATTACK``, ``HEAL``,
-            ``ATTACK_MOVE``, ``FOLLOW``), ``target`` (index of the unit it attacks or heals, -1
-            none), ``attacked`` (its weapon went off, or it healed, in the last env step) and, where
-            ``missile_target`` is not -1, ``missile_x`` and ``missile_y`` of its missile in flight.
-            All fields: ``records.UNIT_DTYPE``.
+            [B, U] structured array, agents first (as numbered), then enemies, fields as in
+            ``records.UNIT_DTYPE``. The useful ones:
+
+            * ``type`` (index into ``units.UNITS``), ``team`` (0 allies, 1 enemies), ``alive``;
+            * ``x``, ``y``: the centre, in cells, y grows north;
+            * ``health``, ``shield``, ``energy``, ``cooldown`` (loops until the weapon is ready);
+            * ``order``: ``records.IDLE``, ``MOVE``, ``ATTACK``, ``HEAL``, ``ATTACK_MOVE``,
+              ``FOLLOW``; ``target``: index of the unit it attacks or heals, -1 none;
+            * ``attacked``: its weapon went off, or it healed, in the last env step;
+            * ``missile_target``: index of the unit that its missile flies to, -1 none in flight;
+              ``missile_x``, ``missile_y``: where the missile is.
         """
         return self._world.units.copy()
 

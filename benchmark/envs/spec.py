@@ -1,7 +1,8 @@
 """What every backend promises: the sizes of a map, and the arrays that go in and out.
 
 An *env* is a batch of ``B`` battles on one map that advance in lockstep. Shapes everywhere in this
-project: ``B`` battles, ``N`` agents, ``A`` actions, ``O`` observation features, ``S`` state features.
+project: ``B`` battles, ``N`` agents, ``A`` actions, ``O`` observation features, ``S`` state
+features.
 """
 
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ class EnvSpec:
 
 
 class Observation(NamedTuple):
-    """What a policy may see of ``B`` battles. A finished battle shows zeros and allows only no-op."""
+    """What a policy sees of ``B`` battles. A finished battle shows zeros and allows only no-op."""
 
     obs: np.ndarray  #: [B, N, O] float32
     state: np.ndarray  #: [B, S] float32

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from benchmark.envs import EnvOptions, Map, make
+from benchmark.envs.records import IDLE
 from benchmark.envs.units import TYPE_ID
 
 
@@ -11,26 +12,35 @@ from benchmark.envs.units import TYPE_ID
 def arena():
     """A function that puts a few units on a flat map, at exact places.
 
-    ``arena(["marine"], ["zealot"], at={0: (10, 16), 1: (14, 16)}, **options)`` gives an env of one
-    battle that has just been reset. Enemies stay idle where they are until they acquire somebody,
-    unless ``march_to`` names an attack point.
+    ``arena(["marine"], ["zealot"], at=[(10, 16), (14, 16)], **options)`` gives an env that has just
+    been reset, allies first. Enemies do nothing at all unless they are ``awake``: then they acquire
+    targets, and march to an attack point if ``march_to`` names one.
     """
 
-    def build(allies, enemies, at=None, terrain="flat", march_to=None, n_envs=1, **options):
-        types = tuple(sorted(set(allies) | set(enemies), key=lambda name: TYPE_ID[name]))
+    def build(
+        allies, enemies, at, awake=False, march_to=None, terrain="flat", limit=10_000, **options
+    ):
+        types = tuple(sorted(set(allies) | set(enemies), key=TYPE_ID.get))
         one = Map(
-            "arena", 10_000, len(allies), len(enemies), types, tuple(allies), tuple(enemies),
+            "arena", limit, len(allies), len(enemies), types, tuple(allies), tuple(enemies),
             terrain=terrain, attack_point=march_to or (16.0, 16.0),
         )  # fmt: skip
-        env = make(one, n_envs, options=EnvOptions(**options))
-        env.reset(np.arange(n_envs, dtype=np.uint64))
-        units = env._world.units
+        env = make(one, options=EnvOptions(**options))
+        env._world.layout["x"], env._world.layout["y"] = np.transpose(at).astype(float)
+        env.reset(np.zeros(1, np.uint64))
         if march_to is None:
-            units["order"][:, len(allies) :] = 0
-        for index, (x, y) in (at or {}).items():
-            units["x"][:, index], units["y"][:, index] = x, y
-            units["seen_x"][:, index], units["seen_y"][:, index] = x, y
-        env._refresh()
+            env._world.units["order"][:, len(allies) :] = IDLE
+        env._world.units["autonomous"][:, len(allies) :] = awake
         return env
 
     return build
+
+
+@pytest.fixture
+def act():
+    """A function that steps an arena's env with one action per agent; the dead do nothing."""
+
+    def step(env, *actions):
+        return env.step(np.where(env._out.available[:, :, 1], [actions], 0))
+
+    return step

@@ -59,12 +59,13 @@ def run_records(wildcards):
 def whole_study(wildcards):
     """All that a study ends with.
 
-    One that came as its aggregated table, without its runs, is not trained again.
+    One that came as its aggregated table, without its runs, is not trained again; the report also
+    needs the provenance that lies beside that table.
     """
-    results = [f"{RESULTS}/report.html", *TABLES, *FIGURES]
+    results = [*TABLES, *FIGURES]
     if Path(RESULTS, "evaluations.parquet").exists() and not Path(RESULTS, "runs").exists():
-        return results
-    return results + run_records(wildcards)
+        return results + [f"{RESULTS}/report.html"] * Path(RESULTS, "runs.json").exists()
+    return [*results, f"{RESULTS}/report.html", *run_records(wildcards)]
 
 
 def marked(path, category):

@@ -1,0 +1,83 @@
+"""What a player would check: fair mirrors, focus fire, kiting, the choke, hopeless random play."""
+
+import numpy as np
+import pytest
+
+from benchmark.envs import EnvOptions, Map, make
+from benchmark.envs.scripted import (
+    attack_nearest,
+    focus_fire,
+    hold,
+    kite,
+    play,
+    random_policy,
+    spread_fire,
+)
+
+
+def won(name, policy, n=256, **options):
+    env = make(name, 128, options=EnvOptions(**options))
+    return play(env, policy, n, seed=1)["won"].mean()
+
+
+@pytest.mark.parametrize("name", ["3m", "8m", "2s3z", "3s5z"])
+def test_mirror_fights_are_fair(name):
+    """Both sides by the engine's own script; 1024 battles, so 3.5 standard errors are 0.055."""
+    share = won(name, random_policy, 1024, ally_control="engine")
+    assert abs(share - 0.5) < 0.055
+
+
+def test_focus_fire_beats_spread_fire():
+    for name in ("3m", "8m", "2s3z"):
+        assert won(name, focus_fire) > won(name, spread_fire) + 0.05
+
+
+def test_kiting_stalkers_beat_zealots():
+    duel = Map(
+        "kiting", 300, 2, 3, ("stalker", "zealot"), ("stalker",) * 2, ("zealot",) * 3,
+        terrain="flat", ally_spawn=(10.0, 16.0), enemy_spawn=(22.0, 16.0),
+    )  # fmt: skip
+    kiting, standing = won(duel, kite, 128), won(duel, attack_nearest, 128)
+    assert kiting > 0.9
+    assert standing < 0.5
+
+
+def test_the_choke_beats_the_open():
+    choke, open_field = hold(12.0, 12.0, 1.5), hold(19.0, 19.0, 1.5)
+    assert won("corridor", choke, 128) > won("corridor", open_field, 128) + 0.5
+    # A narrower choke helps the defenders no less.
+    assert won("corridor", choke, 128, corridor_choke=3) > 0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"),
+    [("3m", 0.05), ("5m_vs_6m", 0.005), ("3s5z_vs_3s6z", 0.005), ("27m_vs_30m", 0.005),
+     ("MMM2", 0.005), ("corridor", 0.005), ("6h_vs_8z", 0.005)],
+)  # fmt: skip
+def test_random_play_loses(name, limit):
+    assert won(name, random_policy, 256) <= limit
+
+
+@pytest.mark.parametrize("name", ["3m", "2s3z", "3s5z", "protoss_5_vs_5", "terran_5_vs_5",
+                                  "zerg_5_vs_5"])  # fmt: skip
+def test_attacking_the_nearest_beats_random_play(name):
+    assert won(name, attack_nearest) > won(name, random_policy) + 0.02
+
+
+def test_healing_helps():
+    env = make("MMM2", 64)
+    with_medivac = play(env, attack_nearest, 64)
+    env._world.types["heals"] *= 1e-6
+    without = play(env, attack_nearest, 64)
+    assert with_medivac["dead_enemies"].mean() != pytest.approx(without["dead_enemies"].mean())
+
+
+def test_agents_that_flee_stall_to_the_limit():
+    """SMAC's enemies idle at their attack point: nobody sends them on."""
+    hiding = Map(
+        "hiding", 40, 1, 2, ("marine", "zealot"), ("marine",), ("zealot",) * 2, terrain="flat",
+        ally_spawn=(2.0, 30.0), enemy_spawn=(20.0, 4.0), attack_point=(16.0, 4.0),
+    )  # fmt: skip
+    result = play(make(hiding, 4), lambda o, u, r: np.where(u["alive"][:, :1], 1, 0), 4)
+    assert result["timed_out"].all()
+    assert not result["won"].any()

@@ -1,0 +1,484 @@
+"""What single units do: every number here is a fact of the game data."""
+
+import math
+
+import numpy as np
+import pytest
+
+from benchmark.envs import EnvOptions, make
+from benchmark.envs.records import ATTACK, IDLE
+from benchmark.envs.units import TYPE_ID
+
+STOP, NORTH, SOUTH, EAST, WEST, ATTACK_0 = 1, 2, 3, 4, 5, 6
+
+
+def life(env, index):
+    unit = env.units()[0, index]
+    return float(unit["health"] + unit["shield"])
+
+
+def change(env, index, **fields):
+    for name, value in fields.items():
+        env._world.units[name][0, index] = value
+
+
+# -- walking -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "per_step"),
+    [
+        ("marine", 1.125), ("marauder", 1.125), ("stalker", 1.47655), ("zealot", 1.125),
+        ("colossus", 1.125), ("zergling", 1.47655), ("baneling", 1.25), ("hydralisk", 1.125),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("move", [NORTH, SOUTH, EAST, WEST])
+def test_walking_speed(arena, act, kind, per_step, move):
+    env = arena([kind], ["marine"], [(16, 16), (1, 1)])
+    for steps in (1, 2):
+        act(env, move)
+        u = env.units()[0, 0]
+        dx, dy = {NORTH: (0, 1), SOUTH: (0, -1), EAST: (1, 0), WEST: (-1, 0)}[move]
+        assert (u["x"] - 16, u["y"] - 16) == pytest.approx(
+            (steps * per_step * dx, steps * per_step * dy), abs=1e-9
+        )
+
+
+def test_medivacs_accelerate(arena, act):
+    env = arena(["marine", "medivac"], ["marine"], [(1, 1), (4, 16), (30, 30)])
+    way = []
+    for _ in range(6):
+        before = env.units()[0, 1]["x"]
+        act(env, STOP, EAST)
+        way.append(env.units()[0, 1]["x"] - before)
+    # 2.3125 / s^2 for one step of half a second: the n-th of 8 loops at n accelerations.
+    assert way[0] == pytest.approx(2.3125 / 256 * 36)
+    assert way[-1] == pytest.approx(2.75 / 2)
+
+
+def test_the_strip_has_walls(arena, act):
+    env = arena(["zealot"], ["marine"], [(16, 21.2), (1, 9)], terrain="strip")
+    available = []
+    for _ in range(6):
+        moves = env._out.available[0, 0]
+        available.append(bool(moves[NORTH]))
+        act(env, NORTH if moves[NORTH] else STOP)
+    assert available[0]
+    assert not available[-1]  # the cell one further north is blocked
+    assert env.units()[0, 0]["y"] <= 24 - 0.375 + 1e-9
+
+
+def test_standing_units_block_walkers_and_flyers_and_colossi_pass(arena, act):
+    wall = [(18, 14.5 + 0.7 * k) for k in range(5)]
+    for kind, passes in (("zealot", False), ("colossus", True), ("medivac", True)):
+        allies = ["marine", kind] if kind == "medivac" else [kind]
+        at = [(1, 1), (16, 16)] if kind == "medivac" else [(16, 16)]
+        env = arena(allies, ["zealot"] * 5, at + wall)
+        for _ in range(3):
+            act(env, *[STOP] * (len(allies) - 1), EAST)
+        units = env.units()[0]
+        assert (units[len(allies) - 1]["x"] > 18) == passes
+        np.testing.assert_allclose(units["x"][len(allies) :], 18)  # opponents cannot be shoved
+
+
+def test_walkers_shove_their_standing_friends_aside(arena, act):
+    env = arena(["marine", "marine"], ["marine"], [(16, 16), (17, 16.1), (1, 1)])
+    for _ in range(3):
+        act(env, EAST, STOP)
+    units = env.units()[0]
+    assert units[0]["x"] > 18
+    assert abs(units[1]["y"] - 16.1) > 0.1
+
+
+# -- weapons -------------------------------------------------------------------------------
+
+# attacker, victim, loss of the victim from one attack while its shield holds, and without shield
+DAMAGE = [
+    ("marine", "marine", None, 6),
+    ("marine", "stalker", 6, 5),
+    ("marine", "zealot", 6, 5),
+    ("marauder", "stalker", 20, 19),
+    ("marauder", "marine", None, 10),
+    ("marauder", "marauder", None, 19),
+    ("stalker", "marauder", None, 13),
+    ("stalker", "zealot", 10, 9),
+    ("stalker", "medivac", None, 13),
+    ("zealot", "marine", None, 16),
+    ("zealot", "stalker", 16, 14),
+    ("colossus", "stalker", 40, 38),
+    ("zergling", "zealot", 5, 4),
+    ("hydralisk", "stalker", 12, 11),
+    ("hydralisk", "zergling", None, 12),
+    ("baneling", "marine", None, 35),
+    ("baneling", "stalker", 20, 19),
+]
+
+
+@pytest.mark.parametrize(("attacker", "victim", "shielded", "bare"), DAMAGE)
+def test_damage(arena, act, attacker, victim, shielded, bare):
+    for loss, keeps_shield in ((shielded, True), (bare, False)):
+        if loss is None:
+            continue
+        # Contact distance: everybody is in range. A second enemy keeps the battle going.
+        enemies = [victim, "marine"] if victim == "medivac" else [victim]
+        env = arena([attacker], enemies, [(16, 16), (17, 16), (1, 1)][: 1 + len(enemies)])
+        if not keeps_shield:
+            change(env, 1, shield=0)
+        before = life(env, 1)
+        act(env, ATTACK_0)
+        act(env, STOP)  # lets a missile arrive
+        regenerated = 2 * 0.2734 / 2 if victim == "zergling" else 0  # one second, partly capped
+        assert before - life(env, 1) == pytest.approx(loss, abs=regenerated)
+
+
+def test_armour_lets_at_least_half_a_point_through(arena, act):
+    env = arena(["zealot"], ["zealot"], [(16, 16), (17, 16)])
+    env._world.types["armour"][TYPE_ID["zealot"]] = 100
+    change(env, 1, shield=0)
+    act(env, ATTACK_0)
+    assert life(env, 1) == pytest.approx(99)  # two blades
+
+
+def test_a_hit_that_breaks_the_shield_meets_armour_with_the_rest(arena, act):
+    env = arena(["marine"], ["stalker"], [(16, 16), (17, 16)])
+    change(env, 1, shield=2)
+    act(env, ATTACK_0)
+    assert life(env, 1) == pytest.approx(80 - (6 - 2 - 1))
+
+
+# Loops from attack to attack: the period, rounded up to whole loops.
+PERIODS = [
+    ("marine", 14), ("marauder", 24), ("stalker", 24), ("zealot", 20), ("colossus", 36),
+    ("zergling", 12), ("hydralisk", 14),
+]  # fmt: skip
+
+
+def count_attacks(arena, act, kind, steps, **options):
+    """Attacks in that many steps on a victim that never dies."""
+    env = arena([kind], ["marauder"], [(16, 16), (17, 16)], missile_flight=False, **options)
+    lost = 0.0
+    for _ in range(steps):
+        change(env, 1, health=125)
+        act(env, ATTACK_0)
+        lost += 125 - life(env, 1)
+    per_attack = {
+        "marine": 5, "marauder": 19, "stalker": 13, "zealot": 14, "colossus": 38, "zergling": 4,
+        "hydralisk": 11,
+    }  # fmt: skip
+    return lost / per_attack[kind]
+
+
+@pytest.mark.parametrize(("kind", "loops"), PERIODS)
+def test_cooldown_period(arena, act, kind, loops):
+    attacks = count_attacks(arena, act, kind, 63, cooldown_jitter=False)
+    assert attacks == pytest.approx(63 * 8 / loops, abs=1)
+    assert 63 * 8 / attacks == pytest.approx(loops, rel=0.05)
+
+
+def test_cooldown_jitter_is_minus_one_to_two_loops(arena, act):
+    attacks = count_attacks(arena, act, "marine", 1000)
+    mean = 13.7728 + 0.5 + 0.5  # mean jitter, and rounding up to whole loops
+    assert 8000 / attacks == pytest.approx(mean, abs=0.15)
+    env = arena(["marine"], ["marauder"], [(16, 16), (17, 16)])
+    seen = []
+    for _ in range(300):
+        change(env, 0, cooldown=0)
+        change(env, 1, health=125)
+        act(env, ATTACK_0)
+        # Started in the first loop, hit in the second (damage point 0.05 s), 7 loops ago.
+        seen.append(env.units()[0, 0]["cooldown"] + 1 + 7)
+    assert min(seen) == pytest.approx(12.7728, abs=0.1)
+    assert max(seen) == pytest.approx(15.7728, abs=0.1)
+
+
+def test_leaving_before_the_damage_point_cancels_the_shot(arena, act):
+    for second, loss in ((ATTACK_0, 12), (WEST, 0)):
+        env = arena(["hydralisk"], ["marine"], [(16, 16), (18, 16)])
+        change(env, 0, cooldown=6)  # ready in loop 7; 0.208 s later is in the next env step
+        act(env, ATTACK_0)
+        assert life(env, 1) == 45
+        act(env, second)
+        assert 45 - life(env, 1) == loss
+        assert (env.units()[0, 0]["cooldown"] > 0) == (loss > 0)
+
+
+def test_missiles_take_time_and_outlive_their_shooter(arena, act):
+    # Range 6 edge to edge is 7 cells between the centres: 3 loops of damage point and 6 of flight
+    # at 18.75 per second make the missile arrive in loop 10, in the second env step.
+    for flight, lost_after_one_step in ((True, 0), (False, 10)):
+        env = arena(
+            ["stalker"] * 2, ["marine"], [(16, 16), (1, 1), (23, 16)], missile_flight=flight
+        )
+        change(env, 0, autonomous=True, order=ATTACK, target=2)
+        act(env, STOP, STOP)
+        assert 45 - life(env, 2) == lost_after_one_step
+        if flight:
+            assert env.units()[0, 0]["missile_target"] == 2
+            change(env, 0, alive=False, health=0)
+            act(env, STOP, STOP)
+            assert 45 - life(env, 2) == 10
+
+
+def test_hits_on_the_dying_are_wasted(arena, act):
+    places = [(16, 15), (16, 17), (21.5, 16)]
+    for flight in (True, False):
+        env = arena(["stalker"] * 2, ["marine"] * 2, [*places, (30, 30)], missile_flight=flight)
+        change(env, 2, health=5)
+        act(env, ATTACK_0, ATTACK_0)
+        act(env, STOP, STOP)
+        shots = int((env.units()[0, :2]["cooldown"] > 0).sum())
+        assert not env.units()[0, 2]["alive"]
+        assert shots == (2 if flight else 1)
+
+
+def test_zealots_hit_twice(arena, act):
+    env = arena(["zealot"], ["marine"], [(16, 16), (17, 16)])
+    change(env, 0, cooldown=5)  # strikes in loop 6, again 0.28 s = 5 loops later
+    act(env, ATTACK_0)
+    assert life(env, 1) == 45 - 8
+    act(env, ATTACK_0)
+    assert life(env, 1) == 45 - 16
+
+
+def test_colossus_burns_a_line_across_its_fire(arena, act):
+    # Marines (radius .375) left and right of the target, behind it, and just off the line's ends.
+    at = [(10, 16), (15, 16), (15, 17.2), (15, 14.3), (15.9, 16), (15, 18.0), (15, 12.5)]
+    env = arena(["colossus"], ["marine"] * 6, at)
+    act(env, ATTACK_0)
+    losses = [45 - life(env, k) for k in range(1, 7)]
+    assert losses == [40, 40, 40, 0, 0, 0]  # both lances hit everybody on the line
+
+
+@pytest.mark.parametrize("dies", ["attacks", "killed"])
+def test_banelings_explode_when_they_attack_and_when_killed(arena, act, dies):
+    at = [(16, 16), (16.7, 16), (16, 18.4), (16, 13.2), (13.2, 16)]
+    env = arena(["baneling"], ["marine", "marauder", "zealot", "marine"], at)
+    if dies == "attacks":
+        act(env, ATTACK_0)
+    else:
+        change(env, 1, autonomous=True, cooldown=0)  # the marine next to it shoots
+        change(env, 0, health=1)
+        act(env, STOP)
+    units = env.units()[0]
+    assert not units[0]["alive"]
+    # 20, +15 against light, within 2.2 cells of the victim's edge; armour and shields count.
+    lost = [45 - life(env, 1), 125 - life(env, 2), 150 - life(env, 3), 45 - life(env, 4)]
+    assert lost == [35, 19, 0, 0]
+
+
+def test_banelings_set_each_other_off(arena, act):
+    at = [(16, 16), (16.8, 16), (18.5, 16), (26, 16)]
+    env = arena(["baneling", "marine"], ["baneling", "zealot"], [at[0], at[2], at[1], at[3]])
+    change(env, 2, health=10)  # dies of the first explosion, and takes the marine with it
+    act(env, ATTACK_0, STOP)
+    alive = env.units()[0]["alive"]
+    assert alive.tolist() == [False, True, False, True]
+    assert life(env, 1) == 45 - 35
+
+
+def test_smac_lets_short_weapons_walk_into_range(arena, act):
+    env = arena(["zealot"], ["marauder"], [(10, 16), (15.9, 16)])
+    assert env._out.available[0, 0, ATTACK_0]
+    steps = 0
+    while life(env, 1) == 125:
+        act(env, ATTACK_0)
+        steps += 1
+    # 5.9 cells less both radii and 0.1 of range, at 1.125 per step.
+    assert steps == math.ceil((5.9 - 0.5 - 0.5625 - 0.1) / 1.125)
+
+
+def test_marauders_cannot_hit_flyers(arena, act):
+    env = arena(["marauder"], ["marine", "medivac"], [(16, 16), (1, 1), (18, 16)])
+    assert env._out.available[0, 0, ATTACK_0 + 1]  # the client does not know
+    act(env, EAST)
+    before = env.units()[0, 0]["x"]
+    act(env, ATTACK_0 + 1)  # refused: the unit goes on with what it did
+    assert env.units()[0, 0]["x"] > before
+    assert life(env, 2) == 150
+
+
+# -- regeneration and healing ----------------------------------------------------------------
+
+
+def test_shields_regenerate_after_ten_seconds(arena, act):
+    env = arena(["marine"], ["stalker"], [(16, 16), (18, 16)])
+    act(env, ATTACK_0)
+    assert life(env, 1) == 154
+    hurt_for = env.units()[0, 1]["unhurt"]
+    quiet = 0
+    while life(env, 1) == 154:
+        act(env, STOP)
+        quiet += 1
+    assert hurt_for + quiet * 8 == pytest.approx(160, abs=8)
+    before = life(env, 1)
+    act(env, STOP)
+    assert life(env, 1) - before == pytest.approx(1.0)  # 2 per second
+
+
+def test_zerg_regenerate_health(arena, act):
+    env = arena(["hydralisk"], ["marine"], [(16, 16), (1, 1)])
+    change(env, 0, health=50)
+    act(env, STOP)
+    assert life(env, 0) == pytest.approx(50 + 0.2734 / 2)
+    for _ in range(1000):
+        act(env, STOP)
+    assert life(env, 0) == 80
+
+
+def test_medivacs_heal_for_energy(arena, act):
+    env = arena(["marine", "medivac"], ["marine"], [(16, 16), (18, 16), (1, 1)])
+    change(env, 0, health=10)
+    act(env, STOP, ATTACK_0)  # slot 0 heals ally 0
+    assert life(env, 0) == pytest.approx(10 + 9 / 2)
+    assert env.units()[0, 1]["energy"] == pytest.approx(50 - 4.5 * 0.33 + 0.5625 / 2)
+    for _ in range(20):
+        act(env, STOP, ATTACK_0)
+    assert life(env, 0) == 45
+    change(env, 0, health=10)
+    change(env, 1, energy=0)
+    act(env, STOP, ATTACK_0)
+    assert life(env, 0) < 10 + 1.5  # only what regenerates in the meantime
+
+
+def test_medivacs_do_not_heal_flyers_or_far_friends(arena):
+    env = arena(["marine", "marine", "medivac", "medivac"], ["marine"],
+                [(16, 16), (25, 16), (18, 16), (18, 18), (1, 1)])  # fmt: skip
+    available = env._out.available[0, 2, ATTACK_0:]
+    assert available.tolist()[:4] == [True, False, False, False]
+
+
+# -- the engine's units ------------------------------------------------------------------------
+
+
+def test_agents_never_fight_without_an_order(arena, act):
+    env = arena(["marine"], ["marauder"], [(16, 16), (18, 16)], awake=True)
+    act(env, STOP)
+    act(env, STOP)
+    assert life(env, 0) < 45
+    assert life(env, 1) == 125
+
+
+def test_agents_chase_until_the_target_dies(arena, act):
+    env = arena(["zealot"], ["marine"], [(10, 16), (15, 16)])
+    act(env, ATTACK_0)
+    for _ in range(30):
+        if not env._out.available[0, 0, ATTACK_0]:
+            break
+        act(env, ATTACK_0)
+    assert not env.units()[0, 1]["alive"]
+
+
+@pytest.mark.parametrize(("gap", "acquires"), [(4.95, True), (5.05, False)])
+def test_scan_range_is_five_edge_to_edge(arena, act, gap, acquires):
+    env = arena(["marine"], ["zealot"], [(10, 16), (10 + gap + 0.875, 16)], awake=True)
+    act(env, STOP)
+    assert (env.units()[0, 1]["target"] == 0) == acquires
+
+
+def test_targets_are_armed_then_near(arena, act):
+    def chosen(healing):
+        at = [(10, 16), (10, 12), (13, 16), (14.5, 16)]
+        env = arena(["marine", "marine", "medivac"], ["marine"], at, awake=True)
+        if healing:
+            change(env, 0, health=30)
+        for _ in range(2):
+            act(env, STOP, STOP, ATTACK_0)
+        return env.units()[0, 3]["target"]
+
+    assert chosen(healing=False) == 0  # the nearer medivac is unarmed
+    assert chosen(healing=True) == 2  # while it heals it counts as armed
+
+
+def test_victims_call_their_friends(arena, act):
+    # The stalker shoots the first zealot from beyond the zealots' scan range of 5.
+    at = [(10, 16), (16.9, 16), (18.2, 16), (30, 16)]
+    env = arena(["stalker"], ["zealot"] * 3, at, awake=True)
+    act(env, STOP)
+    assert env.units()[0, 1:]["target"].tolist() == [-1, -1, -1]
+    change(env, 0, autonomous=True, order=ATTACK, target=1)
+    act(env, STOP)
+    act(env, STOP)
+    assert life(env, 1) < 150
+    assert env.units()[0, 1:]["target"].tolist() == [0, 0, -1]  # the third is too far away to hear
+
+
+def test_attack_move_ends_idle_at_the_point(arena, act):
+    env = arena(["marine"], ["zealot"], [(2, 30), (20, 5)], awake=True, march_to=(10, 5))
+    for _ in range(12):
+        act(env, STOP)
+    zealot = env.units()[0, 1]
+    assert (zealot["x"], zealot["y"]) == pytest.approx((10, 5))
+    assert zealot["order"] == IDLE
+    for _ in range(20):
+        act(env, STOP)
+    assert env.units()[0, 1]["x"] == pytest.approx(10)
+
+
+def test_smacv2_sends_idle_enemies_to_the_nearest_ally():
+    env = make("protoss_5_vs_5", 16)
+    env.reset(np.arange(16, dtype=np.uint64))
+    env.step(np.where(env._out.available[:, :, STOP], STOP, 0))
+    units = env.units()
+    enemies = units[:, 5:]
+    assert (enemies["order"] == ATTACK).all()
+    assert (enemies["target"] < 5).all()
+
+
+@pytest.mark.parametrize(("option", "moves"), [("follow", True), ("stay", False)])
+def test_enemy_medivacs_follow_or_stay(option, moves):
+    env = make("MMM2", options=EnvOptions(enemy_medivac=option))
+    env.reset(np.zeros(1, np.uint64))
+    before = env.units()[0, -1]["x"]
+    for _ in range(8):
+        env.step(np.where(env._out.available[:, :, STOP], STOP, 0))
+    assert (env.units()[0, -1]["x"] < before - 1) == moves
+
+
+def test_enemy_medivacs_heal_the_weakest_friend(arena, act):
+    at = [(1, 1), (20, 16), (20, 18), (22, 17)]
+    env = arena(["marine"], ["marine", "marine", "medivac"], at, awake=True)
+    change(env, 1, health=30)
+    change(env, 2, health=20)
+    act(env, STOP)
+    assert env.units()[0, 3]["target"] == 2
+    assert life(env, 2) == pytest.approx(24.5)
+
+
+# -- starting ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["3m", "MMM2", "27m_vs_30m", "corridor", "6h_vs_8z",
+                                  "protoss_10_vs_11", "terran_10_vs_11", "zerg_10_vs_11"])  # fmt: skip
+def test_nobody_starts_inside_another_or_a_wall(name):
+    env = make(name, 64)
+    env.reset(np.arange(64, dtype=np.uint64))
+    units, types = env.units(), env._world.types
+    separation, plane = types["separation"][units["type"]], types["plane"][units["type"]]
+    distance = np.hypot(
+        units["x"][:, :, None] - units["x"][:, None], units["y"][:, :, None] - units["y"][:, None]
+    )
+    need = separation[:, :, None] + separation[:, None]
+    same = plane[:, :, None] == plane[:, None]
+    pairs = ~np.eye(units.shape[1], dtype=bool)
+    assert (distance >= need * 0.998)[same & pairs].all()
+    walks = plane != 1
+    assert env.walkable[units["x"].astype(int), units["y"].astype(int)][walks].all()
+
+
+def test_smacv2_start_positions_and_teams():
+    env = make("terran_10_vs_11", 2000)
+    env.reset(np.arange(2000, dtype=np.uint64))
+    units = env.units()
+    names = units["type"]
+    share = [(names[:, :10] == TYPE_ID[n]).mean() for n in ("marine", "marauder", "medivac")]
+    np.testing.assert_allclose(share, [0.45, 0.45, 0.1], atol=0.01)
+    assert (names[:, 20] != TYPE_ID["medivac"]).all()  # the enemy in excess
+    teams = np.sort(names[:, :10], 1), np.sort(names[:, 10:20], 1)
+    np.testing.assert_array_equal(*teams)
+    surrounded = np.hypot(units["x"][:, :10] - 16, units["y"][:, :10] - 16).max(1) < 4
+    assert surrounded.mean() == pytest.approx(0.5, abs=0.04)
+    diagonal = np.abs(np.abs(units["x"] - 16) - np.abs(units["y"] - 16))[surrounded][:, 10:]
+    assert np.median(diagonal) < 1  # but for nudges
+    reflected = units[~surrounded]
+    assert (reflected["x"][:, :10] < 17).all()  # below 15 but for the nudge
+    assert (reflected["x"][:, 10:] > 15).all()

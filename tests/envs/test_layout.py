@@ -1,0 +1,132 @@
+"""Observation, state and availability, against a slow restatement and the clients' quirks."""
+
+import numpy as np
+import pytest
+
+from benchmark.envs import EnvOptions, Observation, make
+from benchmark.envs.scripted import attack_nearest, random_policy
+from tests.envs.restatement import restate
+
+MAPS_OF_EVERY_KIND = [
+    "3m", "3s5z_vs_3s6z", "MMM2", "corridor", "6h_vs_8z", "27m_vs_30m",
+    "protoss_5_vs_5", "terran_10_vs_11", "zerg_10_vs_11",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MAPS_OF_EVERY_KIND)
+def test_matches_the_restatement_on_random_battles(name):
+    env = make(name, 3, options=EnvOptions(wiped_observations=False))
+    spec, random = env.spec, np.random.default_rng(5)
+    out = env.reset(np.array([1, 2, 3], np.uint64))
+    actions = np.full((3, spec.n_agents), -1)
+    compared = 0
+    for step in range(60):
+        policy = attack_nearest if step % 3 else random_policy
+        units = env.units()
+        for b in np.flatnonzero(env._world.battles["running"]):
+            expected = restate(
+                units[b], actions[b], env.walkable, name, spec.n_agents, spec.n_actions
+            )
+            for got, want in zip(out[:3], expected, strict=True):
+                np.testing.assert_allclose(got[b], want, atol=1e-6)
+            compared += 1
+        actions = policy(Observation(*out[:3]), units, random)
+        out = env.step(actions)
+    assert compared > 40
+
+
+def test_enemy_types_are_swapped_on_stalker_and_zealot_maps():
+    for swapped in (True, False):
+        env = make("2s3z", options=EnvOptions(swapped_enemy_types=swapped))
+        state = env.reset(np.zeros(1, np.uint64)).state[0]
+        allies, enemies = state[:35].reshape(5, 7), state[35:65].reshape(5, 6)
+        np.testing.assert_array_equal(allies[0, -2:], [1, 0])  # a stalker
+        np.testing.assert_array_equal(enemies[0, -2:], [0, 1] if swapped else [1, 0])
+
+
+def test_agents_are_numbered_by_type_then_position():
+    units = make("MMM2")
+    units.reset(np.zeros(1, np.uint64))
+    allies = units.units()[0, :10]
+    assert allies["type"].tolist() == [3] * 2 + [4] * 7 + [5]
+    keys = list(zip(allies["type"], allies["x"], allies["y"], strict=True))
+    assert keys == sorted(keys)
+
+
+def test_max_distance_scales_positions():
+    state = [
+        make("3m", options=EnvOptions(max_distance=d)).reset(np.zeros(1, np.uint64)).state[0, 2]
+        for d in (32.0, 31.0)
+    ]
+    assert state[0] * 32 == pytest.approx(state[1] * 31)
+
+
+def test_a_finished_battle_shows_zeros_and_allows_no_op():
+    env = make("3m", 2)
+    env.reset(np.arange(2, dtype=np.uint64))
+    for _ in range(60):
+        out = env.step(np.where(env._out.available[:, :, 1], 1, 0))
+        if out.terminated[0]:
+            break
+    while not (out.terminated | out.timed_out)[1]:
+        out = env.step(np.where(env._out.available[:, :, 1], 1, 0))
+    out = env.step(np.zeros((2, 3), int))
+    assert not out.obs.any()
+    assert not out.state.any()
+    assert out.available[:, :, 0].all()
+    assert not out.available[:, :, 1:].any()
+    for array in out[3:]:
+        assert not array.any()
+
+
+# -- SMACv2's blanked observations ------------------------------------------------------------
+
+
+def _place(env, units):
+    """Restarts an SMACv2 battle with units at given places and nobody known yet."""
+    world = env._world
+    for index, (x, y) in units.items():
+        for name, value in (("x", x), ("y", y), ("seen_x", x), ("seen_y", y)):
+            world.units[name][0, index] = value
+    world.known[:] = -1
+
+
+def _enemy_rows(out, spec, agent):
+    width = spec.obs_enemy_width
+    return out.obs[0, agent, 4 : 4 + spec.n_enemies * width].reshape(spec.n_enemies, width)
+
+
+@pytest.mark.parametrize("wiped", [True, False])
+def test_an_enemy_that_nobody_has_seen_blanks_those_before_it(wiped):
+    env = make("zerg_3_vs_3", options=EnvOptions(wiped_observations=wiped))
+    env.reset(np.array([4], np.uint64))
+    # Enemies 0 and 2 are close, enemy 1 is far from everybody.
+    _place(env, {0: (5, 5), 1: (5, 7), 2: (5, 9), 3: (8, 5), 4: (31, 31), 5: (9, 8)})
+    out = env.step(np.ones((1, 3), int))
+    units = env.units()[0]
+    assert units["alive"].all()
+    for agent in range(3):
+        rows = _enemy_rows(out, env.spec, agent)
+        assert rows[0].any() != wiped
+        assert not rows[1].any()
+        assert rows[2].any()
+
+
+def test_once_seen_an_enemy_blanks_nobody_until_it_dies_out_of_sight():
+    env = make("zerg_3_vs_3")
+    env.reset(np.array([4], np.uint64))
+    _place(env, {0: (5, 5), 1: (5, 7), 2: (5, 9), 3: (9, 5), 4: (9, 7), 5: (9, 9)})
+    env.step(np.ones((1, 3), int))
+    assert (env._world.known >= 0).all()
+    world = env._world
+    # Enemy 1 walks out of everybody's sight: it stays known and blanks nobody ...
+    for name in ("x", "seen_x", "y", "seen_y"):
+        world.units[name][0, 4] = 31
+    out = env.step(np.ones((1, 3), int))
+    alive = env.units()[0]["alive"]
+    assert all(_enemy_rows(out, env.spec, a)[0].any() for a in range(3) if alive[a])
+    # ... and when it dies there, the enemies before it vanish.
+    world.units["alive"][0, 4] = False
+    world.units["health"][0, 4] = 0
+    out = env.step(np.where(env._out.available[:, :, 1], 1, 0))
+    assert not any(_enemy_rows(out, env.spec, a)[0].any() for a in range(3))

@@ -1,0 +1,158 @@
+"""The command line on bad input: one clear line on stderr, exit code 2, nothing lost."""
+
+import os
+
+import pytest
+import yaml
+
+from benchmark import record
+from benchmark.cli import COMMANDS, main
+from tests import synthetic
+
+TRAIN = ["train", "--map", "3m", "--algorithm", "qmix"]
+STUDY = {
+    "version": 1,
+    "name": "synthetic",
+    "backend": "simulator",
+    "protocol": "unified",
+    "seeds": [0, 1],
+    "maps": ["3m"],
+    "algorithms": ["qmix"],
+}
+
+
+def complaint(capsys, *arguments) -> str:
+    """Runs a command that must fail, and returns its one line."""
+    assert main([str(each) for each in arguments]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([command, "--help"])
+    assert end.value.code == 0
+    assert "usage: python -m benchmark" in capsys.readouterr().out
+
+
+def test_an_unknown_command(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["trian"])
+    assert end.value.code == 2
+    assert "invalid choice: 'trian'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--map", "3n"], ["unknown map '3n'", "3m"]),
+        (["--algorithm", "qmx"], ["unknown algorithm 'qmx'", "qmix"]),
+        (["--backend", "sc3"], ["unknown backend 'sc3'"]),
+        (["--protocol", "fair"], ["unknown protocol 'fair'"]),
+        (["--set", "budgt=5"], ["unknown key 'budgt'", "budget"]),
+        (["--set", "budget"], ["--set budget", "KEY=VALUE"]),
+        (["--set", "budget=many"], ["budget", "'many'"]),
+        (["--set", "budget=[1"], ["--set budget=[1", "YAML"]),
+        (["--set", "protocol=released"], ["one protocol"]),
+        (["--seed", "-1"], ["seed", "greater than or equal to 0"]),
+        (["--config", "no_such_file.yaml"], ["no_such_file.yaml", "No such file"]),
+        (["--resolved", "{}"], ["--resolved"]),
+        (["--resolved", "{"], ["--resolved"]),
+    ],
+)
+def test_train(arguments, words, capsys, tmp_path):
+    line = complaint(capsys, *TRAIN, "--output", tmp_path / "run", *arguments)
+    for word in words:
+        assert word in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_train_without_a_map(capsys):
+    assert "--map" in complaint(capsys, "train", "--algorithm", "qmix")
+
+
+def test_an_unwritable_results_folder(capsys, tmp_path):
+    """A file where the folder should be; root may write to any folder."""
+    (tmp_path / "file").write_text("precious")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        line = complaint(capsys, *TRAIN, "--output", folder)
+        assert str(tmp_path / "file") in line
+        assert "--output" in line
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_results_folder(capsys, tmp_path):
+    tmp_path.chmod(0o500)
+    assert "Permission denied" in complaint(capsys, *TRAIN, "--output", tmp_path / "run")
+
+
+def test_a_finished_run_is_never_overwritten(capsys, tmp_path):
+    table = synthetic.run("3m", "qmix", 0)
+    record.write_evaluations(table, tmp_path / "evaluations.parquet")
+    record.write_json({"config_hash": "of other settings"}, tmp_path / "run.json")
+    before = (tmp_path / "evaluations.parquet").read_bytes()
+    line = complaint(capsys, *TRAIN, "--output", tmp_path)
+    assert "another configuration" in line
+    assert (tmp_path / "evaluations.parquet").read_bytes() == before
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    """Two finished runs and the table that was once made of them."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(STUDY))
+    folder = tmp_path / "results" / "synthetic"
+    for seed in (0, 1):
+        run = folder / "runs/simulator/3m/qmix/default" / str(seed)
+        table = synthetic.run("3m", "qmix", seed)
+        record.write_evaluations(table, run / "evaluations.parquet")
+        identity = table[record.IDENTITY].iloc[0].to_dict() | {"seed": seed}
+        record.write_json(identity | {"config_hash": "x", "budget": 40_000}, run / "run.json")
+    record.write_evaluations(synthetic.run("3m", "qmix", 0), folder / "evaluations.parquet")
+    return folder
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "text", "without a column"])
+def test_a_damaged_table(results, capsys, damage):
+    path = results / "runs/simulator/3m/qmix/default/1/evaluations.parquet"
+    if damage == "without a column":
+        synthetic.run("3m", "qmix", 1).drop(columns="return").to_parquet(path)
+    else:
+        whole = path.read_bytes()
+        content = {"truncated": whole[: len(whole) // 2], "empty": b"", "text": b"seed,step\n"}
+        path.write_bytes(content[damage])
+    before = (results / "evaluations.parquet").read_bytes()
+    line = complaint(capsys, "aggregate", results)
+    assert "default/1/evaluations.parquet" in line
+    assert (results / "evaluations.parquet").read_bytes() == before
+    assert "evaluations.parquet" in complaint(capsys, "statistics", path)
+
+
+def test_mixed_protocols_are_never_aggregated(results, capsys):
+    path = results / "runs/simulator/3m/qmix/default/1/evaluations.parquet"
+    record.write_evaluations(synthetic.run("3m", "qmix", 1, protocol="released"), path)
+    line = complaint(capsys, "aggregate", results)
+    assert "unified" in line
+    assert "released" in line
+
+
+@pytest.mark.parametrize("command", ["status", "plan"])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"seeds": [0, 0]}, ["study.yaml: seeds", "0 is listed twice"]),
+        ({"protocol": ["unified", "released"]}, ["study.yaml: protocol", "one protocol"]),
+        ({"version": 2}, ["study.yaml: version 2 is newer", "update"]),
+        ({"maps": ["3n"]}, ["study.yaml", "unknown map '3n'"]),
+        ({"map": ["3m"]}, ["study.yaml", "unknown key 'map'", "maps"]),
+    ],
+)
+def test_a_mistake_in_a_study(results, capsys, command, change, words):
+    (results.parent.parent / "study.yaml").write_text(yaml.safe_dump(STUDY | change))
+    line = complaint(capsys, command, "study.yaml")
+    for word in words:
+        assert word in line

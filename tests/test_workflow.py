@@ -1,0 +1,256 @@
+"""What Snakemake plans and does.
+
+Most tests use a study that Snakemake has made with a stand-in for ``python -m benchmark``, a package
+of that name in its working directory, which writes empty files in an instant.
+"""
+
+import json
+import multiprocessing
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import yaml
+
+from benchmark import figures, record, statistics, tables
+from benchmark.config import load_study
+
+ROOT = Path(__file__).parent.parent
+AFTER_TRAINING = {"aggregate", "statistics", "tables", "figures", "report", "all"}
+STUDY = {
+    "version": 1,
+    "name": "made_up",
+    "backend": "simulator",
+    "protocol": "unified",
+    "seeds": [0, 1],
+    "maps": ["3m", "terran_3_vs_3"],
+    "algorithms": ["qmix"],
+}
+STAND_IN = """
+import json, pathlib, sys
+command, arguments = sys.argv[1], sys.argv[2:]
+with open("jobs", "a") as file:
+    file.write(command + "\\n")
+if command == "train":
+    folder = pathlib.Path(arguments[arguments.index("--output") + 1])
+    paths = [folder / "evaluations.parquet", folder / "run.json"]
+else:
+    paths = map(pathlib.Path, json.loads(pathlib.Path("outputs.json").read_text())[command])
+for path in paths:
+    path.touch()
+"""
+
+
+class Outcome(NamedTuple):
+    """How a call of Snakemake ended."""
+
+    code: int
+    output: str  #: what it printed, to both streams
+
+
+def snakemake(folder: Path, *arguments: str, study: Path | None = None) -> Outcome:
+    """Calls Snakemake in a fork of a process that has imported everything, to save seconds."""
+    log = folder / "snakemake.log"
+    command = ["--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
+    command += ["--quiet", "reason", "--cores", "2", *arguments]
+    command += ["--configfile", str(study or folder / "study.yaml")]
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["snakemake.cli", "benchmark.figures", "benchmark.config"])
+    process = context.Process(target=_snakemake, args=(command, log))
+    process.start()
+    process.join()
+    return Outcome(process.exitcode, log.read_text())
+
+
+def _snakemake(command: list[str], log: Path) -> None:
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    from snakemake.cli import main
+
+    main(command)
+
+
+def planned(folder: Path, *arguments: str, study: Path | None = None) -> dict[str, int]:
+    """Number of jobs per rule in a dry run."""
+    done = snakemake(folder, "--dry-run", *arguments, study=study)
+    assert done.code == 0, done.output
+    jobs = re.findall(r"^(\w+) +(\d+)$", done.output, re.MULTILINE)
+    return {rule: int(count) for rule, count in jobs if rule != "total"}
+
+
+def write_study(folder: Path, **changes) -> None:
+    (folder / "study.yaml").write_text(yaml.safe_dump(STUDY | changes))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """A study that the workflow has made from beginning to end."""
+    folder = tmp_path_factory.mktemp("made")
+    write_study(folder)
+    maps = load_study(folder / "study.yaml").maps
+    outputs = {
+        "aggregate": ["evaluations.parquet", "runs.json"],
+        "statistics": [f"statistics/{name}" for name in statistics.outputs()],
+        "tables": [f"tables/{name}" for name in tables.outputs(maps)],
+        "figures": [f"figures/{name}" for name in figures.outputs(maps)],
+        "report": ["report.html"],
+    }
+    paths = {
+        command: [f"results/made_up/{name}" for name in names] for command, names in outputs.items()
+    }
+    (folder / "outputs.json").write_text(json.dumps(paths))
+    (folder / "benchmark").mkdir()
+    (folder / "benchmark" / "__main__.py").write_text(STAND_IN)
+    done = snakemake(folder, "all")
+    assert done.code == 0, done.output
+    jobs = (folder / "jobs").read_text().split()
+    assert sorted(jobs) == sorted(["train"] * 4 + list(AFTER_TRAINING - {"all"}))
+    return folder
+
+
+@pytest.fixture
+def study(made, tmp_path) -> Path:
+    """A copy to change."""
+    return shutil.copytree(made, tmp_path / "study")
+
+
+def run_folder(study: Path, map: str, seed: int) -> Path:
+    return study / "results/made_up/runs/simulator" / map / "qmix/default" / str(seed)
+
+
+def test_the_full_study_lists_every_run(tmp_path):
+    paper = ROOT / "config" / "paper.yaml"
+    runs = load_study(paper).runs()
+    assert len(runs) >= 60
+    jobs = planned(tmp_path, study=paper)
+    assert jobs == dict.fromkeys(AFTER_TRAINING, 1) | {"train": len(runs)}
+
+
+def test_a_finished_study_has_nothing_to_do(study):
+    assert planned(study, "all") == {}
+
+
+def test_only_missing_runs_are_trained(study):
+    shutil.rmtree(run_folder(study, "3m", 1))
+    (run_folder(study, "terran_3_vs_3", 0) / "evaluations.parquet").unlink()
+    assert planned(study, "all") == dict.fromkeys(AFTER_TRAINING, 1) | {"train": 2}
+
+
+def test_a_changed_hyperparameter_repeats_exactly_the_runs_it_touches(study):
+    write_study(study, per_map={"3m": {"learning_rate": 0.001}})
+    done = snakemake(study, "--dry-run")
+    trained = re.findall(r"train qmix on (\w+), seed (\d+)", done.output)
+    assert set(trained) == {("3m", "0"), ("3m", "1")}
+
+
+def test_more_seeds_and_variants_add_only_their_runs(study):
+    variant = {"algorithm": "qmix", "name": "slow", "maps": ["3m"], "set": {"learning_rate": 1e-4}}
+    write_study(study, seeds=[0, 1, 2], variants=[variant])
+    assert planned(study, "all")["train"] == 2 + 3
+
+
+def test_a_changed_bootstrap_trains_nothing(study):
+    write_study(study, statistics={"replications": 500})
+    assert set(planned(study, "all")) == AFTER_TRAINING - {"aggregate"}
+
+
+@pytest.mark.parametrize("memory", ["with Snakemake's records", "a copy of the results alone"])
+def test_figures_need_the_aggregated_table_alone(study, memory):
+    if "alone" in memory:
+        shutil.rmtree(study / ".snakemake")
+        assert planned(study, "all") == {}
+    shutil.rmtree(study / "results/made_up/runs")
+    assert planned(study, "all") == {}
+    shutil.rmtree(study / "results/made_up/figures")
+    assert planned(study, "figures") == {"figures": 1}
+    assert set(planned(study, "all")) == {"figures", "report", "all"}
+
+
+def test_another_study_takes_nothing_from_the_default_one(study):
+    (study / "config").mkdir()
+    (study / "config" / "paper.yaml").write_text("no_such_key: 1\nset: {no_such_rule: 1}\n")
+    assert planned(study, "all") == {}
+
+
+def test_a_mistake_in_the_study_is_one_clear_line(study):
+    write_study(study, maps=["3n"])
+    done = snakemake(study, "--dry-run")
+    assert done.code == 2
+    message = f"error: {study}/study.yaml: unknown map '3n'; did you mean 3m"
+    assert next(line for line in done.output.splitlines() if "3n" in line).startswith(message)
+    assert "Traceback" not in done.output
+    assert planned_again(study) == {}
+
+
+def planned_again(study: Path) -> dict[str, int]:
+    """The plan once the study file is as it was: {} when nothing was lost."""
+    write_study(study)
+    return planned(study, "all")
+
+
+def test_text_of_the_study_never_reaches_a_shell(study):
+    write_study(study, name="made_up; touch hacked")
+    assert "names a folder" in snakemake(study, "all").output
+    write_study(study, set={"optimizer": "$(touch hacked)'; touch hacked; '"})
+    assert "optimizer" in snakemake(study, "all").output
+    assert not (study / "hacked").exists()
+    assert planned_again(study) == {}
+
+
+def test_an_unwritable_run_folder_fails_alone(study):
+    """A file stands where one run's folder should be: all other results stay."""
+    blocked = run_folder(study, "3m", 1)
+    shutil.rmtree(blocked)
+    blocked.write_text("in the way")
+    done = snakemake(study, "--retries", "0", "all")
+    assert done.code != 0
+    assert str(blocked.relative_to(study)) in done.output
+    blocked.unlink()
+    assert planned(study, "all") == dict.fromkeys(AFTER_TRAINING, 1) | {"train": 1}
+
+
+def test_a_retry_finds_what_the_first_attempt_left(study):
+    """The checkpoint is not an output, so a failing job does not take it along."""
+    folder = run_folder(study, "3m", 0)
+    (folder / "run.json").unlink()
+    (folder / "checkpoint.pt").touch()
+    failing_once = (
+        "import pathlib, sys\n"
+        "mark = pathlib.Path('tried')\n"
+        "if not mark.exists() and sys.argv[1] == 'train':\n"
+        "    assert pathlib.Path(sys.argv[-1], 'checkpoint.pt').exists()\n"
+        "    mark.touch()\n"
+        "    sys.exit('killed')\n"
+    )
+    (study / "benchmark" / "__main__.py").write_text(failing_once + STAND_IN)
+    done = snakemake(study, "all")
+    assert done.code == 0, done.output
+    assert (study / "tried").exists()
+    assert (folder / "checkpoint.pt").exists()
+
+
+def test_trains_for_real(tmp_path):
+    short = {"budget": 100, "battles": 2, "batch_size": 2, "replay_episodes": 8}
+    grid = {"evaluation_interval": 100, "evaluation_episodes": 2, "absolute_episodes": 2}
+    write_study(tmp_path, maps=["3m"], set=short | grid)
+    table = "results/made_up/evaluations.parquet"
+    done = snakemake(tmp_path, "--retries", "0", table)
+    assert done.code == 0, done.output
+    assert len(record.read_evaluations(tmp_path / table)) == 2 * 6
+    assert planned(tmp_path, table) == {}
+    about = record.read_json(run_folder(tmp_path, "3m", 0) / "run.json")
+    assert about["hardware"]["threads"] == 1
+    assert about["config_hash"] == load_study(tmp_path / "study.yaml").runs()[0].hash
+
+
+def test_snakefiles_are_clean(tmp_path):
+    assert snakemake(tmp_path, "--lint", study=ROOT / "config" / "smoke.yaml").code == 0
+    layout = [sys.executable, "-m", "snakefmt", "--check", "-l", "100", "Snakefile", "workflow"]
+    done = subprocess.run(layout, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
