@@ -1,9 +1,10 @@
-# Everything runs in .venv, which is made from requirements.lock when it is missing, unfinished or older
-# than the lock.
+# Everything runs in .venv, which is made from requirements.lock when it is missing, unfinished or
+# older than the lock. The full study needs no make: .venv/bin/snakemake --cores 8 all
 
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 CORES ?= all
 # The first of these that is new enough; make PYTHON=/path/to/python3.11 takes another.
 PYTHON ?= $(shell for each in python3.11 python3.12 python3.13 python3; do \
@@ -13,30 +14,31 @@ PYTHON ?= $(shell for each in python3.11 python3.12 python3.13 python3; do \
 .PHONY: help setup smoke test test-slow bench bench-smax lint lock
 
 help:
-	@echo "make setup       install into $(VENV) (all other targets do it when needed)"
+	@echo "make setup       install into $(VENV); the other targets do it when it is needed"
 	@echo "make smoke       a small study from training to report, minutes on two cores"
 	@echo "make test        the tests"
 	@echo "make test-slow   the tests that take minutes"
 	@echo "make bench       speeds of the simulator and the learners on this machine"
 	@echo "make bench-smax  the simulator beside SMAX (installs jaxmarl)"
-	@echo "make lint        code style of Python and Snakemake files"
+	@echo "make lint        style of the Python and Snakemake files"
 	@echo "make lock        renew requirements.lock"
-	@echo "The full study: $(BIN)/snakemake --cores 8 all"
 
 setup: $(READY)
 
-# The mark is written last, so an interrupted set-up is begun again from an empty folder.
+# The mark is written last, so that an interrupted set-up is begun again from an empty folder.
 $(READY): requirements.lock pyproject.toml
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-	echo "error: Python 3.11 or newer is needed; install it or say where: make PYTHON=/path/to/python3.11" >&2; \
-	exit 1; }
+	echo "error: Python 3.11 or newer is needed; install it, or say where it is:" \
+	"make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "installing into $(VENV) (a minute or two) ..."
 	@test -e $@ || "$(PYTHON)" -m venv --clear $(VENV)
 	@rm -f $@
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[dev]'
+	@$(PIP) install -c requirements.lock -e '.[dev]'
 	@touch $@
 
 smoke: $(READY)
-	$(BIN)/snakemake --cores $(CORES) all --configfile config/smoke.yaml --show-failed-logs
+	$(BIN)/snakemake --cores $(CORES) all --configfile config/smoke.yaml \
+	--quiet host reason --show-failed-logs --ignore-incomplete
 	@echo
 	@echo "tables   results/smoke/tables/"
 	@echo "figures  results/smoke/figures/"
@@ -53,20 +55,19 @@ bench: $(READY)
 	echo "== $$each"; $(BIN)/python $$each; done
 
 bench-smax: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[smax]'
+	$(PIP) install -c requirements.lock -e '.[smax]'
 	$(BIN)/python bench/smax.py
 
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakefmt --check -l 100 Snakefile workflow
 	$(BIN)/snakemake --lint
 
-# Change the torch version here; an unpinned torch would be the newest CUDA build.
+# The torch version is chosen here: an unpinned one would be the newest CUDA build.
 lock:
 	"$(PYTHON)" -m venv --clear build/lock
-	build/lock/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 -e '.[dev]'
-	grep '^#' requirements.lock > build/requirements.lock
-	build/lock/bin/python -m pip freeze --all --exclude pip --exclude-editable \
-	| grep -v '^#' | sed 's/+cpu$$//' >> build/requirements.lock
+	build/lock/bin/python -m pip install --quiet torch==2.13.0 -e '.[dev]'
+	{ grep '^#' requirements.lock; build/lock/bin/python -m pip freeze --all \
+	--exclude pip --exclude-editable | grep -v '^#' | sed 's/+cpu$$//'; } > build/requirements.lock
 	mv build/requirements.lock requirements.lock

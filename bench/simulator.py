@@ -131,7 +131,9 @@ def main() -> None:
     start = time.perf_counter()
     make("3m").reset(np.zeros(1, np.uint64))
     print(f"{datetime.date.today()}  {platform.processor() or platform.machine()}  ", end="")
-    print(f"{os.cpu_count()} cores, {get_num_threads()} threads, Python {platform.python_version()}")
+    print(
+        f"{os.cpu_count()} cores, {get_num_threads()} threads, Python {platform.python_version()}"
+    )
     print(f"load average {os.getloadavg()[0]:.1f}; first reset {time.perf_counter() - start:.1f} s")
     print(f"{'map':18s}{'battles':>8s}{'env steps/s':>14s}{'asked for':>12s}", end="")
     print(f"{'SMAX':>12s}{'ratio':>8s}" if args.smax else "")

@@ -41,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             modules[name] = importlib.import_module(module)
             modules[name].add_arguments(command)
     parsed = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    logging.getLogger("benchmark").setLevel(logging.INFO)
     try:
         return modules[parsed.command].main(parsed) or 0
     except BenchmarkError as error:

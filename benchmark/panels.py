@@ -4,7 +4,6 @@ Every function takes rows of one statistic and the algorithms in their order, an
 column of a paper wide. Bands and bars are 95 % bootstrap intervals.
 """
 
-import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -50,7 +49,6 @@ _STYLE = {
 
 def style() -> None:
     """Sets the look of all figures."""
-    logging.getLogger("fontTools").setLevel(logging.WARNING)  # tells of every glyph it embeds
     sns.set_theme(style="ticks", rc=_STYLE)
 
 

@@ -135,10 +135,11 @@ def _saved_bytes(state: dict) -> int:
 
 def _table_bytes(run: RunConfig, outcome: Outcome, rows: int) -> int:
     """Size of a table of evaluations with that many rows like the measured ones."""
-    picked = np.random.default_rng(0).integers(len(outcome.length), size=rows)
+    rng = np.random.default_rng(0)
+    picked = rng.integers(len(outcome.length), size=rows)
     columns = {
         "battle_won": outcome.battle_won[picked],
-        "return": outcome.returns[picked],
+        "return": outcome.returns[picked] + rng.random(rows),  # real ones hardly ever repeat
         "length": outcome.length[picked],
         "dead_allies": outcome.dead_allies[picked],
         "dead_enemies": outcome.dead_enemies[picked],

@@ -1,6 +1,10 @@
 """The three lists of packages agree: pyproject.toml, requirements.lock and environment.yml."""
 
+import os
 import re
+import shutil
+import subprocess
+import time
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -66,3 +70,71 @@ def test_lock_holds_everything_that_is_needed_in_turn():
 def test_torch_is_locked_without_a_build():
     """A CPU build satisfies the pin where one is offered, and PyPI's build elsewhere."""
     assert locked()["torch"].local is None
+
+
+PYTHON = """#!/bin/sh
+# Stands for python3.11, and for the one in .venv: notes its calls, fails when told to.
+echo "$@" >> calls
+[ "$1" = -c ] && exit "$(cat too_old 2>/dev/null || echo 0)"
+if [ "$2" = venv ]; then
+    rm -rf .venv && mkdir -p .venv/bin && cp python .venv/bin/python
+elif [ -e interrupt ]; then
+    exit 1
+fi
+"""
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """A fresh clone as far as the set-up is concerned, with a stand-in for Python."""
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "python").write_text(PYTHON)
+    (tmp_path / "python").chmod(0o755)
+    return tmp_path
+
+
+def set_up(clone: Path) -> tuple[subprocess.CompletedProcess, list[str]]:
+    """Runs ``make setup``; also returns what it did: made a "venv", ran "pip"."""
+    (clone / "calls").write_text("")
+    command = ["make", "setup", f"PYTHON={clone}/python"]
+    done = subprocess.run(command, cwd=clone, capture_output=True, text=True)
+    calls = (clone / "calls").read_text().splitlines()
+    return done, [call.split()[1] for call in calls if call.startswith("-m")]
+
+
+def test_set_up_once(clone):
+    done, calls = set_up(clone)
+    assert done.returncode == 0, done.stderr
+    assert calls == ["venv", "pip"]
+    assert set_up(clone)[1] == []
+
+
+def test_an_interrupted_set_up_begins_again(clone):
+    (clone / "interrupt").touch()
+    assert set_up(clone)[0].returncode != 0
+    (clone / ".venv" / "half").touch()
+    (clone / "interrupt").unlink()
+    done, calls = set_up(clone)
+    assert done.returncode == 0
+    assert calls == ["venv", "pip"]
+    assert not (clone / ".venv" / "half").exists()
+
+
+def test_a_new_lock_is_installed(clone):
+    set_up(clone)
+    later = time.time() + 10
+    os.utime(clone / "requirements.lock", (later, later))
+    (clone / "interrupt").touch()
+    assert set_up(clone)[0].returncode != 0
+    (clone / "interrupt").unlink()
+    assert set_up(clone)[1] == ["venv", "pip"]  # nobody knows what the interrupted one left
+
+
+def test_an_old_python_is_one_clear_line(clone):
+    (clone / "too_old").write_text("1")
+    done, calls = set_up(clone)
+    assert done.returncode != 0
+    assert calls == []
+    assert "error: Python 3.11 or newer is needed" in done.stderr
+    assert not (clone / ".venv").exists()

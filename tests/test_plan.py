@@ -2,7 +2,6 @@
 
 import re
 
-import numpy as np
 import pytest
 import yaml
 
@@ -53,8 +52,8 @@ def test_costs_follow_the_budget():
         )
         for budget in (100_000, 10_000_000)
     )
-    assert 20 < long.seconds / short.seconds < 500  # 100 but for the noise of a short measurement
-    assert long.results > 10 * short.results
+    assert 20 < long.seconds / short.seconds < 500  # 100, but measured shortly
+    assert long.results > short.results + 1000 * 2 * 8  # its table has 2000 evaluation rows more
     assert short.memory > 50e6
     assert short.device_memory == 0 or short.device_memory > 1e6
 
@@ -93,7 +92,7 @@ def test_cores_must_be_positive(study, capsys):
 
 @pytest.mark.parametrize(
     ("count", "text"),
-    [(999, "1 kB"), (12e6, "12 MB"), (3.44e9, "3.4 GB"), (np.float64(1e6), "1 MB")],
+    [(999, "1 kB"), (12e6, "12 MB"), (3.44e9, "3.4 GB")],
 )
 def test_sizes(count, text):
     assert plan.size(count) == text

@@ -29,6 +29,7 @@ def play(learner, rules, rate=0.5, seed=0):
 def test_recorded_episodes_are_what_happened():
     learner, rules = make_learner()
     env, episodes, outcome = play(learner, rules)
+    assert (episodes.obs[np.arange(5), outcome.length] != 0).all(), "the end itself is recorded"
     assert outcome.length.tolist() == [2, 3, 4, 5, 6]
     assert outcome.battle_won.tolist() == [True] * 4 + [False]
     assert episodes.terminated.tolist() == [True] * 4 + [False]

@@ -51,9 +51,10 @@ class ToyEnv:
         reward = np.where(self._running, actions.sum(-1), 0).astype(np.float32)
         won = self._running & (self._t >= self._length) & (self._t < SPEC.episode_limit)
         out = self._running & ~won & (self._t >= SPEC.episode_limit)
+        seen = self._observe()
         self._running &= ~(won | out)
         dead = np.where(won, 1, 0).astype(np.int32)
-        return Transition(*self._observe(), reward, won, out, won, dead * 0, dead)
+        return Transition(*seen, reward, won, out, won, dead * 0, dead)
 
     def close(self) -> None:
         pass

@@ -138,16 +138,13 @@ def _remember_positions(units):
 
 @compiled
 def _observe_battle(b, world, out):
-    """Writes observation, state and availability. A finished battle shows zeros, allows no-op."""
+    """Writes observation, state and availability."""
     types, rules, battle = world.types, world.rules[0], world.battles[b]
     units, known, order = world.units[b], world.known[b], world.order[b]
     obs, state, available = out.obs[b], out.state[b], out.available[b]
     obs[:] = 0.0
     state[:] = 0.0
     available[:] = False
-    if not battle.running:
-        available[:, NO_OP] = True
-        return
     write_available(units, types, rules, world.walkable, available)
     if battle.steps == 0 and rules.generated and rules.wiped_observations:
         # SMACv2's reset builds all observations once before the learner asks for them, so that
@@ -160,12 +157,19 @@ def _observe_battle(b, world, out):
 
 @compiled
 def _advance_battle(b, actions, world, out):
-    """One env step of one battle, if it is still running."""
+    """One env step of one battle, if it is still running.
+
+    The step that ends a battle shows how it ended; from then on it shows zeros and allows no-op.
+    """
     if world.battles[b].running:
         _step_battle(b, actions, world, out)
         _observe_battle(b, world, out)
     else:
         _clear_outcome(b, out)
+        out.obs[b] = 0.0
+        out.state[b] = 0.0
+        out.available[b] = False
+        out.available[b, :, NO_OP] = True
 
 
 @compiled

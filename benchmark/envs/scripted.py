@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from .maps import SIZE
 from .orders import FIRST_TARGET, NO_OP, NORTH, STOP
 from .spec import Observation
 from .units import UNITS
@@ -18,6 +19,7 @@ Policy = Callable[[Observation, np.ndarray, np.random.Generator], np.ndarray]
 _RANGE = np.array([unit.range for unit in UNITS])
 _HEALS = np.array([unit.heals > 0 for unit in UNITS])
 _HEALTH = np.array([unit.health for unit in UNITS])
+_TOO_CLOSE = 2.5  #: centre to centre; a chaser is upon the shooter before the shot is over
 _MOVES = np.array([(0.0, 1.0), (0.0, -1.0), (1.0, 0.0), (-1.0, 0.0)])  # N, S, E, W
 
 
@@ -50,23 +52,29 @@ def spread_fire(observation, units, random):
 
 
 def kite(observation, units, random):
-    """Attacks when the weapon is ready; otherwise walks away from enemies of shorter range."""
+    """Shoots enemies of shorter range from a distance and keeps away from them in between.
+
+    An agent shoots when its weapon is ready and none of them is within ``_TOO_CLOSE``; otherwise it
+    takes the move that leads to the safest place: far from them and from the map's edges.
+    """
     distance = _distances(observation, units)
     n = distance.shape[1]
-    actions = _attack_or_approach(observation, units, distance)
     agents, enemies = units[:, :n], units[:, n:]
-    shorter = _RANGE[agents["type"]][:, :, None] > _RANGE[enemies["type"]][:, None] + 1.0
-    threat = np.where(shorter & enemies["alive"][:, None], distance, np.inf)
-    nearest = threat.argmin(2)
-    close = threat.min(2) < _RANGE[agents["type"]]
-    away = np.stack(
-        [
-            agents[axis] - np.take_along_axis(enemies[axis], nearest, 1) for axis in ("x", "y")
-        ],
-        axis=2,
-    )  # fmt: skip
-    flee = close & (agents["cooldown"] > 0) & agents["alive"]
-    return np.where(flee, _walk(observation, away), actions)
+    reach = _RANGE[agents["type"]]
+    shorter = reach[:, :, None] > _RANGE[enemies["type"]][:, None] + 1.0
+    chasers = shorter & np.isfinite(distance)
+    nearest = np.where(chasers, distance, np.inf).min(2)
+    flee = ((agents["cooldown"] > 0) & (nearest < reach)) | (nearest < _TOO_CLOSE)
+
+    place = np.stack([agents["x"], agents["y"]], axis=2)[:, :, None] + 2.0 * _MOVES  # [B, N, 4, 2]
+    to_enemy = place[:, :, :, None] - np.stack([enemies["x"], enemies["y"]], 2)[:, None, None]
+    danger = (chasers[:, :, None] / (to_enemy**2).sum(-1).clip(0.1)).sum(-1)
+    edges = np.concatenate([place, SIZE - place], axis=-1).clip(0.1)
+    danger += (0.5 / edges**2).sum(-1)
+    moves = observation.available[:, :, NORTH:FIRST_TARGET]
+    away = NORTH + np.where(moves, danger, np.inf).argmin(2)
+    flee &= agents["alive"] & moves.any(2)
+    return np.where(flee, away, _attack_or_approach(observation, units, distance))
 
 
 def hold(x: float, y: float, radius: float = 2.0) -> Policy:

@@ -32,7 +32,11 @@ class EnvSpec:
 
 
 class Observation(NamedTuple):
-    """What a policy sees of ``B`` battles. A finished battle shows zeros and allows only no-op."""
+    """What a policy sees of ``B`` battles.
+
+    The step that ends a battle shows how it ended (a time-out may be bootstrapped); from the next
+    step on the battle shows zeros and allows only no-op, until it is reset.
+    """
 
     obs: np.ndarray  #: [B, N, O] float32
     state: np.ndarray  #: [B, S] float32

@@ -37,9 +37,8 @@ def test_kiting_stalkers_beat_zealots():
         "kiting", 300, 2, 3, ("stalker", "zealot"), ("stalker",) * 2, ("zealot",) * 3,
         terrain="flat", ally_spawn=(10.0, 16.0), enemy_spawn=(22.0, 16.0),
     )  # fmt: skip
-    kiting, standing = won(duel, kite, 128), won(duel, attack_nearest, 128)
-    assert kiting > 0.9
-    assert standing < 0.5
+    assert won(duel, kite, 128) > 0.9
+    assert won(duel, attack_nearest, 128) < 0.1
 
 
 def test_the_choke_beats_the_open():
@@ -62,14 +61,6 @@ def test_random_play_loses(name, limit):
                                   "zerg_5_vs_5"])  # fmt: skip
 def test_attacking_the_nearest_beats_random_play(name):
     assert won(name, attack_nearest) > won(name, random_policy) + 0.02
-
-
-def test_healing_helps():
-    env = make("MMM2", 64)
-    with_medivac = play(env, attack_nearest, 64)
-    env._world.types["heals"] *= 1e-6
-    without = play(env, attack_nearest, 64)
-    assert with_medivac["dead_enemies"].mean() != pytest.approx(without["dead_enemies"].mean())
 
 
 def test_agents_that_flee_stall_to_the_limit():

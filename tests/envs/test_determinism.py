@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numba
 import numpy as np
 import pytest
 
+import benchmark
 from benchmark.envs import make
 
 MAPS = ["3s5z_vs_3s6z", "protoss_5_vs_5", "terran_10_vs_11", "corridor"]
@@ -120,31 +122,24 @@ def test_an_unavailable_action_leaves_the_battles_as_they_were():
 
 def test_the_compiled_cache_notices_a_changed_source(tmp_path):
     """Numba itself would go on using the old machine code of a changed callee."""
-    import benchmark
-
-    root = tmp_path / "copy"
-    source = benchmark.__path__[0]
-    (root / "benchmark" / "envs").mkdir(parents=True)
-    for name in ("__init__.py", "errors.py"):
-        (root / "benchmark" / name).write_bytes(open(f"{source}/{name}", "rb").read())
-    from pathlib import Path
-
-    for path in Path(source, "envs").glob("*.py"):
-        (root / "benchmark" / "envs" / path.name).write_bytes(path.read_bytes())
+    source = Path(benchmark.__file__).parent
+    for path in (*source.glob("*.py"), *source.glob("envs/*.py")):
+        copy = tmp_path / "benchmark" / path.relative_to(source)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
     script = (
-        "import numpy as np; from benchmark.envs.simulator import _layout;"
-        "from benchmark.envs import MAPS; from benchmark.envs.units import type_table;"
-        "from benchmark.envs.terrain import find_terrain;"
-        "print(_layout(MAPS['3m'], type_table(), find_terrain('strip').walkable)['x'][1])"
+        "from benchmark.envs import MAPS, simulator, terrain, units;"
+        "walkable = terrain.find_terrain('strip').walkable;"
+        "print(simulator._layout(MAPS['3m'], units.type_table(), walkable)['x'])"
     )
 
     def run():
-        return subprocess.run(
-            [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True
-        ).stdout
+        done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True)
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout
 
     first = run()
     assert run() == first
-    spawn = root / "benchmark" / "envs" / "spawn.py"
+    spawn = tmp_path / "benchmark" / "envs" / "spawn.py"
     spawn.write_text(spawn.read_text().replace("facing * 2.0 * edge", "facing * 4.0 * edge"))
     assert run() != first

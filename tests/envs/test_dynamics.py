@@ -447,8 +447,10 @@ def test_enemy_medivacs_heal_the_weakest_friend(arena, act):
 # -- starting ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["3m", "MMM2", "27m_vs_30m", "corridor", "6h_vs_8z",
-                                  "protoss_10_vs_11", "terran_10_vs_11", "zerg_10_vs_11"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    ["3m", "MMM2", "27m_vs_30m", "corridor", "6h_vs_8z", "protoss_10_vs_11", "terran_10_vs_11"],
+)
 def test_nobody_starts_inside_another_or_a_wall(name):
     env = make(name, 64)
     env.reset(np.arange(64, dtype=np.uint64))

@@ -79,6 +79,20 @@ def test_a_finished_battle_shows_zeros_and_allows_no_op():
         assert not array.any()
 
 
+def test_the_step_that_ends_a_battle_shows_how_it_ended():
+    """A value at a time-out may be bootstrapped, so that the last observation has to be real."""
+    env = make("3m", 1)
+    out = env.reset(np.zeros(1, np.uint64))
+    while True:
+        out = env.step(np.where(out.available[:, :, 1], 1, 0))
+        if out.terminated[0] or out.timed_out[0]:
+            break
+    health = env.units()["health"][0]
+    assert (out.state[0, : 3 * 4 : 4] > 0).tolist() == (health[:3] > 0).tolist()
+    assert (out.state[0, 12:21:3] > 0).tolist() == (health[3:] > 0).tolist()
+    assert out.state.any()
+
+
 # -- SMACv2's blanked observations ------------------------------------------------------------
 
 
