@@ -1,6 +1,5 @@
 """Mixers: from the values of single agents to the value of the team."""
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -8,8 +7,8 @@ from torch.nn import functional as F
 class QMixer(nn.Module):
     """QMIX's monotonic mixer (Rashid et al. 2018, figure 2).
 
-    ``Q_tot = w2(s) . ELU(q W1(s) + b1(s)) + b2(s)`` with ``W1, w2 >= 0``, so that every agent's greedy
-    action is the team's. The weights come from hypernetworks of the state.
+    ``Q_tot = w2(s) . ELU(q W1(s) + b1(s)) + b2(s)`` with ``W1, w2 >= 0``, so that every agent's
+    greedy action is the team's. The weights come from hypernetworks of the state.
     """
 
     def __init__(self, n_agents: int, state_size: int, embed_size: int, hyper_size: int) -> None:

@@ -100,7 +100,7 @@ def measure_smax(name: str, battles: int, length: int = 100) -> float:
                 )
                 for i, agent in enumerate(env.agents)
             }
-            obs, states, reward, done, _ = jax.vmap(env.step)(
+            obs, states, reward, *_ = jax.vmap(env.step)(
                 jax.random.split(step_key, battles), states, actions
             )
             total = sum(x.sum() for x in obs.values()) + sum(x.sum() for x in reward.values())

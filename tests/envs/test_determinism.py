@@ -60,8 +60,8 @@ def test_the_batch_does_not_matter(name):
 def test_the_number_of_threads_does_not_matter(name):
     if numba.config.NUMBA_NUM_THREADS < 2:
         pytest.skip("needs two threads")
-    seeds = list(range(16))
-    assert equal(episodes(name, seeds, threads=1), episodes(name, seeds, threads=2), ..., ...)
+    seeds = list(range(64))  # enough for the threaded entry point
+    assert equal(episodes(name, seeds, 20, 1), episodes(name, seeds, 20, 2), ..., ...)
 
 
 def test_a_reset_battle_forgets_and_leaves_the_others_alone():

@@ -19,7 +19,7 @@ RULES = (
     "energy stays between 0 and 200",
     "nobody leaves the map",
     "ground units stay out of walls",
-    "the living stand apart: at least half their separation",
+    "the living stand apart: more than a quarter of their separation",
 )
 
 
@@ -48,7 +48,7 @@ def broken_rules(units, types, walkable, was_alive):
                 v = units[b, j]
                 other = types[v.type]
                 if u.alive and v.alive and other.plane == kind.plane:
-                    near = 0.5 * (kind.separation + other.separation)
+                    near = 0.25 * (kind.separation + other.separation)
                     count[7] += (u.x - v.x) ** 2 + (u.y - v.y) ** 2 < near * near
     return count
 
