@@ -247,9 +247,13 @@ class Learner(nn.Module):
         config = self.config
         if config.optimizer == "rmsprop":
             return torch.optim.RMSprop(
-                parameters, lr=config.learning_rate, alpha=0.99, eps=config.rmsprop_eps
+                parameters,
+                lr=config.learning_rate,
+                alpha=0.99,
+                eps=config.rmsprop_eps,
+                foreach=True,
             )
-        return torch.optim.Adam(parameters, lr=config.learning_rate)
+        return torch.optim.Adam(parameters, lr=config.learning_rate, foreach=True)
 
     def descend(self, loss: Tensor) -> None:
         """One step of every optimiser down ``loss``, each group's gradient clipped on its own."""

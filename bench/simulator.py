@@ -4,8 +4,10 @@
 
 Every figure includes observations, states, availability and the reset of ended battles. Choosing
 the actions is compiled and not counted. The best of several repeats is shown, because whatever else
-runs on the machine only ever slows it down. ``--smax`` measures JaxMARL's SMAX beside it (needs
-``pip install jaxmarl==0.2.0``): random rollouts compiled as one program, SMAX's fastest use.
+runs on the machine only ever slows it down; "per CPU second" counts processor time of all threads
+instead of the clock's, and is the figure to compare on a machine that is busy. ``--smax`` measures
+JaxMARL's SMAX beside it (needs ``pip install jaxmarl==0.2.0``): random rollouts compiled as one
+program, SMAX's fastest use.
 """
 
 import argparse
@@ -15,9 +17,10 @@ import platform
 import time
 
 import numpy as np
-from numba import get_num_threads, njit
+from numba import njit
 
 from benchmark.envs import make
+from benchmark.envs.threads import n_threads
 
 #: (map, battles or None for --battles, env steps per second that are asked for)
 CASES = (
@@ -56,18 +59,18 @@ def choose(available, draws, actions):
                     left -= 1
 
 
-def measure(name: str, battles: int, seconds: float) -> float:
-    """Env steps per second of one run."""
+def measure(name: str, battles: int, seconds: float) -> tuple[float, float]:
+    """Env steps per second of one run, by the clock and by processor time."""
     env = make(name, battles)
     random = np.random.default_rng(0)
     out = env.reset(np.arange(battles, dtype=np.uint64))
     seed = battles
     actions = np.zeros((battles, env.spec.n_agents), np.int64)
-    steps = used = 0
+    steps = used = worked = 0
     warm_up = max(2, 4000 // battles)  # past the start, where nobody has met anybody
     while used < seconds:
         choose(out.available, random.random(actions.shape), actions)
-        start = time.perf_counter()
+        start, start_work = time.perf_counter(), time.process_time()
         out = env.step(actions)
         ended = np.flatnonzero(out.terminated | out.timed_out)
         if ended.size:
@@ -77,8 +80,9 @@ def measure(name: str, battles: int, seconds: float) -> float:
             warm_up -= 1
             continue
         used += time.perf_counter() - start
+        worked += time.process_time() - start_work
         steps += battles
-    return steps / used
+    return steps / used, steps / worked
 
 
 def measure_smax(name: str, battles: int, length: int = 100) -> float:
@@ -131,18 +135,19 @@ def main() -> None:
     start = time.perf_counter()
     make("3m").reset(np.zeros(1, np.uint64))
     print(f"{datetime.date.today()}  {platform.processor() or platform.machine()}  ", end="")
-    print(
-        f"{os.cpu_count()} cores, {get_num_threads()} threads, Python {platform.python_version()}"
-    )
+    print(f"{os.cpu_count()} cores, {n_threads()} threads, Python {platform.python_version()}")
     print(f"load average {os.getloadavg()[0]:.1f}; first reset {time.perf_counter() - start:.1f} s")
     print(f"{'map':18s}{'battles':>8s}{'env steps/s':>14s}{'asked for':>12s}", end="")
+    print(f"{'per CPU second':>16s}", end="")
     print(f"{'SMAX':>12s}{'ratio':>8s}" if args.smax else "")
     for name, battles, target in CASES:
         if args.maps and name not in args.maps:
             continue
         count = battles or args.battles
-        speed = max(measure(name, count, args.seconds) for _ in range(args.repeats))
+        figures = [measure(name, count, args.seconds) for _ in range(args.repeats)]
+        speed, per_work = np.max(figures, axis=0)
         line = f"{name:18s}{count:8d}{speed:14,.0f}{f'{target:,}' if target else '':>12s}"
+        line += f"{per_work:16,.0f}"
         if args.smax and name in SMAX and not battles:
             smax = max(measure_smax(name, count) for _ in range(args.repeats))
             line += f"{smax:12,.0f}{speed / smax:8.1f}"

@@ -39,6 +39,7 @@ from benchmark.protocol import MAP_RULES, RULES, ProtocolName, Training
 VERSION = 1  #: of the study file's format
 
 _ENV_OPTIONS = {field.name for field in dataclasses.fields(EnvOptions)}
+_ENV_VALIDATOR = TypeAdapter(EnvOptions)
 _FOLDER_NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
 
 
@@ -137,7 +138,7 @@ def resolve_run(
             variant=variant,
             seed=seed,
             training=Training.model_validate(sections["training"]),
-            env=TypeAdapter(EnvOptions).validate_python(sections["env"]),
+            env=_ENV_VALIDATOR.validate_python(sections["env"]),
             hyperparameters=algorithm_class.Config.model_validate(sections["hyperparameters"]),
         )
 

@@ -1,7 +1,7 @@
 """What Snakemake plans and does.
 
-Most tests use a study that Snakemake has made with a stand-in for ``python -m benchmark``, a package
-of that name in its working directory, which writes empty files in an instant.
+Most tests use a study that Snakemake has made with a stand-in for ``python -m benchmark``, a
+package of that name in its working directory, which writes empty files in an instant.
 """
 
 import json

@@ -1,7 +1,6 @@
 """The compiled entry points: reset and step a batch of battles.
 
-One call plays one env step (eight game loops) in every battle and writes what the agents see. The
-parts are in ``spawn``, ``orders``, ``targeting``, ``combat``, ``movement``, ``outcome`` and
+A step is one env step: eight game loops, then what the agents see. The parts are in ``spawn``, ``orders``, ``targeting``, ``combat``, ``movement``, ``outcome`` and
 ``observation``; nothing here or there touches more than one battle, so threads and batch size
 cannot change an episode.
 """
@@ -11,8 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numba import prange
-
 from .combat import fly_missiles, regenerate, settle_explosions
 from .compiled import compiled, entry_point
 from .movement import move_all
@@ -210,21 +207,16 @@ def _entry_points(digest: str):
             _observe_battle(chosen[k], world, out)
 
     @entry_point()
-    def step_serially(actions, world, out):
+    def step(actions, world, out, first, last):
+        """Plays one env step in the battles ``first .. last - 1``."""
         _ = digest
-        for b in range(world.battles.shape[0]):
+        for b in range(first, last):
             _advance_battle(b, actions, world, out)
 
-    @entry_point(parallel=True)
-    def step_in_parallel(actions, world, out):
-        _ = digest
-        for b in prange(world.battles.shape[0]):
-            _advance_battle(b, actions, world, out)
-
-    return arrange, reset, step_serially, step_in_parallel
+    return arrange, reset, step
 
 
-arrange, reset_batch, step_serially, step_in_parallel = _entry_points(_source_digest())
+arrange, reset_battles, step_battles = _entry_points(_source_digest())
 
 
 @entry_point()

@@ -4,12 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numba
 import numpy as np
 import pytest
 
 import benchmark
-from benchmark.envs import make
+from benchmark.envs import make, threads
 
 MAPS = ["3s5z_vs_3s6z", "protoss_5_vs_5", "terran_10_vs_11", "corridor"]
 
@@ -23,19 +22,14 @@ def chosen(available, battle_seeds, step):
     return actions
 
 
-def episodes(name, seeds, steps=40, threads=None, order=None):
+def episodes(name, seeds, steps=40):
     """Everything that the battles report, [steps, B, ...] by field."""
-    before = numba.get_num_threads()
-    numba.set_num_threads(threads or before)
-    try:
-        env = make(name, len(seeds))
-        out = env.reset(np.array(seeds, np.uint64))
-        record = [[*out]]
-        for step in range(steps):
-            out = env.step(chosen(out.available, seeds, step))
-            record.append([*out])
-    finally:
-        numba.set_num_threads(before)
+    env = make(name, len(seeds))
+    out = env.reset(np.array(seeds, np.uint64))
+    record = [[*out]]
+    for step in range(steps):
+        out = env.step(chosen(out.available, seeds, step))
+        record.append([*out])
     return record
 
 
@@ -57,11 +51,14 @@ def test_the_batch_does_not_matter(name):
 
 
 @pytest.mark.parametrize("name", MAPS)
-def test_the_number_of_threads_does_not_matter(name):
-    if numba.config.NUMBA_NUM_THREADS < 2:
-        pytest.skip("needs two threads")
-    seeds = list(range(64))  # enough for the threaded entry point
-    assert equal(episodes(name, seeds, 20, 1), episodes(name, seeds, 20, 2), ..., ...)
+def test_the_number_of_threads_does_not_matter(name, monkeypatch):
+    seeds = list(range(48))  # several chunks of work
+    recorded = []
+    for count in (1, 2, 5):
+        monkeypatch.setattr(threads, "n_threads", lambda count=count: count)
+        recorded.append(episodes(name, seeds, 20))
+    assert equal(recorded[0], recorded[1], ..., ...)
+    assert equal(recorded[0], recorded[2], ..., ...)
 
 
 def test_a_reset_battle_forgets_and_leaves_the_others_alone():

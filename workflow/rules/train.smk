@@ -25,3 +25,5 @@ rule train:
 rule runs:
     input:
         run_records,
+    message:
+        f"all runs of {STUDY.name}"
