@@ -61,7 +61,7 @@ bench-smax: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/snakefmt --check -l 100 Snakefile workflow
+	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
 
 # The torch version is chosen here: an unpinned one would be the newest CUDA build.

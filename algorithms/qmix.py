@@ -5,14 +5,14 @@ are non-negative and come from hypernetworks of the state, combines the values o
 into Q_tot, so that what is greedy for each agent alone is greedy for the team:
 
     Q_tot(s, a) = f_s(Q_1(a_1), ..., Q_N(a_N)),   dQ_tot / dQ_i >= 0                  (eq. 5)
-    L = sum_t (Q_tot(s_t, a_t) - y_t)^2 over the real steps of the batch              (eq. 6)
+    L = mean over the batch's real steps of (Q_tot(s_t, a_t) - y_t)^2                 (eq. 6)
     y_t = r_t + gamma * Q_tot'(s_{t+1}, greedy a_{t+1})  with double-Q, see learner.py
 
 ``unified`` follows PyMARL's published QMIX: RMSprop with rate 5e-4, targets copied every 200
-updates. ``released`` is the QMIX of R3DM's authors: rate 6e-4, torch's smaller epsilon, a copy every
-100 updates (their ``--use_hard_update False`` parses to True), and a target agent whose memory
-starts at the second observation. The paper's Table 1 gives hypernetworks of width 32; the code that
-made its results has 64, which we use in both.
+updates. ``released`` is the QMIX of R3DM's authors: rate 6e-4, torch's smaller epsilon, a copy
+every 100 updates (their ``--use_hard_update False`` parses to True), and a target agent whose
+memory starts at the second observation. The paper's Table 1 gives hypernetworks of width 32; the
+code that made its results has 64, which we use in both.
 """
 
 from typing import Any, ClassVar

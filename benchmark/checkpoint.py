@@ -1,10 +1,11 @@
 """Crash-safe checkpoints of a run.
 
-A run folder holds ``checkpoint.pt`` (weights, counters, random streams, evaluations so far), the one
-before it as ``checkpoint.previous.pt``, and the replay buffer as segments ``replay/<first>-<last>.pt``
-that are written once and never changed: a checkpoint writes only the episodes that are new, and
-segments whose episodes have all been overwritten in the ring are deleted. Every file is a zip with
-checksums, so damage is noticed; a damaged checkpoint falls back to the previous one.
+A run folder holds ``checkpoint.pt`` (weights, counters, random streams, evaluations so far), the
+one before it as ``checkpoint.previous.pt``, and the replay buffer as segments
+``replay/<first>-<last>.pt`` that are written once and never changed: a checkpoint writes only the
+episodes that are new, and segments whose episodes have all been overwritten in the ring are
+deleted. Every file is a zip with checksums, so damage is noticed; a damaged checkpoint falls back
+to the previous one.
 """
 
 import logging

@@ -27,7 +27,7 @@ class Training(BaseModel):
     replay_episodes: int = Field(gt=0)
     """Episodes that the replay buffer holds; the oldest goes first."""
     batch_size: int = Field(gt=0)
-    """Episodes per update, drawn uniformly without replacement; updates begin once there are as many."""
+    """Episodes per update, drawn uniformly without replacement; updates wait for as many."""
 
     epsilon_start: float = Field(ge=0, le=1)
     """Exploration at the first env step."""
@@ -38,7 +38,7 @@ class Training(BaseModel):
     epsilon_coin: Literal["agent", "team"]
     """Who tosses: each agent for itself, or one coin for the whole team."""
     hidden_on_random_steps: Literal["advanced", "frozen"]
-    """Whether the recurrent state sees the observations of randomly played steps (team coin only)."""
+    """Whether the agents' memory sees the steps that are played at random (team coin only)."""
 
     time_outs: Literal["terminal", "bootstrap"]
     """Whether the value of the state at the time limit is zero or bootstrapped."""

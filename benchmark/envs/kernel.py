@@ -1,8 +1,8 @@
-"""The compiled entry points: reset and step a batch of battles.
+"""The compiled entry points: reset and step battles.
 
-A step is one env step: eight game loops, then what the agents see. The parts are in ``spawn``, ``orders``, ``targeting``, ``combat``, ``movement``, ``outcome`` and
-``observation``; nothing here or there touches more than one battle, so threads and batch size
-cannot change an episode.
+A step is one env step: eight game loops, then what the agents see. The parts are in ``spawn``,
+``orders``, ``targeting``, ``combat``, ``movement``, ``outcome`` and ``observation``. Nothing here
+or there touches more than one battle, so threads and batch size cannot change an episode.
 """
 
 import hashlib
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
 from .combat import fly_missiles, regenerate, settle_explosions
 from .compiled import compiled, entry_point
 from .movement import move_all
