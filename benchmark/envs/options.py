@@ -60,6 +60,9 @@ class EnvOptions:
                 raise BenchmarkError(
                     f"env option {field.name}={value!r}: choose one of {', '.join(choices)}"
                 )
+        for name in ("max_distance", "reward_scale_rate"):
+            if not getattr(self, name) > 0:
+                raise BenchmarkError(f"env option {name}={getattr(self, name)}: must be positive")
         if not 1 <= self.corridor_choke <= 5:
             raise BenchmarkError(
                 f"env option corridor_choke={self.corridor_choke}: choose a width from 1 to 5"

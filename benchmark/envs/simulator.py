@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ..errors import BenchmarkError
 from . import kernel
 from .maps import Map
 from .observation import layout_of
@@ -37,11 +38,14 @@ class Simulator:
         one: the map.
         n_envs: number of battles ``B``.
         options: quirks and parameters; the defaults are what the papers ran.
+
+    Raises:
+        BenchmarkError: ``n_envs`` is not positive.
     """
 
     def __init__(self, one: Map, n_envs: int = 1, options: EnvOptions | None = None):
         if n_envs < 1:
-            raise ValueError(f"n_envs={n_envs}: an env needs at least one battle")
+            raise BenchmarkError(f"n_envs={n_envs}: an env needs at least one battle")
         self.map = one
         self.n_envs = n_envs
         self.options = options or EnvOptions()

@@ -1,5 +1,6 @@
 """A battle's episode depends on its seed and its actions, and on nothing else."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 import benchmark
-from benchmark.envs import make, threads
+from benchmark.envs import kernel, make, threads
 
 MAPS = ["3s5z_vs_3s6z", "protoss_5_vs_5", "terran_10_vs_11", "corridor"]
 
@@ -140,3 +141,18 @@ def test_the_compiled_cache_notices_a_changed_source(tmp_path):
     spawn = tmp_path / "benchmark" / "envs" / "spawn.py"
     spawn.write_text(spawn.read_text().replace("facing * 2.0 * edge", "facing * 4.0 * edge"))
     assert run() != first
+
+
+def test_the_digest_covers_all_compiled_modules():
+    package = Path(kernel.__file__).parent
+    compiled = {
+        path.stem
+        for path in package.glob("*.py")
+        if re.search(r"^@compiled|@entry_point", path.read_text(), re.M)
+    }
+    needed = set(compiled)
+    for name in compiled:  # and what they take constants from
+        needed |= set(
+            re.findall(r"^from \.(\w+) import", (package / f"{name}.py").read_text(), re.M)
+        )
+    assert needed <= set(kernel.SOURCES)
