@@ -51,12 +51,12 @@ test-slow: $(READY)
 	$(BIN)/python -m pytest -m "slow and not gpu"
 
 bench: $(READY)
-	@set -e; for each in $(filter-out bench/smax.py,$(sort $(wildcard bench/*.py))); do \
+	@set -e; for each in $(sort $(wildcard bench/*.py)); do \
 	echo "== $$each"; $(BIN)/python $$each; done
 
 bench-smax: $(READY)
 	$(PIP) install -c requirements.lock -e '.[smax]'
-	$(BIN)/python bench/smax.py
+	$(BIN)/python bench/simulator.py --smax
 
 lint: $(READY)
 	$(BIN)/ruff check .

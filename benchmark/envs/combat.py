@@ -55,7 +55,6 @@ def hit(attacker, victim, units, types, rules):
         v.health -= max(amount - body.armour, MIN_DAMAGE)
         if v.health <= 0.0:
             die(v, types)
-            v.unhurt = 0
     if units[attacker].alive:
         call_for_help(victim, attacker, units, types, rules)
 
@@ -124,7 +123,11 @@ def continue_attack(i, units, types, rules):
 
 @compiled
 def fight(i, units, battle, types, rules):
-    """Attacks the target, which is in range: starts, continues or finishes one weapon cycle."""
+    """One loop of attacking: waits for the weapon, starts an attack, or finishes the one begun.
+
+    An attack that has begun lands even if its target leaves the range in the meantime; it is lost
+    if the target dies or the unit gets another order before the damage point.
+    """
     u = units[i]
     u.stance = FIGHTING
     if u.windup < 0 and u.cooldown <= 0.0:

@@ -85,7 +85,7 @@ def _play_loop(units, battle, order, world):
             act(order[k], units, battle, types, rules, world.via)
     fly_missiles(units, types, rules)
     settle_explosions(units, types, rules)
-    move_all(units, types, world.walkable, world.beside_wall)
+    move_all(units, order, types, world.walkable, world.beside_wall)
     for i in range(n):
         if units[i].alive:
             regenerate(units[i], types)

@@ -150,7 +150,7 @@ def _turned(dx, dy, turn):
 
 
 @compiled
-def move_all(units, types, walkable, beside_wall):
+def move_all(units, order, types, walkable, beside_wall):
     """Moves every unit by its velocity, then resolves overlaps and walls."""
     n = units.shape[0]
     for i in range(n):
@@ -159,13 +159,10 @@ def move_all(units, types, walkable, beside_wall):
             u.from_x, u.from_y = u.x, u.y
             u.x += u.vx
             u.y += u.vy
-            u.push_x = u.push_y = 0.0
-    _separate(units, types)
+    _separate(units, order, types)
     for i in range(n):
         u = units[i]
         if u.alive:
-            u.x += u.push_x
-            u.y += u.push_y
             _keep_inside(u, types, walkable, beside_wall)
             square = u.vx * u.vx + u.vy * u.vy
             progress = (u.x - u.from_x) * u.vx + (u.y - u.from_y) * u.vy
@@ -173,17 +170,17 @@ def move_all(units, types, walkable, beside_wall):
 
 
 @compiled
-def _separate(units, types):
-    """Adds up, for every unit, how far it must give way; all from the same positions, so that the
-    numbering of the units has no say in it."""
+def _separate(units, order, types):
+    """Pushes overlapping units apart, pair by pair in the loop's random order, so that the units'
+    numbering has no say in it."""
     n = units.shape[0]
-    for i in range(n):
-        u = units[i]
+    for a in range(n):
+        u = units[order[a]]
         if not u.alive:
             continue
         kind = types[u.type]
-        for j in range(i + 1, n):
-            v = units[j]
+        for b in range(a + 1, n):
+            v = units[order[b]]
             if not v.alive:
                 continue
             dx, dy = v.x - u.x, v.y - u.y
@@ -199,10 +196,10 @@ def _separate(units, types):
                 overlap = away - distance
             share = _SHARE[int(u.team == v.team), u.stance, v.stance]
             dx, dy = dx / distance * overlap, dy / distance * overlap
-            u.push_x -= share * dx
-            u.push_y -= share * dy
-            v.push_x += (1.0 - share) * dx
-            v.push_y += (1.0 - share) * dy
+            u.x -= share * dx
+            u.y -= share * dy
+            v.x += (1.0 - share) * dx
+            v.y += (1.0 - share) * dy
 
 
 @compiled

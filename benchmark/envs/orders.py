@@ -90,14 +90,25 @@ def act(i, units, battle, types, rules, via):
 def _engage(i, units, battle, types, rules, via):
     """Fights the target if it is in range, else walks into range."""
     u = units[i]
-    v = units[u.target]
     reach = types[u.type].range
-    if u.windup >= 0 or gap_between(u, v, types) <= reach + SLACK:
-        stand(u)
+    if u.windup >= 0 or _approach(i, u.target, reach, units, battle, types, rules, via):
         fight(i, units, battle, types, rules)
-    else:
-        stop = reach + types[u.type].radius + types[v.type].radius
-        head_for(i, v.x, v.y, stop, units, battle, types, rules, via)
+
+
+@compiled
+def _approach(i, j, reach, units, battle, types, rules, via):
+    """Walks until unit j is within reach, edge to edge, and stands there.
+
+    Returns:
+        whether it is within reach.
+    """
+    u, v = units[i], units[j]
+    if gap_between(u, v, types) <= reach + SLACK:
+        stand(u)
+        return True
+    stop = reach + types[u.type].radius + types[v.type].radius
+    head_for(i, v.x, v.y, stop, units, battle, types, rules, via)
+    return False
 
 
 @compiled
@@ -106,24 +117,14 @@ def _tend(i, units, battle, types, rules, via):
     u = units[i]
     if u.autonomous:
         _choose_patient(i, units, types, rules)
+    comrade = nearest_comrade(i, units, types, rules) if u.order == FOLLOW else -1
     if u.target >= 0:
-        v = units[u.target]
         reach = types[u.type].heal_range
-        if gap_between(u, v, types) <= reach + SLACK:
-            stand(u)
+        if _approach(i, u.target, reach, units, battle, types, rules, via):
             u.stance = FIGHTING
-            heal(u, v, types)
-        else:
-            stop = reach + types[u.type].radius + types[v.type].radius
-            head_for(i, v.x, v.y, stop, units, battle, types, rules, via)
-    elif u.order == FOLLOW:
-        comrade = nearest_comrade(i, units, types, rules)
-        if comrade < 0:
-            stand(u)
-        else:
-            v = units[comrade]
-            stop = _FOLLOW_DISTANCE + types[u.type].radius + types[v.type].radius
-            head_for(i, v.x, v.y, stop, units, battle, types, rules, via)
+            heal(u, units[u.target], types)
+    elif comrade >= 0:
+        _approach(i, comrade, _FOLLOW_DISTANCE, units, battle, types, rules, via)
     elif u.order == MOVE:
         head_for(i, u.goal_x, u.goal_y, 0.0, units, battle, types, rules, via)
     else:

@@ -21,8 +21,6 @@ UNIT_DTYPE = np.dtype(
         ("goal_x", "f8"), ("goal_y", "f8"),  #: of MOVE and ATTACK_MOVE
         ("missile_x", "f8"), ("missile_y", "f8"),  #: where its missile is, while in flight
         ("from_x", "f8"), ("from_y", "f8"),  #: where it stood at the start of the loop
-        ("push_x", "f8"),
-        ("push_y", "f8"),  #: how far it gives way to others in this loop
         ("seen_x", "f8"), ("seen_y", "f8"),  #: position at the last observation
         ("seen_life", "f8"),  #: health + shield at the last observation
         ("type", "i4"),  #: index into units.UNITS
