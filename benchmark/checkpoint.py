@@ -49,14 +49,14 @@ class Checkpoints:
         segments = [each for each in self._segments if each[1] > oldest]
         start = segments[-1][1] if segments else oldest
         if start < replay.added:
-            _write(
+            write(
                 _as_tensors(replay.episodes(start, replay.added)), self._file(start, replay.added)
             )
             segments.append((start, replay.added))
         state = state | {"segments": [list(each) for each in segments], "added": replay.added}
         if self.current.exists():
             os.replace(self.current, self.previous)
-        _write(state, self.current)
+        write(state, self.current)
         self._previous_segments, self._segments = self._segments, segments
         self._delete_unused()
 
@@ -115,9 +115,10 @@ def load_policy(path: Path) -> dict:
         raise BenchmarkError(f"cannot read the checkpoint {path}: {reason}") from error
 
 
-def _write(value: object, path: Path) -> None:
-    with atomic(path) as temporary:
-        torch.save(value, temporary)
+def write(value: object, path: Path) -> None:
+    """Saves tensors and plain values atomically; the bytes do not depend on the file's name."""
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        torch.save(value, file)
 
 
 def _read(path: Path) -> dict:

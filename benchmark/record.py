@@ -52,6 +52,15 @@ EVALUATION_SCHEMA = pa.schema(
 IDENTITY = ["study", "backend", "protocol", "map", "algorithm", "variant", "seed"]
 
 
+_TEMPORARY = ".tmp"  #: ends the names of files that are being written
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Deletes what ``atomic`` left in a folder and below when its process was killed."""
+    for path in Path(folder).rglob(f".*{_TEMPORARY}"):
+        path.unlink(missing_ok=True)
+
+
 @contextmanager
 def atomic(path: Path):
     """Yields a temporary path beside ``path``; renames it over ``path`` when the block succeeds.
@@ -65,7 +74,7 @@ def atomic(path: Path):
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        handle, name = tempfile.mkstemp(_TEMPORARY, f".{path.name}.", path.parent)
         os.close(handle)
         temporary = Path(name)
         temporary.chmod(0o666 & ~_umask())

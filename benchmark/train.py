@@ -16,7 +16,7 @@ import torch
 
 from algorithms import ALGORITHMS
 from algorithms.learner import Learner
-from benchmark import record
+from benchmark import checkpoint, record
 from benchmark.checkpoint import Checkpoints
 from benchmark.config import RunConfig
 from benchmark.envs import make
@@ -66,6 +66,7 @@ def train(
         )
     keep_freed_memory()
     with _exclusive(folder), _deferred_signals() as interrupted:
+        record.remove_unfinished(folder)
         run = Run(config, folder, device, progress or Progress(config, folder))
         try:
             run.play(checkpoint_seconds, interrupted)
@@ -196,8 +197,8 @@ class Run:
         record.write_evaluations(
             pd.concat(tables, ignore_index=True), self.folder / "evaluations.parquet"
         )
-        with record.atomic(self.folder / "policy.pt") as temporary:
-            torch.save({"config": self.config.resolved(), "policy": self.best["policy"]}, temporary)
+        policy = {"config": self.config.resolved(), "policy": self.best["policy"]}
+        checkpoint.write(policy, self.folder / "policy.pt")
         record.write_json(self._provenance(), self.folder / "run.json")
         self.checkpoints.delete()
         self.progress.stop("done")

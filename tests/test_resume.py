@@ -17,14 +17,14 @@ from benchmark.config import resolve_run
 from benchmark.errors import BenchmarkError
 
 SMALL = {
-    "budget": 2400,
+    "budget": 9600,
     "battles": 4,
     "batch_size": 4,
-    "evaluation_interval": 400,
+    "evaluation_interval": 1600,
     "evaluation_episodes": 4,
     "absolute_episodes": 8,
     "hidden_size": 16,
-    "epsilon_steps": 1000,
+    "epsilon_steps": 4000,
 }
 
 
@@ -76,7 +76,7 @@ def test_killed_run_gives_the_same_bytes(tmp_path, replay_episodes):
     for _ in range(2):
         process = start(tmp_path / "killed", settings)
         wait_for_progress(process, tmp_path / "killed")
-        time.sleep(rng.random() * 0.4)
+        time.sleep(rng.random() * 0.3)
         process.kill()
         process.communicate()
         kills += process.returncode == -signal.SIGKILL
@@ -87,6 +87,15 @@ def test_killed_run_gives_the_same_bytes(tmp_path, replay_episodes):
     assert provenance["attempts"][-1]["from_step"] > 0
     left = {path.name for path in (tmp_path / "killed").iterdir()}
     assert not any("checkpoint" in name or name == "replay" for name in left)
+    assert not any(name.endswith(".tmp") for name in left)
+
+
+def test_what_a_kill_left_half_written_is_removed(tmp_path):
+    (tmp_path / "replay").mkdir()
+    for path in (tmp_path / ".checkpoint.pt.abc.tmp", tmp_path / "replay" / ".1.pt.abc.tmp"):
+        path.write_bytes(b"half")
+    train.train(small_run(budget=400), tmp_path, device="cpu")
+    assert not list(tmp_path.rglob("*.tmp"))
 
 
 def test_sigterm_saves_and_stops(tmp_path):
@@ -103,7 +112,8 @@ def test_sigterm_saves_and_stops(tmp_path):
 
 
 def small_run(**changes):
-    return resolve_run(map="3m", algorithm="qmix", seed=1, overrides=[SMALL | changes])
+    smaller = {"budget": 2400, "evaluation_interval": 400, "epsilon_steps": 1000}
+    return resolve_run(map="3m", algorithm="qmix", seed=1, overrides=[SMALL | smaller | changes])
 
 
 def test_full_disk_ends_clearly_and_keeps_the_last_good_state(tmp_path, monkeypatch):
@@ -122,7 +132,7 @@ def test_full_disk_ends_clearly_and_keeps_the_last_good_state(tmp_path, monkeypa
         train.train(small_run(), folder, device="cpu", checkpoint_seconds=0)
     monkeypatch.undo()
     assert list(folder.glob("checkpoint*.pt"))
-    assert not list(folder.rglob(".*.pt*")), "temporary files are left"
+    assert not list(folder.rglob(".*.tmp")), "temporary files are left"
     train.train(small_run(), folder, device="cpu")
     provenance = json.loads((folder / "run.json").read_text())
     assert provenance["attempts"][-1]["from_step"] > 0
