@@ -1,8 +1,10 @@
 """The methods of the benchmark. This table is the only registry: one name, one class, one file."""
 
+from algorithms.acorm import ACORM
 from algorithms.learner import Learner
 from algorithms.qmix import QMIX
 
 ALGORITHMS: dict[str, type[Learner]] = {
     "qmix": QMIX,
+    "acorm": ACORM,
 }

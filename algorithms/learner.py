@@ -12,8 +12,10 @@ features, S state features, D agent inputs. Batches are time-major: [T, B, ...].
 """
 
 import copy
+from functools import partial
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
@@ -42,7 +44,9 @@ class LearnerConfig(BaseModel):
     gradient_clip: float = Field(10.0, gt=0)
     """Largest global gradient norm per optimiser."""
     target_interval: int = Field(200, gt=0)
-    """Updates between copies of the online networks into the target networks."""
+    """Updates between moves of the target networks."""
+    target_rate: float = Field(1.0, gt=0, le=1)
+    """How far they move towards the online networks; 1 copies, less is Polyak averaging."""
     target_first_step: Literal[0, 1] = 0
     """First observation that the target agent's memory sees; 1 in ACORM's and R3DM's code."""
     hidden_size: int = Field(64, gt=0)
@@ -65,6 +69,12 @@ class Learner(nn.Module):
     RELEASED: ClassVar[dict[str, Any]] = {}
     #: map -> hyper-parameters of the method's paper for that map.
     MAP_HYPERPARAMETERS: ClassVar[dict[str, dict[str, Any]]] = {}
+    #: map -> hyper-parameters that differ in the authors' own runs on that map.
+    RELEASED_MAPS: ClassVar[dict[str, dict[str, Any]]] = {}
+    #: Batches that one update draws: the first for the TD step, the others for ``before_update``.
+    BATCHES: ClassVar[int] = 1
+    #: Names of the method's own random streams.
+    STREAMS: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -79,7 +89,7 @@ class Learner(nn.Module):
         self.device = torch.device(device)
         self.updates = 0
         self._metric_sums: dict[str, Tensor] = {}
-        self._metric_count = 0
+        self._metric_counts: dict[str, int] = {}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.build()
@@ -93,9 +103,10 @@ class Learner(nn.Module):
         self.to(self.device)
         for target in self._targets.values():
             target.to(self.device)
-        self.optimizers = {
-            name: self.make_optimizer(parameters)
-            for name, parameters in self.parameter_groups().items()
+        self.optimizers = self.make_optimizers()
+        self.streams = {
+            name: torch.Generator(self.device).manual_seed(_spawned(seed, index))
+            for index, name in enumerate(self.STREAMS)
         }
 
     # Hooks ----------------------------------------------------------------------------------------
@@ -109,7 +120,7 @@ class Learner(nn.Module):
         return {"agent": self.agent, "mixer": self.mixer}
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """The parameters of each optimiser; each group is clipped on its own."""
+        """The parameters of each optimiser of the TD step; each group is clipped on its own."""
         return {"td": [*self.agent.parameters(), *self.mixer.parameters()]}
 
     def inputs(self, obs: Tensor, last_actions: Tensor) -> Tensor:
@@ -126,6 +137,14 @@ class Learner(nn.Module):
         agents = self._agent_codes.expand(*obs.shape[:-1], -1)
         return torch.cat([obs, actions, agents], dim=-1)
 
+    def encode(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What the networks read over whole episodes.
+
+        Returns:
+            the inputs of the agents [T + 1, B, N, D] and of the mixers [T + 1, B, S].
+        """
+        return self.inputs(batch.obs, self.replayed_last_actions(batch)), batch.state
+
     def observed(self, batch: Batch) -> Tensor:
         """Where the agents' values are needed, [T + 1, B] bool: not on padding."""
         return torch.cat([torch.ones_like(batch.filled[:1]), batch.filled])
@@ -137,7 +156,7 @@ class Learner(nn.Module):
             mixer: the online or the target mixer.
             values: [T, B, N, A].
             actions: [T, B, N].
-            state: [T, B, S].
+            state: what ``encode`` gave for the mixers, [T, B, S].
 
         Returns:
             [T, B].
@@ -145,11 +164,16 @@ class Learner(nn.Module):
         chosen = values.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
         return mixer(chosen, state)
 
-    def before_update(self, batch: Batch) -> None:
+    def before_update(self, batch: Batch, *others: Batch) -> None:
         """Trains whatever must be ready before the TD step, e.g. a model of the dynamics."""
 
-    def intrinsic_reward(self, batch: Batch) -> Tensor | float:
-        """Bonus on the team's reward, [T, B]; computed without gradient."""
+    def intrinsic_reward(self, batch: Batch, inputs: Tensor) -> Tensor | float:
+        """Bonus on the team's reward, [T, B]; computed without gradient.
+
+        Args:
+            batch: the sampled episodes.
+            inputs: of the agents, [T + 1, B, N, D].
+        """
         return 0.0
 
     def auxiliary_losses(self, batch: Batch, values: Tensor) -> dict[str, Tensor]:
@@ -160,6 +184,9 @@ class Learner(nn.Module):
             values: the online action values [T + 1, B, N, A].
         """
         return {}
+
+    def after_update(self) -> None:
+        """What follows the TD step, e.g. a slowly moving copy of a network."""
 
     # Acting ---------------------------------------------------------------------------------------
 
@@ -184,40 +211,50 @@ class Learner(nn.Module):
         values, hidden = self.agent(self.inputs(obs[None], last_actions[None]), hidden)
         return values[0], hidden
 
+    def frozen_hidden(self, before: Tensor, after: Tensor) -> Tensor:
+        """The memory after a random step under the rule that such steps do not advance it."""
+        return before
+
     # Learning -------------------------------------------------------------------------------------
 
-    def update(self, batch: Batch) -> None:
-        """One gradient step on a batch of episodes, and the target copy when it is due."""
-        batch = batch.to(self.device)
-        self.before_update(batch)
-        inputs = self.inputs(batch.obs, self.replayed_last_actions(batch))
-        hidden = self.initial_hidden(batch.size)
-        values, _ = self.agent(inputs, hidden, self.observed(batch))  # [T + 1, B, N, A]
-        targets = self.td_targets(batch, inputs, values)
-        team = self.mix(self.mixer, values[:-1], batch.actions, batch.state[:-1])
+    def update(self, batch: Batch, *others: Batch) -> None:
+        """One gradient step on a batch of episodes, and the targets' move when it is due.
+
+        Args:
+            batch: of the TD step.
+            others: ``BATCHES - 1`` more, for ``before_update``.
+        """
+        batch, *others = (each.to(self.device) for each in (batch, *others))
+        self.before_update(batch, *others)
+        inputs, state = self.encode(batch)
+        values, _ = self.agent(inputs, real=self.observed(batch))  # [T + 1, B, N, A]
+        targets = self.td_targets(batch, inputs, state, values)
+        team = self.mix(self.mixer, values[:-1], batch.actions, state[:-1])
         losses = {"td": masked_mean((team - targets).square(), batch.filled)}
         losses |= self.auxiliary_losses(batch, values)
         self.descend(sum(losses.values()))
         self.updates += 1
         if self.updates % self.config.target_interval == 0:
-            self.copy_targets()
+            self.move_targets()
+        self.after_update()
         self.log(**losses, q_total=masked_mean(team, batch.filled))
 
     @torch.no_grad()
-    def td_targets(self, batch: Batch, inputs: Tensor, values: Tensor) -> Tensor:
+    def td_targets(self, batch: Batch, inputs: Tensor, state: Tensor, values: Tensor) -> Tensor:
         """The one-step double-Q targets y, [T, B].
 
         Args:
             batch: the sampled episodes.
-            inputs: of the agent network, [T + 1, B, N, D].
+            inputs: of the agents, [T + 1, B, N, D].
+            state: of the mixers, [T + 1, B, S].
             values: of the online agent, [T + 1, B, N, A].
         """
         first = self.config.target_first_step
-        hidden, observed = self.initial_hidden(batch.size), self.observed(batch)
-        target_values, _ = self._targets["agent"](inputs[first:], hidden, observed[first:])
+        observed = self.observed(batch)[first:]
+        target_values, _ = self._targets["agent"](inputs[first:], real=observed)
         greedy = values[1:].masked_fill(~batch.available[1:], NEVER).argmax(-1)  # [T, B, N]
-        team = self.mix(self._targets["mixer"], target_values[1 - first :], greedy, batch.state[1:])
-        reward = batch.reward + self.intrinsic_reward(batch)
+        team = self.mix(self._targets["mixer"], target_values[1 - first :], greedy, state[1:])
+        reward = batch.reward + self.intrinsic_reward(batch, inputs)
         return reward + self.config.gamma * (~self.terminal(batch)) * team
 
     def terminal(self, batch: Batch) -> Tensor:
@@ -242,47 +279,45 @@ class Learner(nn.Module):
         final = (steps[:, None] == batch.filled.sum(0)).unsqueeze(-1)
         return torch.where(final, correct, shifted)
 
-    def make_optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-        """An optimiser over ``parameters`` as the hyper-parameters say."""
+    def make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """One optimiser per parameter group; a method adds those of its further losses."""
         config = self.config
-        if config.optimizer == "rmsprop":
-            return torch.optim.RMSprop(
-                parameters,
-                lr=config.learning_rate,
-                alpha=0.99,
-                eps=config.rmsprop_eps,
-                foreach=True,
-            )
-        return torch.optim.Adam(parameters, lr=config.learning_rate, foreach=True)
+        common = {"lr": config.learning_rate, "foreach": True}
+        if config.optimizer == "adam":
+            make = partial(torch.optim.Adam, **common)
+        else:
+            make = partial(torch.optim.RMSprop, **common, alpha=0.99, eps=config.rmsprop_eps)
+        return {name: make(parameters) for name, parameters in self.parameter_groups().items()}
 
     def descend(self, loss: Tensor) -> None:
-        """One step of every optimiser down ``loss``, each group's gradient clipped on its own."""
-        for optimizer in self.optimizers.values():
-            optimizer.zero_grad(set_to_none=True)
+        """The TD step down ``loss``, each group's gradient clipped on its own."""
+        groups = self.parameter_groups()
+        for name in groups:
+            self.optimizers[name].zero_grad(set_to_none=True)
         loss.backward()
-        for name, parameters in self.parameter_groups().items():
+        for name, parameters in groups.items():
             norm = nn.utils.clip_grad_norm_(parameters, self.config.gradient_clip)
             self.log(**{f"gradient_norm_{name}": norm})
             self.optimizers[name].step()
 
-    def copy_targets(self) -> None:
-        """Makes every target network equal to its online network."""
+    def move_targets(self) -> None:
+        """Moves every target network towards its online network."""
         for name, network in self.target_networks().items():
-            self._targets[name].load_state_dict(network.state_dict())
+            follow(self._targets[name], network, self.config.target_rate)
 
     # Bookkeeping ----------------------------------------------------------------------------------
 
     def log(self, **metrics: Tensor) -> None:
         """Adds to the running means; the values stay on the device until they are read."""
         for name, value in metrics.items():
-            value = value.detach()
-            self._metric_sums[name] = self._metric_sums.get(name, 0) + value
+            self._metric_sums[name] = self._metric_sums.get(name, 0) + value.detach()
+            self._metric_counts[name] = self._metric_counts.get(name, 0) + 1
 
     def read_metrics(self) -> dict[str, float]:
         """The means of the logged metrics since the last reading."""
-        count = max(1, self.updates - self._metric_count)
-        means = {name: float(total) / count for name, total in self._metric_sums.items()}
-        self._metric_sums, self._metric_count = {}, self.updates
+        counts = self._metric_counts
+        means = {name: float(total) / counts[name] for name, total in self._metric_sums.items()}
+        self._metric_sums, self._metric_counts = {}, {}
         return means
 
     def policy_state(self) -> dict[str, Tensor]:
@@ -295,6 +330,7 @@ class Learner(nn.Module):
             "networks": self.state_dict(),
             "targets": {name: network.state_dict() for name, network in self._targets.items()},
             "optimizers": {name: each.state_dict() for name, each in self.optimizers.items()},
+            "streams": {name: each.get_state() for name, each in self.streams.items()},
             "updates": self.updates,
         }
 
@@ -305,7 +341,26 @@ class Learner(nn.Module):
             network.load_state_dict(state["targets"][name])
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
-        self.updates = self._metric_count = state["updates"]
+        for name, stream in self.streams.items():
+            stream.set_state(state["streams"][name].cpu())
+        self.updates = state["updates"]
+
+
+@torch.no_grad()
+def follow(follower: nn.Module, leader: nn.Module, rate: float) -> None:
+    """Moves the weights of ``follower`` by ``rate`` of the way to those of ``leader``."""
+    if rate == 1:
+        follower.load_state_dict(leader.state_dict())
+        return
+    weights = zip(follower.parameters(), leader.parameters(), strict=True)
+    followers, leaders = map(list, zip(*weights, strict=True))
+    torch._foreach_lerp_(followers, leaders, rate)
+
+
+def _spawned(seed: int, index: int) -> int:
+    """The seed of a method's ``index``-th random stream."""
+    words = np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)
+    return int(words[0] >> np.uint64(1))  # torch takes 63 bits
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

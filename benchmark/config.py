@@ -1,9 +1,10 @@
 """From a study file to fully resolved runs.
 
 A *study* is a grid of runs. A *run* is resolved in this order, later wins: rules of the protocol,
-rules of the map, the algorithm's defaults, its released table (under that protocol), its per-map
-table, the study's ``set``, its ``per_map``, the variant's ``set``, the command line. Keys are flat:
-every rule, hyper-parameter and env option has one name, so ``--set learning_rate=0.001`` is enough.
+rules of the map, the algorithm's defaults, its per-map table, its released tables (under that
+protocol), the study's ``set``, its ``per_map``, the variant's ``set``, the command line. Keys are
+flat: every rule, hyper-parameter and env option has one name, so ``--set learning_rate=0.001`` is
+enough.
 """
 
 import dataclasses
@@ -116,14 +117,14 @@ def resolve_run(
     known("backend", backend, BACKENDS)
     known("protocol", protocol, RULES)
     algorithm_class = ALGORITHMS[algorithm]
-    released = [algorithm_class.RELEASED] if protocol == "released" else []
     tables = [
         RULES[protocol],
         MAP_RULES.get(map, {}),
-        *released,
         algorithm_class.MAP_HYPERPARAMETERS.get(map, {}),
-        *overrides,
     ]
+    if protocol == "released":
+        tables += [algorithm_class.RELEASED, algorithm_class.RELEASED_MAPS.get(map, {})]
+    tables += overrides
     sections: dict[str, dict] = {"training": {}, "env": {}, "hyperparameters": {}}
     for table in tables:
         for key, value in table.items():

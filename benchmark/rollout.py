@@ -85,7 +85,8 @@ def _play(
             actions, random_teams = explorer.choose(actions, seen.available, int(length.sum()))
             if rules.hidden_on_random_steps == "frozen":
                 frozen = torch.from_numpy(random_teams)[:, None, None].to(hidden.device)
-                new_hidden = torch.where(frozen, hidden, new_hidden)
+                kept = learner.frozen_hidden(hidden, new_hidden)
+                new_hidden = torch.where(frozen, kept, new_hidden)
         hidden = new_hidden
         step = env.step(actions)
         if recorder is not None:

@@ -163,8 +163,15 @@ class Run:
         """The updates that the collected episodes pay for."""
         if len(self.replay) < self.rules.batch_size:
             return
+        # The first batch has a stream of its own: a method that draws more than another sees the
+        # same episodes in its TD steps.
+        purposes = ["replay"] + ["further_replay"] * (self.learner.BATCHES - 1)
         for _ in range(int(self.rules.battles * self.rules.updates_per_episode)):
-            self.learner.update(self.replay.sample(self.rules.batch_size, self.streams["replay"]))
+            batches = [
+                self.replay.sample(self.rules.batch_size, self.streams[purpose])
+                for purpose in purposes
+            ]
+            self.learner.update(*batches)
 
     def _evaluate_when_due(self) -> None:
         """Evaluates once for every point of the grid that has been reached."""
