@@ -3,8 +3,10 @@
 from algorithms.acorm import ACORM
 from algorithms.learner import Learner
 from algorithms.qmix import QMIX
+from algorithms.r3dm import R3DM
 
 ALGORITHMS: dict[str, type[Learner]] = {
     "qmix": QMIX,
     "acorm": ACORM,
+    "r3dm": R3DM,
 }

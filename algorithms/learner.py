@@ -270,13 +270,14 @@ class Learner(nn.Module):
     def replayed_last_actions(self, batch: Batch) -> Tensor:
         """The action before each observation, [T + 1, B, N]; -1 where there is none."""
         none = torch.full_like(batch.actions[:1], -1)
-        correct = torch.cat([none, batch.actions])
+        correct = torch.cat([none, batch.actions.where(batch.filled.unsqueeze(-1), -1)])
         if self.rules.replayed_last_action == "correct":
             return correct
         # ACORM's and R3DM's buffers file the action under the next index, all but the final one.
         shifted = torch.cat([none, correct[:-1]])
         steps = torch.arange(len(correct), device=correct.device)
-        final = (steps[:, None] == batch.filled.sum(0)).unsqueeze(-1)
+        length = batch.filled.sum(0)
+        final = (steps[:, None] >= length).unsqueeze(-1)
         return torch.where(final, correct, shifted)
 
     def make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
