@@ -25,6 +25,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from algorithms.posterior_scan import PosteriorScan
+
 
 @dataclass
 class Belief:
@@ -95,22 +97,29 @@ class WorldModel(nn.Module):
             noise: uniform in [0, 1), one per draw, [M, S].
         """
         from_input = self._drive(actions, roles)
-        from_obs = F.linear(self.encoder(symlog(obs)), self.posterior[0][0].weight[:, self.size :])
-        from_memory = self.posterior[0][0].weight[:, : self.size]
+        first, last = self.posterior[0], self.posterior[1]
+        from_memory, from_obs = first[0].weight.split(self.size, dim=1)
+        from_obs = F.linear(self.encoder(symlog(obs)), from_obs)
         memory, latent = self._start(sizes[0], roles)
-        memories, latents, log_probs = [], [], []
-        start = 0
-        for rows in sizes:
-            now = slice(start, start + rows)
-            memory = self._remember(memory[:rows], latent[:rows], from_input[now])
-            seen = F.linear(memory, from_memory) + from_obs[now]
-            logs = self._log_probs(self.posterior[1](self.posterior[0][1:](seen)))
-            latent = draw(logs, noise[now])
-            memories.append(memory)
-            latents.append(latent)
-            log_probs.append(logs)
-            start += rows
-        return Belief(torch.cat(memories), torch.cat(latents), torch.cat(log_probs))
+        if self._compiled(obs):
+            norms = [
+                [layer.weight, layer.bias] for layer in (self.input[1], self.cell[1], first[1])
+            ]
+            memories, latents, probs = PosteriorScan.apply(
+                from_input, from_obs, noise, memory, latent,
+                self.input[0].weight[:, : latent.shape[1]], *norms[0],
+                self.cell[0].weight, *norms[1], from_memory, *norms[2], last.weight, last.bias, sizes, self.unimix,
+            )  # fmt: skip
+            return Belief(memories, latents, probs.log())
+        steps = zip(*(each.split(sizes) for each in (from_input, from_obs, noise)), strict=True)
+        beliefs = []
+        for driven, seen, lots in steps:
+            rows = len(driven)
+            memory = self._remember(memory[:rows], latent[:rows], driven)
+            logs = self._log_probs(last(first[1:](F.linear(memory, from_memory) + seen)))
+            latent = draw(logs, lots)
+            beliefs.append((memory, latent, logs))
+        return Belief(*(torch.cat(each) for each in zip(*beliefs, strict=True)))
 
     def imagine(self, belief: Belief, actions: Tensor, roles: Tensor, noise: Tensor) -> Belief:
         """Beliefs one step later without seeing it, drawn from the prior.
@@ -158,6 +167,10 @@ class WorldModel(nn.Module):
             "decoder": self.errors(belief, roles, obs),
             "kl": 0.5 * to_prior + 0.1 * to_posterior,
         }
+
+    def _compiled(self, obs: Tensor) -> bool:
+        """Whether the compiled recurrence serves: on the CPU, in single precision."""
+        return obs.device.type == "cpu" and obs.dtype == torch.float32
 
     def _start(self, rows: int, roles: Tensor) -> tuple[Tensor, Tensor]:
         """Memory and latent before the first step: learned, the latent being the prior's mode."""
