@@ -108,7 +108,8 @@ class WorldModel(nn.Module):
             memories, latents, probs = PosteriorScan.apply(
                 from_input, from_obs, noise, memory, latent,
                 self.input[0].weight[:, : latent.shape[1]], *norms[0],
-                self.cell[0].weight, *norms[1], from_memory, *norms[2], last.weight, last.bias, sizes, self.unimix,
+                self.cell[0].weight, *norms[1], from_memory, *norms[2],
+                last.weight, last.bias, sizes, self.unimix,
             )  # fmt: skip
             return Belief(memories, latents, probs.log())
         steps = zip(*(each.split(sizes) for each in (from_input, from_obs, noise)), strict=True)
