@@ -18,6 +18,7 @@ COMMANDS = {
     "statistics": ("benchmark.statistics", "summarise the table with rliable's definitions"),
     "tables": ("benchmark.tables", "write the tables"),
     "figures": ("benchmark.figures", "draw the figures"),
+    "ablations": ("benchmark.ablations", "draw the ablations and write their tables"),
     "report": ("benchmark.report", "write the HTML report"),
 }
 

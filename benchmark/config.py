@@ -2,9 +2,9 @@
 
 A *study* is a grid of runs. A *run* is resolved in this order, later wins: rules of the protocol,
 rules of the map, the algorithm's defaults, its per-map table, its released tables (under that
-protocol), the study's ``set``, its ``per_map``, the variant's ``set``, the command line. Keys are
-flat: every rule, hyper-parameter and env option has one name, so ``--set learning_rate=0.001`` is
-enough.
+protocol), the study's ``set``, its ``per_map``, its ``per_algorithm``, the variant's ``set``, the
+command line. Keys are flat: every rule, hyper-parameter and env option has one name, so ``--set
+learning_rate=0.001`` is enough.
 """
 
 import dataclasses
@@ -173,6 +173,26 @@ class Variant(BaseModel):
     set: dict[str, Any]
 
 
+class Curve(BaseModel):
+    """One method of an ablation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    algorithm: str
+    variant: str = "default"
+    label: str = Field(min_length=1)
+
+
+class Ablation(BaseModel):
+    """Methods that are shown side by side, on the maps that all of them ran on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    title: str = Field(min_length=1)
+    curves: list[Curve] = Field(min_length=2)
+
+
 class Statistics(BaseModel):
     """How results are summarised."""
 
@@ -196,7 +216,9 @@ class Study(BaseModel):
     algorithms: list[str]
     set: dict[str, Any] = {}
     per_map: dict[str, dict[str, Any]] = {}
+    per_algorithm: dict[str, dict[str, Any]] = {}
     variants: list[Variant] = []
+    ablations: list[Ablation] = []
     statistics: Statistics = Statistics()
 
     @field_validator("backend", "protocol", mode="before")
@@ -221,7 +243,8 @@ class Study(BaseModel):
 
     @model_validator(mode="after")
     def _names(self) -> "Study":
-        for name in [self.name, *(variant.name for variant in self.variants)]:
+        named = [*self.variants, *self.ablations]
+        for name in [self.name, *(each.name for each in named)]:
             if not _FOLDER_NAME.fullmatch(name):
                 raise ValueError(
                     f"{name!r} names a folder: use lower-case letters, digits and _ only"
@@ -229,11 +252,32 @@ class Study(BaseModel):
         for map in self.per_map:
             if map not in self.maps:
                 raise ValueError(f"per_map: {map!r} is not among the study's maps")
+        for algorithm in self.per_algorithm:
+            if algorithm not in self.algorithms:
+                raise ValueError(
+                    f"per_algorithm: {algorithm!r} is not among the study's algorithms"
+                )
         names = [(variant.algorithm, variant.name) for variant in self.variants]
         for algorithm, name in names:
             if name == "default" or names.count((algorithm, name)) > 1:
                 raise ValueError(f"variants: {algorithm}/{name} stands for two different runs")
+        for ablation in self.ablations:
+            if not self.ablation_maps(ablation):
+                raise ValueError(
+                    f"ablations: no map has runs of every method of {ablation.name!r}; each must be"
+                    " an algorithm of the study (variant default) or one of its variants"
+                )
+        twice = [each.name for each in self.ablations]
+        if len(set(twice)) < len(twice):
+            raise ValueError("ablations: every name must be different")
         return self
+
+    def ablation_maps(self, ablation: Ablation) -> list[str]:
+        """The maps on which every method of an ablation has runs."""
+        maps = {(name, "default"): self.maps for name in self.algorithms}
+        maps |= {(each.algorithm, each.name): each.maps for each in self.variants}
+        of_curves = [maps.get((each.algorithm, each.variant), []) for each in ablation.curves]
+        return [map for map in of_curves[0] if all(map in others for others in of_curves)]
 
     def runs(self) -> list[RunConfig]:
         """Every run of the study, fully resolved.
@@ -252,7 +296,12 @@ class Study(BaseModel):
                 algorithm=algorithm,
                 variant=variant,
                 seed=seed,
-                overrides=[self.set, self.per_map.get(map, {}), changes],
+                overrides=[
+                    self.set,
+                    self.per_map.get(map, {}),
+                    self.per_algorithm.get(algorithm, {}),
+                    changes,
+                ],
             )
             for algorithm, variant, maps, changes in methods
             for map in maps

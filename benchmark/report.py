@@ -8,6 +8,7 @@ opens offline and can be sent around. Numbers come from the statistics, provenan
 import argparse
 import base64
 from collections import Counter
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +16,8 @@ from typing import NamedTuple
 import jinja2
 
 from algorithms import ALGORITHMS
-from benchmark import figures, methods, record, statistics, tables
+from benchmark import ablations, figures, methods, record, statistics, tables
+from benchmark.config import Ablation, load_study
 from benchmark.errors import BenchmarkError
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -29,12 +31,13 @@ class Panel(NamedTuple):
     image: str  #: data URI
 
 
-def write(folder: Path, output: Path) -> None:
+def write(folder: Path, output: Path, compared: Sequence[Ablation] = ()) -> None:
     """Writes the report of a study.
 
     Args:
         folder: the study's folder, with ``runs.json``, ``statistics/`` and ``figures/``.
         output: the HTML file.
+        compared: the study's ablations.
 
     Raises:
         BenchmarkError: one of them is missing or damaged.
@@ -47,7 +50,7 @@ def write(folder: Path, output: Path) -> None:
     maps = sorted(main["map"].unique(), key=methods.map_order)
     runs = sorted(summary["runs"], key=_run_order)
     stale = [run for run in runs if run["source_hash"] != _source_hash(run["algorithm"])]
-    panels = _panels(folder / "figures", maps)
+    panels = _panels(folder / "figures", figures.captions(maps))
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -67,6 +70,13 @@ def write(folder: Path, output: Path) -> None:
             methods.suite_name(suite): [p for p in panels if p.name.endswith(f"_{suite}")]
             for suite in methods.suites(maps)
         },
+        ablations=list(
+            zip(
+                _panels(folder / "figures", ablations.captions(compared)),
+                ablations.make(results, compared),
+                strict=True,
+            )
+        ),
         tables=tables.make(results),
         runs=runs,
         stale=_by_cell(stale),
@@ -102,16 +112,17 @@ def _by_cell(runs: list[dict]) -> list[tuple[str, str, list[int]]]:
     return [(*cell, seeds) for cell, seeds in cells.items()]
 
 
-def _panels(folder: Path, maps: list[str]) -> list[Panel]:
+def _panels(folder: Path, captions: dict[str, str]) -> list[Panel]:
     """The study's figures; those that do not exist are an error, not a gap."""
     panels = []
-    for name, caption in figures.captions(maps).items():
+    for name, caption in captions.items():
         path = folder / f"{name}.png"
         try:
             image = base64.b64encode(path.read_bytes()).decode()
         except OSError as error:
             raise BenchmarkError(
                 f"cannot read {path}: {error.strerror}; draw it with python -m benchmark figures"
+                " or ablations"
             ) from error
         panels.append(Panel(name, caption, f"data:image/png;base64,{image}"))
     return panels
@@ -152,11 +163,13 @@ def _total(runs: list[dict]) -> dict[str, str]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
     parser.add_argument("folder", type=Path, help="the study's folder, e.g. results/smoke")
+    parser.add_argument("--study", type=Path, help="study file, for its ablations")
     parser.add_argument("--output", type=Path, help="HTML file; report.html there when left out")
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Runs the command."""
     output = arguments.output or arguments.folder / "report.html"
-    write(arguments.folder, output)
+    compared = load_study(arguments.study).ablations if arguments.study else []
+    write(arguments.folder, output, compared)
     print(output)

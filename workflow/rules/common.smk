@@ -9,7 +9,7 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, workflow.basedir)  # finds the package also where it is not installed
 
-from benchmark import figures, statistics, tables
+from benchmark import ablations, figures, statistics, tables
 from benchmark.config import parse_study
 from benchmark.errors import BenchmarkError
 
@@ -30,6 +30,10 @@ MAPS = list(dict.fromkeys(run.map for run in RUNS.values()))
 STATISTICS = [f"{RESULTS}/statistics/{name}" for name in statistics.outputs()]
 TABLES = [f"{RESULTS}/tables/{name}" for name in tables.outputs(MAPS)]
 FIGURES = [f"{RESULTS}/figures/{name}" for name in figures.outputs(MAPS)]
+ABLATIONS = [
+    *(f"{RESULTS}/figures/{name}" for name in ablations.figure_files(STUDY.ablations)),
+    *(f"{RESULTS}/tables/{name}" for name in ablations.table_files(STUDY.ablations)),
+]
 
 
 report: "../report/workflow.rst"
@@ -62,7 +66,7 @@ def whole_study(wildcards):
     One that came as its aggregated table, without its runs, is not trained again; the report also
     needs the provenance that lies beside that table.
     """
-    results = [*TABLES, *FIGURES]
+    results = [*TABLES, *FIGURES, *ABLATIONS]
     if Path(RESULTS, "evaluations.parquet").exists() and not Path(RESULTS, "runs").exists():
         return results + [f"{RESULTS}/report.html"] * Path(RESULTS, "runs.json").exists()
     return [*results, f"{RESULTS}/report.html", *run_records(wildcards)]

@@ -36,12 +36,40 @@ rule figures:
         "python -m benchmark figures {params.statistics:q} --output {params.folder:q} > {log:q} 2>&1"
 
 
+if STUDY.ablations:
+
+    rule ablations:
+        input:
+            statistics=STATISTICS,
+            study=workflow.configfiles[0],
+        output:
+            [
+                marked(path, "Ablations") if path.endswith((".png", ".md")) else path
+                for path in ABLATIONS
+            ],
+        log:
+            f"{RESULTS}/logs/ablations.log",
+        localrule: True
+        conda:
+            "../../environment.yml"
+        params:
+            statistics=f"{RESULTS}/statistics",
+            folder=RESULTS,
+        message:
+            "ablations"
+        shell:
+            "python -m benchmark ablations {params.statistics:q} {input.study:q}"
+            " --output {params.folder:q} > {log:q} 2>&1"
+
+
 rule report:
     input:
         f"{RESULTS}/runs.json",
         STATISTICS,
         TABLES,
         FIGURES,
+        ABLATIONS,
+        study=workflow.configfiles[0],
     output:
         f"{RESULTS}/report.html",
     log:
@@ -54,4 +82,4 @@ rule report:
     message:
         "report"
     shell:
-        "python -m benchmark report {params.folder:q} > {log:q} 2>&1"
+        "python -m benchmark report {params.folder:q} --study {input.study:q} > {log:q} 2>&1"
