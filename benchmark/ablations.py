@@ -78,7 +78,8 @@ def _figure(results: dict[str, pd.DataFrame], ablation: Ablation) -> Figure:
     figure = Figure(figsize=(_WIDTH, 0.6 + 1.4 * max(1, len(maps))))
     grid = figure.subplots(max(1, len(maps)), 2, squeeze=False, width_ratios=(3, 2))
     for (left, right), map in zip(grid, maps, strict=False):
-        on_map = {look: _of(curves, map=map, **method) for method, look in _items(looks)}
+        found = {look: _of(curves, map=map, **method) for method, look in _items(looks)}
+        on_map = {look: rows for look, rows in found.items() if len(rows)}
         panels.curves(left, on_map)
         scale, unit = panels.unit(pd.concat(on_map.values()))
         panels.steps_axis(left, pd.concat(on_map.values()), scale)
