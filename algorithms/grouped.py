@@ -1,0 +1,42 @@
+"""Several linear layers side by side, computed as one batched product."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class GroupedLinear(nn.Module):
+    """One linear layer per group: [..., K, I] -> [..., K, O].
+
+    Initialised as ``nn.Linear`` is, each group on its own.
+
+    Args:
+        groups: K.
+        input_size: I.
+        output_size: O.
+        bias: whether the layers have biases.
+    """
+
+    def __init__(self, groups: int, input_size: int, output_size: int, bias: bool = True) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(groups, input_size, output_size))
+        self.bias = nn.Parameter(torch.empty(groups, output_size)) if bias else None
+        self.reset(slice(None))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Applies layer k to group k of the inputs."""
+        rows = inputs.flatten(0, -3).transpose(0, 1)  # [K, M, I]
+        if self.bias is None:
+            outputs = torch.bmm(rows, self.weight)
+        else:
+            outputs = torch.baddbmm(self.bias.unsqueeze(1), rows, self.weight)
+        return outputs.transpose(0, 1).view(*inputs.shape[:-1], -1)
+
+    @torch.no_grad()
+    def reset(self, groups: Tensor | slice, generator: torch.Generator | None = None) -> None:
+        """Draws the weights of some groups anew."""
+        bound = 1 / math.sqrt(self.weight.shape[1])
+        for parameter in self.parameters():
+            fresh = torch.empty_like(parameter[groups]).uniform_(-bound, bound, generator=generator)
+            parameter[groups] = fresh
