@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class GroupedLinear(nn.Module):
-    """One linear layer per group: [..., K, I] -> [..., K, O].
+    """One linear layer per group: [K, M, I] -> [K, M, O] for M rows.
 
     Initialised as ``nn.Linear`` is, each group on its own.
 
@@ -26,12 +26,9 @@ class GroupedLinear(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Applies layer k to group k of the inputs."""
-        rows = inputs.flatten(0, -3).transpose(0, 1)  # [K, M, I]
         if self.bias is None:
-            outputs = torch.bmm(rows, self.weight)
-        else:
-            outputs = torch.baddbmm(self.bias.unsqueeze(1), rows, self.weight)
-        return outputs.transpose(0, 1).view(*inputs.shape[:-1], -1)
+            return torch.bmm(inputs, self.weight)
+        return torch.baddbmm(self.bias.unsqueeze(1), inputs, self.weight)
 
     @torch.no_grad()
     def reset(self, groups: Tensor | slice, generator: torch.Generator | None = None) -> None:

@@ -64,7 +64,7 @@ class Online(NamedTuple):
     values: Tensor  #: of every action, [T + 1, B, N, A]
     features: list[Tensor]  #: whatever else the agents gave, [T + 1, B, N, ...] each
     team: Tensor  #: Q_tot of the actions that were taken, [T, B]
-    mixed: list[Tensor]  #: whatever else the mixer gave, [T, B, ...] each
+    extras: list[Tensor]  #: whatever else the losses need of the mixer, [T, B, ...] each
 
 
 class Learner(nn.Module):
@@ -272,10 +272,10 @@ class Learner(nn.Module):
         inputs, state = self.encode(batch)
         values, _, *features = self.agent(inputs, real=self.observed(batch))
         before = [each[:-1] for each in features]
-        team, *mixed = self.mix(
+        team, *extras = self.mix(
             self.mixer, values[:-1], before, batch.actions, state[:-1], batch.available[:-1]
         )
-        return Online(inputs, state, values, features, team, mixed)
+        return Online(inputs, state, values, features, team, extras)
 
     @torch.no_grad()
     def td_targets(self, batch: Batch, online: Online) -> Tensor:

@@ -158,7 +158,7 @@ class QPLEX(Learner):
         return mixer(chosen, best, joint_action, state)
 
     def auxiliary_losses(self, batch: Batch, online: Online) -> dict[str, Tensor]:
-        logits, *_ = online.mixed
+        logits, *_ = online.extras
         penalty = self.penalty_average(logits.square().mean(-1).sum(-1), batch.filled)
         return {"attention": self.config.attention_penalty * penalty}
 
