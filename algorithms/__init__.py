@@ -3,6 +3,7 @@
 from algorithms.acorm import ACORM
 from algorithms.cds import CDS
 from algorithms.emc import EMC
+from algorithms.gomarl import GoMARL
 from algorithms.learner import Learner
 from algorithms.qmix import QMIX
 from algorithms.r3dm import R3DM
@@ -11,6 +12,7 @@ ALGORITHMS: dict[str, type[Learner]] = {
     "r3dm": R3DM,
     "qmix": QMIX,
     "acorm": ACORM,
+    "gomarl": GoMARL,
     "cds": CDS,
     "emc": EMC,
 }
