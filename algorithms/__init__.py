@@ -2,6 +2,7 @@
 
 from algorithms.acorm import ACORM
 from algorithms.cds import CDS
+from algorithms.cia import CIA
 from algorithms.emc import EMC
 from algorithms.gomarl import GoMARL
 from algorithms.learner import Learner
@@ -12,6 +13,7 @@ ALGORITHMS: dict[str, type[Learner]] = {
     "r3dm": R3DM,
     "qmix": QMIX,
     "acorm": ACORM,
+    "cia": CIA,
     "gomarl": GoMARL,
     "cds": CDS,
     "emc": EMC,

@@ -223,9 +223,7 @@ class CDS(QPLEX):
         if self.config.predictor_rows == "padded":
             drawn = torch.ones_like(drawn)
         rows = drawn.nonzero().squeeze(-1)
-        order = torch.randperm(
-            len(rows), generator=self.streams["minibatches"], device=self.device
-        )
+        order = torch.randperm(len(rows), generator=self.streams["minibatches"], device=self.device)
         return rows[order]
 
     def transitions(self, batch: Batch, online: Online, rows: Tensor) -> Transitions:

@@ -57,9 +57,10 @@ def tables(agent, mixer, predictors) -> dict[str, official.Table]:
 
 def test_released_cds_equals_the_authors_code(monkeypatch):
     """Bonus, losses, gradients, weights and predictors over a target copy."""
-    learner, batch = make(
-        protocol="released", beta=0.03, predictor_batch=100, target_interval=2
-    ), in_order()
+    learner, batch = (
+        make(protocol="released", beta=0.03, predictor_batch=100, target_interval=2),
+        in_order(),
+    )
     online = tables(learner.agent, learner.mixer, learner.predictors)
     targets = tables(*(learner._targets[name] for name in ("agent", "mixer", "predictors")))
     for seed, table in enumerate(online.values(), 1):
