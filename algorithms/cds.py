@@ -25,6 +25,7 @@ makes more and smaller minibatches). In both we keep an empty minibatch from div
 Shapes as in learner.py, and P transitions of single agents, H width of their memory.
 """
 
+import math
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -87,13 +88,13 @@ class ObservationPredictors(nn.Module):
             nn.init.xavier_uniform_(layer.weight.data[1])
             nn.init.zeros_(layer.bias)
 
-    def squared_errors(self, seen: Transitions) -> Tensor:
+    def squared_errors(self, part: Transitions) -> Tensor:
         """Of the two predictions, summed over the observation's features, [2, P]."""
-        agent = torch.stack([torch.zeros_like(seen.agent), seen.agent])
-        hidden = torch.cat([seen.before.expand(2, -1, -1), agent], dim=-1)
+        agent = torch.stack([torch.zeros_like(part.agent), part.agent])
+        hidden = torch.cat([part.before.expand(2, -1, -1), agent], dim=-1)
         hidden = torch.cat([self.first(hidden).relu(), agent], dim=-1)
         predicted = self.last(self.second(hidden).relu())
-        return (predicted - seen.after).square().sum(-1)
+        return (predicted - part.after).square().sum(-1)
 
 
 class CDS(QPLEX):
@@ -171,8 +172,7 @@ class CDS(QPLEX):
         return torch.cat([obs, self._action_codes[last_actions + 1]], dim=-1)
 
     def observed(self, batch: Batch) -> Tensor:
-        real = super().observed(batch)
-        return real if self.config.penalty_mean == "real" else torch.ones_like(real)
+        return batch.seen if self.config.penalty_mean == "real" else torch.ones_like(batch.seen)
 
     # Diversity ------------------------------------------------------------------------------------
 
@@ -186,7 +186,7 @@ class CDS(QPLEX):
     def action_diversity(self, values: Tensor) -> Tensor:
         """K_i of all actions, available or not: [T, B, N, A] -> [T, B, N]."""
         own = (self.config.beta1 * values).log_softmax(-1)
-        average = values.softmax(-1).mean(-2, keepdim=True).log()
+        average = values.log_softmax(-1).logsumexp(-2, keepdim=True) - math.log(values.shape[-2])
         return (own.exp() * (own - average)).sum(-1)
 
     def bonus_scale(self) -> float:
@@ -196,7 +196,7 @@ class CDS(QPLEX):
 
     def auxiliary_losses(self, batch: Batch, online: Online) -> dict[str, Tensor]:
         local, _ = online.features
-        size = self.penalty_average(local.abs().mean((-1, -2)), self.observed(batch))
+        size = self.penalty_average(local.abs().mean((-1, -2)), batch.seen)
         return super().auxiliary_losses(batch, online) | {"local": self.config.local_penalty * size}
 
     # Predictors -----------------------------------------------------------------------------------

@@ -1,9 +1,9 @@
 """CIA (Liu et al., AAAI 2023): contrastive identity-aware learning, on QMIX.
 
-With QMIX's mixer agents can end up with interchangeable credit for the team's success. CIA makes the
-credits tell the agents apart: the credit of an agent over an episode, the gradient of Q_tot with
-respect to its value, must be recognisable as that agent's. Each identity has a learned vector over
-time, and a contrastive loss asks that it fit its own agent's series of credits best.
+With QMIX's mixer agents can end up with interchangeable credit for the team's success. CIA makes
+the credits tell the agents apart: the credit of an agent over an episode, the gradient of Q_tot
+with respect to its value, must be recognisable as that agent's. Each identity has a learned vector
+over time, and a contrastive loss asks that it fit its own agent's series of credits best.
 
     g_i[t] = dQ_tot / dQ_i = sum_e W1_ie ELU'(x_e) w2_e,   x = sg[Q] W1 + b1
     L = TD + alpha * mean over episodes and identities k of CE_i( w_k . g_i ; label k )
@@ -13,10 +13,10 @@ identities, and nothing else of the agents.
 
 ``unified`` takes alpha and the optimiser from the authors' tables for the map, and 5m_vs_6m's for
 other maps. Two defects of the code are ``released`` only: where x < 0 it takes exp(ELU(x)) for the
-derivative, not exp(x) (``credit_slope``), and it counts credits on padding up to the longest episode
-of the batch (``credit_steps``). Their replay also holds one action more, chosen after the end, which
-enters those credits; ours has none there. The identities' biases cancel in the loss; we leave them
-out. CIA's second form, on QPLEX, was not run by R3DM's authors and is not here.
+derivative, not exp(x) (``credit_slope``), and it counts credits on padding up to the batch's
+longest episode (``credit_steps``). Their replay also holds one action more, chosen after the end,
+which enters those credits; ours has none there. The identities' biases cancel in the loss; we leave
+them out. CIA's second form, on QPLEX, was not run by R3DM's authors and is not here.
 
 Shapes as in learner.py, and E width of the mixing network.
 """
@@ -77,8 +77,7 @@ class CIA(QMIX):
         return groups | {"td": [*groups["td"], *self.identity.parameters()]}
 
     def observed(self, batch: Batch) -> Tensor:
-        real = super().observed(batch)
-        return real if self.config.credit_steps == "real" else torch.ones_like(real)
+        return batch.seen if self.config.credit_steps == "real" else torch.ones_like(batch.seen)
 
     def mix(
         self,

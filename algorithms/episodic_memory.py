@@ -30,7 +30,7 @@ class EpisodicMemory:
         self, state_size: int, capacity: int, key_size: int = 4, device: torch.device | str = "cpu"
     ) -> None:
         # The matrix of the authors' code, whose generator numpy calls legacy.
-        rng = np.random.RandomState(123456)  # noqa: NPY002
+        rng = np.random.RandomState(123456)
         projection = rng.normal(scale=1 / np.sqrt(key_size), size=(key_size, state_size))
         self._projection = torch.from_numpy(projection.T.copy()).to(device)
         self.capacity = capacity

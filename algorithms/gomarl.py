@@ -1,21 +1,22 @@
 """GoMARL (Zang et al., NeurIPS 2023): groups of agents that emerge while learning.
 
-The team starts as one group. A mixing network adds the agents' values first within each group, then
-over groups, with non-negative weights w1 that every agent's own hypernetwork makes from the agent's
-memory. A lasso drives the weights of one group at a time towards zero; now and then the members
-whose weights are far below their group's average move on to the next group, so that agents end up
-grouped by how much they contribute together. Each agent has a group embedding e, which is made alike
-within and unlike between groups; it generates the head of the agent's network, and pooled over the
-group it generates the group's mixing weights.
+The team starts as one group. A mixing network adds the agents' values first within each group,
+then over groups, with non-negative weights w1 that every agent's own hypernetwork makes from the
+agent's memory. A lasso drives the weights of one group at a time towards zero; now and then the
+members whose weights are far below their group's average move on to the next group, so that agents
+end up grouped by how much they contribute together. Each agent has a group embedding e, which is
+made alike within and unlike between groups; it generates the head of the agent's network, and
+pooled over the group it generates the group's mixing weights.
 
     e_i = tanh(f(h_i)),   Q_i(.) = h_i' W(e_i) + b(e_i)              no gradient from Q_i into e_i
-    Q_g = w2(e_g) . ELU(sum_{i in g} (Q_i w1_i(h_i) + b1_g(h_i))) + b2(e_g),   e_g = max_{i in g} e_i
+    Q_g = w2(e_g) . ELU(sum_{i in g} (Q_i w1_i(h_i) + b1_g(h_i))) + b2(e_g)
+          where e_g = max_{i in g} e_i
     Q_tot = w4(s) . ELU(sum_g (Q_g w3(e_g) + b3(e_g))) + b4(s)
     L = 1/2 TD(lambda) + lasso sum_{i in g} mean w1_i + SD
     SD = mean of (sum of cos(e_i, e_j) over pairs apart - over pairs together) / N^2
 
-Regrouping (every 100 000 env steps, on 1024 replayed episodes): in every group of three or more, the
-members with mean w1 below 0.7 of the group's mean move to the next group, to a new one from the
+Regrouping (every 100 000 env steps, on 1024 replayed episodes): in every group of three or more,
+the members with mean w1 below 0.7 of the group's mean move to the next group, to a new one from the
 last; their hypernetworks start anew, the lasso turns to the next group, the targets are copied.
 
 ``unified`` makes one update per episode as all methods do; the authors make one per eight episodes,
@@ -250,8 +251,7 @@ class GoMARL(Learner):
         self.register_buffer("regroupings", torch.zeros((), dtype=torch.int64))  #: that were due
 
     def observed(self, batch: Batch) -> Tensor:
-        real = super().observed(batch)
-        return real if self.config.lasso_mean == "real" else torch.ones_like(real)
+        return batch.seen if self.config.lasso_mean == "real" else torch.ones_like(batch.seen)
 
     def mix(
         self,

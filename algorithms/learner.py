@@ -162,7 +162,7 @@ class Learner(nn.Module):
 
     def observed(self, batch: Batch) -> Tensor:
         """Where the agents' values are needed, [T + 1, B] bool: not on padding."""
-        return torch.cat([torch.ones_like(batch.filled[:1]), batch.filled])
+        return batch.seen
 
     def mix(
         self,

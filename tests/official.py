@@ -1,4 +1,4 @@
-"""Our networks under the names of the official ones, to load and compare single parameters.
+"""Learners beside official code: our networks under the names of theirs, parameter by parameter.
 
 A *table* maps an official parameter's name to our parameter and the view of it that has the
 official shape; one of ours may hold several of theirs side by side.
@@ -13,6 +13,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from algorithms.learner import Learner
+from benchmark.protocol import RULES, Training
 from benchmark.replay import Batch, ReplayBuffer
 from tests.parity import SPEC, drawn, random_episodes
 
@@ -24,6 +26,16 @@ EPISODES = 6
 def measured(method: str) -> dict:
     """What was measured beside the official code."""
     return json.loads((Path(__file__).parent / "fixtures" / f"{method}_released.json").read_text())
+
+
+def make(method: type[Learner], protocol: str = "unified", seed: int = 0, **hyperparameters):
+    """A method on the small map of the comparisons, with some hyper-parameters changed."""
+    released = method.RELEASED if protocol == "released" else {}
+    fields = method.Config.model_fields
+    table = {name: value for name, value in released.items() if name in fields}
+    harness = {name: value for name, value in released.items() if name not in fields}
+    rules = Training(**RULES[protocol] | harness | {"batch_size": EPISODES})
+    return method(SPEC, method.Config(**table | hyperparameters), rules, seed=seed)
 
 
 def in_order(episodes=None, count: int = EPISODES) -> Batch:
