@@ -1,5 +1,8 @@
 """The methods of the benchmark. This table is the only registry: one name, one class, one file."""
 
+import os
+
+from algorithms import outside
 from algorithms.acorm import ACORM
 from algorithms.cds import CDS
 from algorithms.cia import CIA
@@ -18,3 +21,4 @@ ALGORITHMS: dict[str, type[Learner]] = {
     "cds": CDS,
     "emc": EMC,
 }
+ALGORITHMS |= outside.methods(os.environ.get(outside.VARIABLE, ""), taken=set(ALGORITHMS))
