@@ -9,7 +9,7 @@ agent and one that does not, are trained along the way; lagged copies of them ju
     Q_i(h, .) = shared(h) + local_i(h)
     K_i = KL( softmax(beta1 Q_i) || mean_j softmax(Q_j) )                              over actions
     O_i = beta1 log q(o_i' | h_i, o_i, a_i, i) - log p(o_i' | h_i, o_i, a_i)
-    bonus = beta mean_i (O_i + beta2 K_i)                                          (eq. 10, app. A)
+    bonus = beta mean_i (O_i + beta2 K_i)
     L = TD with the bonus + attention penalty + 0.1 mean |local_i(h)|
 
 q and p are Gaussians of unit variance, so log q is minus the squared prediction error. With beta1

@@ -7,9 +7,9 @@ which a slow copy is the predictor's target. Good outcomes of exploration are ke
 best return that ever followed a state pulls Q_tot towards it.
 
     d_t = mean_i || predictor_i(history_{t+1}) - 10 Q^slow_i(history_{t+1}) ||_2        all actions
-    y_t = r_t + kappa d_t + gamma Q_tot'(s_{t+1}, greedy)                            (eq. 5 and 6)
+    y_t = r_t + kappa d_t + gamma Q_tot'(s_{t+1}, greedy)
     L = mean (Q_tot - y)^2 + attention penalty
-        + weight mean (Q_tot - r_t - gamma H(s_{t+1}))^2 where s_{t+1} is remembered (eq. 8-11)
+        + weight mean (Q_tot - r_t - gamma H(s_{t+1}))^2 where s_{t+1} is remembered
     L_vdn = TD of sum_i Q^vdn_i without bonus,   L_predictor = mean d
 
 The three sets of agents have optimisers of their own. kappa decays in steps.
