@@ -193,18 +193,30 @@ def test_only_the_knowing_predictor_knows():
     assert not torch.allclose(knowing, other_knowing)
 
 
-def test_predictors_learn_and_are_clipped_one_by_one(monkeypatch):
-    learner, batch = make(CDS, predictor_clip=0.5), in_order()
-    stepped = []
-    optimizer = learner.optimizers["predictors"]
-    monkeypatch.setattr(optimizer, "step", lambda: stepped.append(1))
+def a_minibatch(learner, batch):
     rows = torch.arange(batch.actions.numel())
     part = learner.transitions(batch, learner.online(batch), rows)
-    learner.fit_predictors(part)
-    norms = sum(p.grad.flatten(1).square().sum(1) for p in learner.predictors.parameters()).sqrt()
+    return part._replace(weight=part.weight.float())
+
+
+def test_the_predictors_gradients_are_those_of_autograd():
+    learner, batch = make(CDS), in_order()
+    predictors, part = learner.predictors, a_minibatch(learner, batch)
+    losses = (predictors.squared_errors(part) * part.weight).sum(-1) / part.weight.sum()
+    expected = torch.autograd.grad(losses.sum(), [*predictors.parameters()])
+    torch.testing.assert_close(predictors.set_gradients(part, largest=1e9), losses.detach())
+    for parameter, gradient in zip(predictors.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient)
+        assert gradient.any()
+
+
+def test_predictors_learn_and_are_clipped_one_by_one():
+    learner, batch = make(CDS, predictor_clip=0.5), in_order()
+    predictors, part = learner.predictors, a_minibatch(learner, batch)
+    predictors.set_gradients(part, largest=0.5)
+    norms = sum(p.grad.flatten(1).square().sum(1) for p in predictors.parameters()).sqrt()
     assert norms.tolist() == pytest.approx([0.5, 0.5], rel=1e-3)
-    monkeypatch.undo()
-    before = learner.predictors.squared_errors(part).mean(-1)
+    before = predictors.squared_errors(part).mean(-1)
     for _ in range(50):
         learner.fit_predictors(part)
-    assert (learner.predictors.squared_errors(part).mean(-1) < 0.9 * before).all()
+    assert (predictors.squared_errors(part).mean(-1) < 0.9 * before).all()
