@@ -74,10 +74,10 @@ class GroupAgent(RecurrentAgent):
         """h' W(e) + b(e), bilinear in memory and embedding: the memory's product comes first."""
         layer, actions = self.head["weight"], self.head["bias"].out_features
         factors = torch.cat([layer.weight, layer.bias.unsqueeze(1)], dim=1)  # [H A, E + 1]
-        factors = factors.unflatten(0, (-1, actions)).transpose(1, 2).flatten(1)  # [H, (E + 1) A]
-        by_factor = (memory @ factors).unflatten(-1, (-1, actions))  # [..., E + 1, A]
-        generated = (by_factor[..., :-1, :] * embedding.unsqueeze(-1)).sum(-2)
-        return generated + by_factor[..., -1, :] + self.head["bias"](embedding)
+        factors = factors.unflatten(0, (-1, actions)).flatten(1)  # [H, A (E + 1)]
+        by_factor = (memory @ factors).unflatten(-1, (actions, -1))  # [..., A, E + 1]
+        extended = torch.cat([embedding, torch.ones_like(embedding[..., :1])], dim=-1)
+        return (by_factor @ extended.unsqueeze(-1)).squeeze(-1) + self.head["bias"](embedding)
 
 
 class Group(nn.Module):
@@ -89,18 +89,20 @@ class Group(nn.Module):
         self.w2 = _mlp(size, size, size)
         self.b2 = _mlp(size, size, 1)
 
-    def forward(self, weighted: Tensor, memory: Tensor, pooled: Tensor) -> Tensor:
-        """Mixes the group's members, of which there are G.
+    def forward(self, size: int, weighted: Tensor, memory: Tensor, pooled: Tensor) -> Tensor:
+        """Mixes the group's members.
 
         Args:
-            weighted: Q_i w1_i of the members, [T, B, G, E].
-            memory: the members', [T, B, G, H].
+            size: how many they are.
+            weighted: the sum of their Q_i w1_i, [T, B, E].
+            memory: the sum of their memories, [T, B, H].
             pooled: the group's embedding, [T, B, E].
 
         Returns:
             Q_g, [T, B].
         """
-        hidden = F.elu((weighted + self.b1(memory)).sum(-2))
+        bias = F.linear(memory, self.b1.weight) + size * self.b1.bias  # the sum of b1(h_i)
+        hidden = F.elu(weighted + bias)
         return (hidden * self.w2(pooled).abs()).sum(-1) + self.b2(pooled).squeeze(-1)
 
 
@@ -151,12 +153,15 @@ class GroupMixer(nn.Module):
             Q_tot [T, B], and every agent's mean mixing weight [T, B, N].
         """
         w1 = self.mixing_weights(memory)
-        weighted = values.unsqueeze(-1) * w1
         members = self.members()
+        belongs = torch.stack([(self.group == g).float() for g in range(len(members))])
+        weighted = (belongs @ (values.unsqueeze(-1) * w1)).unbind(-2)
+        memory = (belongs @ memory).unbind(-2)
         pooled = [embedding[:, :, each].amax(-2) for each in members]
+        groups = self.groups[: len(members)]
         parts = [
-            group(weighted[:, :, each], memory[:, :, each], pool)
-            for group, each, pool in zip(self.groups, members, pooled, strict=False)
+            group(len(each), *sums)
+            for group, each, *sums in zip(groups, members, weighted, memory, pooled, strict=True)
         ]
         mixed, pooled = torch.stack(parts, -1), torch.stack(pooled, -2)  # [T, B, groups(, E)]
         hidden = F.elu((mixed.unsqueeze(-1) * self.w3(pooled).abs() + self.b3(pooled)).sum(-2))

@@ -1,9 +1,9 @@
 """Times one learner update: ``python bench/learner.py [--map M] [--algorithm A]``.
 
 The batch has full-length episodes (32 x 150 steps), so nothing is saved on padding. Beside the time
-stands what the matrix products of the agent network alone need on this machine. Methods that do more
-than update get a second line: what they do with a collected episode (EMC's memory, full to its
-capacity), and at the end of a round when something is due (GoMARL's regrouping).
+stands what the matrix products of the agent network alone need on this machine. Methods that do
+more than update get a second line: what they do with a collected episode (EMC's memory), and at the
+end of a round when something is due (GoMARL's regrouping). EMC's memory is full and holds the batch.
 """
 
 import argparse
@@ -62,8 +62,6 @@ def beside_updates(learner, replay: ReplayBuffer, steps: int) -> str:
     """What else a method does, in words; empty for nothing."""
     said = []
     if type(learner).on_collect is not Learner.on_collect:
-        if getattr(learner, "memory", None) is not None:
-            fill(learner.memory, learner.spec.state_size)
         episodes = random_episodes(learner.spec, 8, steps)
         seconds = fastest(lambda: learner.on_collect(episodes, 0)) / 8
         said.append(f"{seconds * 1e3:.2f} ms per collected episode")
@@ -106,6 +104,10 @@ def main() -> None:
         replay = ReplayBuffer(spec, max(256, arguments.batch))
         replay.add(random_episodes(spec, arguments.batch, arguments.steps))
         rng = np.random.default_rng(0)
+        if getattr(learner, "memory", None) is not None:
+            fill(learner.memory, spec.state_size)
+            learner.on_collect(replay.episodes(0, arguments.batch), 0)
+            learner.memory.refresh()
 
         def update(learner=learner, replay=replay, rng=rng) -> None:
             batches = [replay.sample(arguments.batch, rng) for _ in range(learner.BATCHES)]
