@@ -36,7 +36,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
 
 from algorithms.acorm import ACORM
-from algorithms.learner import follow
+from algorithms.learner import Online, follow
 from algorithms.packing import Packing
 from algorithms.world_model import WorldModel
 from benchmark.replay import Batch
@@ -201,9 +201,9 @@ class R3DM(ACORM):
 
     # Intrinsic reward -----------------------------------------------------------------------------
 
-    def intrinsic_reward(self, batch: Batch, inputs: Tensor) -> Tensor:
+    def intrinsic_reward(self, batch: Batch, online: Online) -> Tensor:
         config = self.config
-        inputs = inputs.detach()
+        inputs = online.inputs.detach()
         roles = inputs[..., -config.role_size :]
         policy = config.beta3 * self.policy_term(batch, inputs[:-1])
         dynamics, latent = self.dynamics_terms(batch, roles)

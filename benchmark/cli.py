@@ -36,15 +36,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     modules = {}
-    for name, (module, text) in COMMANDS.items():
-        command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-        if name in arguments[:1]:  # only the chosen command pays for its imports
-            modules[name] = importlib.import_module(module)
-            modules[name].add_arguments(command)
-    parsed = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("benchmark").setLevel(logging.INFO)
     try:
+        for name, (module, text) in COMMANDS.items():
+            description = text[0].upper() + text[1:] + "."
+            command = commands.add_parser(name, help=text, description=description)
+            if name in arguments[:1]:  # only the chosen command pays for its imports
+                modules[name] = importlib.import_module(module)
+                modules[name].add_arguments(command)
+        parsed = parser.parse_args(arguments)
         return modules[parsed.command].main(parsed) or 0
     except BenchmarkError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -78,6 +78,7 @@ def measure(run: RunConfig, seconds: float) -> Cost:
         episodes, outcome = explore(env, learner, rules, seeds, lambda _: 1.0, exploration)
         replay.add(episodes)
         lengths.extend(outcome.length)
+        learner.on_collect(episodes, sum(lengths))
         return int(outcome.length.sum())
 
     def update() -> int:

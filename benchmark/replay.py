@@ -48,6 +48,11 @@ class Batch:
         """Episodes in the batch."""
         return self.obs.shape[1]
 
+    @property
+    def seen(self) -> Tensor:
+        """Where there is an observation, [T + 1, B] bool: one more than there are steps."""
+        return torch.cat([torch.ones_like(self.filled[:1]), self.filled])
+
     def to(self, device: torch.device) -> "Batch":
         """The same batch on ``device``."""
         if self.obs.device == device:

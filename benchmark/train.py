@@ -152,16 +152,17 @@ class Run:
             self.learner,
             self.rules,
             self.streams.seeds("battles", self.rules.battles),
-            lambda played: epsilon(self.rules, begin + played),
+            lambda played: epsilon(self.rules, begin, played),
             self.streams["exploration"],
         )
         self.replay.add(episodes)
         self.episodes += len(episodes.length)
         self.steps += int(outcome.length.sum())
+        self.learner.on_collect(episodes, self.steps)
 
     def _learn(self) -> None:
         """The updates that the collected episodes pay for."""
-        if len(self.replay) < self.rules.batch_size:
+        if len(self.replay) < max(self.rules.batch_size, self.rules.burn_in_episodes):
             return
         # The first batch has a stream of its own: a method that draws more than another sees the
         # same episodes in its TD steps.
@@ -172,6 +173,7 @@ class Run:
                 for purpose in purposes
             ]
             self.learner.update(*batches)
+        self.learner.after_round(self.replay)
 
     def _evaluate_when_due(self) -> None:
         """Evaluates once for every point of the grid that has been reached."""

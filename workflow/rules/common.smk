@@ -9,8 +9,6 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, workflow.basedir)  # finds the package also where it is not installed
 
-from benchmark import ablations, figures, statistics, tables
-from benchmark.config import parse_study
 from benchmark.errors import BenchmarkError
 
 # Jobs call the python that runs Snakemake, whether or not its environment is activated. With
@@ -18,6 +16,9 @@ from benchmark.errors import BenchmarkError
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]))
 
 try:
+    from benchmark import ablations, figures, statistics, tables
+    from benchmark.config import parse_study
+
     STUDY = parse_study(config, " ".join(map(str, workflow.configfiles)))
 except BenchmarkError as error:
     print(f"error: {error}", file=sys.stderr)
