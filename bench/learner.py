@@ -2,11 +2,13 @@
 
 The batch has full-length episodes (32 x 150 steps), so nothing is saved on padding. Beside the time
 stands what the matrix products of the agent network alone need on this machine. Methods that do
-more than update get a second line: what they do with a collected episode (EMC's memory), and at the
-end of a round when something is due (GoMARL's regrouping). EMC's memory is full and holds the batch.
+more than update get a second line: the contrastive step, due every hundredth update (ACORM, R3DM),
+what they do with a collected episode (EMC's memory), and at the end of a round when something is
+due (GoMARL's regrouping). EMC's memory is full and holds the batch.
 """
 
 import argparse
+import resource
 import time
 
 import numpy as np
@@ -61,6 +63,10 @@ def products(spec, config, rows: int) -> float:
 def beside_updates(learner, replay: ReplayBuffer, steps: int) -> str:
     """What else a method does, in words; empty for nothing."""
     said = []
+    if hasattr(learner, "contrast"):
+        batch = replay.sample(len(replay), np.random.default_rng(0)).to(learner.device)
+        seconds = fastest(lambda: learner.contrast(batch), repeats=3)
+        said.append(f"{seconds * 1e3:.1f} ms per contrastive step")
     if type(learner).on_collect is not Learner.on_collect:
         episodes = random_episodes(learner.spec, 8, steps)
         seconds = fastest(lambda: learner.on_collect(episodes, 0)) / 8
@@ -99,6 +105,8 @@ def main() -> None:
     spec = spec_of(arguments.map)
     for name in arguments.algorithm:
         changes = dict(map(assignment, arguments.set))
+        pretraining = {"embedding_pretraining", "contrastive_pretraining"}
+        changes |= dict.fromkeys(pretraining & ALGORITHMS[name].Config.model_fields.keys(), 0)
         run = resolve_run(map=arguments.map, algorithm=name, seed=0, overrides=[changes])
         learner = ALGORITHMS[name](spec, run.hyperparameters, run.training, 0, arguments.device)
         replay = ReplayBuffer(spec, max(256, arguments.batch))
@@ -121,7 +129,8 @@ def main() -> None:
         print(
             f"{name} {arguments.map} batch {arguments.batch} T {arguments.steps}:"
             f" {seconds * 1e3:.1f} ms per update; agent's matrix products alone"
-            f" {limit * 1e3:.1f} ms on the CPU"
+            f" {limit * 1e3:.1f} ms on the CPU; peak memory of the process so far"
+            f" {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.1f} GB"
         )
         if besides := beside_updates(learner, replay, arguments.steps):
             print(f"{name} besides: {besides}")
