@@ -3,7 +3,7 @@
 The batch has full-length episodes (32 x 150 steps), so nothing is saved on padding. Beside the time
 stands what the matrix products of the agent network alone need on this machine. Methods that do
 more than update get a second line: what they do with a collected episode (EMC's memory), and at the
-end of a round when something is due (GoMARL's regrouping). EMC's memory is full, with the batch in it.
+end of a round when something is due (GoMARL's regrouping). EMC's memory is full.
 """
 
 import argparse
