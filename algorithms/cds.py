@@ -244,10 +244,12 @@ class CDS(QPLEX):
         rows = self.shuffled_rows(batch)
         transitions = self.transitions(batch, online, rows)
         parts = [each.split(self.config.predictor_batch) for each in transitions]
-        errors = []
+        errors, losses = [], []
         for part in map(Transitions, *parts):
             errors.append(self._targets["predictors"].squared_errors(part))
-            self.fit_predictors(part)
+            losses.append(self.fit_predictors(part))
+        anonymous, knowing = torch.stack(losses).mean(0)
+        self.log(predictor_anonymous=anonymous, predictor_knowing=knowing)
         surprise = errors[0].new_zeros(2, batch.actions.numel())
         surprise[:, rows] = torch.cat(errors, dim=-1)
         return surprise.view(2, *batch.actions.shape)
@@ -272,8 +274,8 @@ class CDS(QPLEX):
         weight = batch.filled.flatten()[rows // self.spec.n_agents].float()
         return Transitions(seen, agent, after, weight)
 
-    def fit_predictors(self, part: Transitions) -> None:
-        """One step of both predictors."""
+    def fit_predictors(self, part: Transitions) -> Tensor:
+        """One step of both predictors; gives their mean squared errors before it, [2]."""
         losses = self.predictors.set_gradients(part, self.config.predictor_clip)
         self.optimizers["predictors"].step()
-        self.log(anonymous=losses[0], knowing=losses[1])
+        return losses

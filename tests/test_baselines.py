@@ -9,6 +9,7 @@ import torch
 from algorithms import ALGORITHMS
 from benchmark import train
 from benchmark.config import resolve_run
+from benchmark.protocol import epsilon
 from benchmark.replay import ReplayBuffer
 from tests.official import EPISODES, in_order, make
 from tests.parity import SPEC, random_episodes
@@ -171,6 +172,39 @@ def test_stopped_run_gives_the_same_bytes(algorithm, tmp_path, monkeypatch):
     for name in ("evaluations.parquet", "policy.pt"):
         whole, stopped = tmp_path / "whole" / name, tmp_path / "stopped" / name
         assert stopped.read_bytes() == whole.read_bytes()
+
+
+class Silent:
+    def __getattr__(self, name):
+        return lambda *arguments: None
+
+
+def test_a_run_tells_the_method_what_was_played(tmp_path):
+    """Every state of every battle once, before the updates; updates wait for the burn-in."""
+    changes = SMALL | {"burn_in_episodes": 10}
+    run = train.Run(
+        resolve_run(map="3m", algorithm="emc", seed=1, overrides=[changes]),
+        tmp_path,
+        "cpu",
+        Silent(),
+    )
+    rounds = []
+    run.learner.after_round = rounds.append
+    for played in (4, 8, 12):
+        run._collect()
+        run._learn()
+        assert run.learner.env_steps == run.steps
+        assert run.learner.memory.size == run.steps + played  # one state more than steps
+        assert run.learner.updates == (4 if played == 12 else 0)
+    assert rounds == [run.replay]
+
+
+def test_exploration_decays_between_rounds_or_within_them():
+    released = resolve_run(map="3m", algorithm="cds", seed=0, protocol="released").training
+    fair = resolve_run(map="3m", algorithm="cds", seed=0).training
+    assert epsilon(released, 1000, 500) == epsilon(released, 1000) == pytest.approx(0.981)
+    assert epsilon(released, 1500) < epsilon(released, 1000)
+    assert epsilon(fair, 1000, 500) == epsilon(fair, 1500) < epsilon(fair, 1000)
 
 
 #: Update ratios and harness of the authors' runs (episodes, not updates, where it says so).
