@@ -71,14 +71,14 @@ def learning(rows: pd.DataFrame, algorithms: Sequence[str]) -> Figure:
             thinned = _averaged(curve, window(curve))
             _curve(axes, name, thinned["step"] / scale, thinned)
         axes.set_title(map)
-        _steps_axis(axes, of_map, scale)
+        steps_axis(axes, of_map, scale)
         if map in maps[-columns:]:  # the lowest panel of its column
             axes.set_xlabel(f"env steps ({unit})")
     metric = rows["metric"].iloc[0]
     if metric == "win_rate":
         axes.set_ylim(-0.03, 1.03)
     figure.supylabel(f"test {methods.METRICS[metric]}", fontsize=7)
-    _legend(figure, algorithms)
+    legend(figure, algorithms)
     return figure
 
 
@@ -99,9 +99,9 @@ def efficiency(rows: pd.DataFrame, algorithms: Sequence[str]) -> Figure:
     scale, unit = _unit(rows)
     for name, curve in _by_algorithm(rows, algorithms):
         _curve(axes, name, curve["step"] / scale, curve)
-    _steps_axis(axes, rows, scale)
+    steps_axis(axes, rows, scale)
     axes.set(xlabel=f"env steps ({unit})", ylabel="IQM of test win rate", ylim=(-0.03, 1.03))
-    _legend(figure, algorithms)
+    legend(figure, algorithms)
     return figure
 
 
@@ -112,7 +112,7 @@ def profiles(rows: pd.DataFrame, algorithms: Sequence[str]) -> Figure:
         _curve(axes, name, curve["threshold"], curve)
     axes.set(xlabel=r"win rate $\tau$", ylabel=r"share of runs above $\tau$")
     axes.set(xlim=(0, 1), ylim=(-0.03, 1.03))
-    _legend(figure, algorithms)
+    legend(figure, algorithms)
     return figure
 
 
@@ -162,7 +162,8 @@ def _unit(rows: pd.DataFrame) -> tuple[float, str]:
     return (1e6, "millions") if millions else (1e3, "thousands")
 
 
-def _steps_axis(axes: Axes, rows: pd.DataFrame, scale: float) -> None:
+def steps_axis(axes: Axes, rows: pd.DataFrame, scale: float) -> None:
+    """Env steps from 0 to the last one of ``rows``, in units of ``scale``."""
     last = rows["step"].max() if len(rows) else scale
     axes.set_xlim(0, max(last, 1) / scale)
     axes.xaxis.set_major_locator(MaxNLocator(4))
@@ -207,7 +208,8 @@ def _intervals(axes: Axes, lines: list[tuple[str, str, pd.DataFrame | None]]) ->
     axes.grid(visible=False, axis="y")
 
 
-def _legend(figure: Figure, algorithms: Sequence[str]) -> None:
+def legend(figure: Figure, algorithms: Sequence[str], columns: int = 4) -> None:
+    """A line per algorithm above the panels."""
     handles = [
         Line2D([], [], color=look.colour, marker=look.marker, markeredgewidth=0, label=look.name)
         for look in map(methods.look, algorithms)
@@ -215,7 +217,7 @@ def _legend(figure: Figure, algorithms: Sequence[str]) -> None:
     figure.legend(
         handles=handles,
         loc="outside upper center",
-        ncols=min(len(handles), 4),
+        ncols=min(len(handles), columns),
         frameon=False,
         handlelength=1.6,
         columnspacing=1.2,
