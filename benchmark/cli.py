@@ -19,6 +19,7 @@ COMMANDS = {
     "tables": ("benchmark.tables", "write the tables"),
     "figures": ("benchmark.figures", "draw the figures"),
     "report": ("benchmark.report", "write the HTML report"),
+    "published": ("benchmark.published.command", "check published results and judge claims"),
 }
 
 

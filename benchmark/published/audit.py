@@ -23,7 +23,7 @@ from benchmark.published.table import Cell
 
 COLUMNS = [
     *("source", "severity", "rule", "map", "algorithm", "variant", "metric"),
-    *("files", "evidence", "effect", "excluded"),
+    *("files", "evidence", "effect", "size", "excluded"),
 ]
 
 
@@ -71,6 +71,7 @@ class Audit:
                 "files": " | ".join(finding.files),
                 "evidence": finding.evidence,
                 "effect": finding.effect,
+                "size": finding.size,
                 "excluded": " | ".join(map(_excluded, finding.excludes)),
             }
             for finding in self.findings
@@ -85,15 +86,7 @@ def audit(release: Release, keep: Sequence[str] = ()) -> Audit:
         keep: what is put back though a rule excludes it: a rule's name, or a pattern of file names
             such as ``*seed3*``.
 
-    Raises:
-        BenchmarkError: something to keep is neither a rule nor a file of the release.
     """
-    files = {each.file for each in release.series}
-    for text in keep:
-        if text not in RULES and not fnmatch.filter(files, text):
-            raise BenchmarkError(
-                f"--keep {text}: neither a rule ({', '.join(RULES)}) nor a file of the release"
-            )
     findings = []
     for name, rule in RULES.items():
         for finding in rule(release):
@@ -101,6 +94,20 @@ def audit(release: Release, keep: Sequence[str] = ()) -> Audit:
             findings.append(replace(finding, rule=name, excludes=kept))
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     return _with_effects(Audit(release, findings))
+
+
+def check_keep(keep: Sequence[str], releases: Sequence[Release]) -> None:
+    """Checks that what is put back exists.
+
+    Raises:
+        BenchmarkError: something is neither a rule nor a file of one of the releases.
+    """
+    files = {each.file for release in releases for each in release.series}
+    for text in keep:
+        if text not in RULES and not fnmatch.filter(files, text):
+            raise BenchmarkError(
+                f"--keep {text}: neither a rule ({', '.join(RULES)}) nor a file of the release"
+            )
 
 
 def _is_kept(rule: str, exclusion: Exclusion, keep: Sequence[str]) -> bool:

@@ -87,6 +87,15 @@ class LargestGain(Comparison):
 Claim = Annotated[PerMap | PerSuite | LargestGain, Field(discriminator="kind")]
 
 
+class Shown(BaseModel):
+    """The comparison that has a picture of its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    claim: str
+    right: str
+
+
 class Claims(BaseModel):
     """The file ``config/claims.yaml``."""
 
@@ -103,6 +112,7 @@ class Claims(BaseModel):
     reproduction: dict[Metric, float]
     """Ours within this of the published mean counts as reproduced."""
     claims: list[Claim] = Field(min_length=1)
+    shown: Shown | None = None
 
     @field_validator("margins", "reproduction")
     @classmethod

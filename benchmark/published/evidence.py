@@ -14,7 +14,7 @@ from benchmark import figures, methods, panels
 from benchmark.published.audit import Audit
 from benchmark.published.findings import Finding
 from benchmark.published.redraw import WIDTH, credit
-from benchmark.published.release import interior
+from benchmark.published.release import interior, on_grid, tells_grid
 from benchmark.published.rules.grid import visible_runs
 from benchmark.published.table import Series
 
@@ -30,8 +30,9 @@ def _not_test(axes: Axes, finding: Finding, found: Audit) -> str:
     tests = [
         each
         for each in found.release.series
-        if each.cell.map == wrong.cell.map and each.kind == "run" and each not in finding.series
+        if each.cell.map == wrong.cell.map and tells_grid(interior(each)) and each.kind == "run"
     ]
+    tests = [each for each in tests if on_grid(interior(each), n)]
     shown = sorted(tests, key=lambda each: len(interior(each)))[-1:]
     for each, colour, label in (*((s, _RIGHT, "a test") for s in shown), (wrong, _WRONG, "drawn")):
         inside = (each.value > 0) & (each.value < 1)
@@ -97,7 +98,7 @@ def _number_of_runs(axes: Axes, finding: Finding, found: Audit) -> str:
         label = f"{methods.label(each.cell.algorithm, each.cell.variant)}, {each.cell.map}"
         axes.step(step / 1e6, n, where="post", color=colour, label=label, alpha=0.9)
         most = max(most, n.max())
-    axes.set(ylabel="runs", ylim=(0, 2 * most))
+    axes.set(ylabel="runs", ylim=(0, 2.2 * most))
     axes.legend(loc="upper left", frameon=False, fontsize=5)
     return "curves that lose runs"
 
@@ -176,8 +177,12 @@ def draw(found: Audit) -> Figure | None:
     return figures.finish(figure, footer)
 
 
-def write(found: Audit, folder: Path, formats: tuple[str, ...] = figures.FORMATS) -> None:
-    """Draws and writes ``audit_<source>``."""
+def write(found: Audit, folder: Path, formats: tuple[str, ...] = figures.FORMATS) -> dict[str, str]:
+    """Draws and writes ``audit_<source>``; returns its name and caption, nothing if it is empty."""
     figure = draw(found)
-    if figure is not None:
-        figures.save(figure, f"audit_{found.release.source.name}", folder, formats, dpi=200)
+    if figure is None:
+        return {}
+    source = found.release.source
+    figures.save(figure, f"audit_{source.name}", folder, formats, dpi=160)
+    caption = f"What the audit found in the {source.title}, one example per rule."
+    return {f"audit_{source.name}": caption}

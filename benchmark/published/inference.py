@@ -43,7 +43,22 @@ def verdict(difference: Difference, margin: float, around: float = 0.0) -> str:
     return "inconclusive"
 
 
-def welch(pairs: Sequence[tuple[np.ndarray, np.ndarray]], alpha: float = 0.05) -> list[Difference]:
+class Moments(NamedTuple):
+    """What Welch's test needs of some scores."""
+
+    n: int
+    mean: float
+    sd: float
+
+    @classmethod
+    def of(cls, scores: np.ndarray) -> "Moments":
+        """Of scores [n]; fewer than two have no standard deviation."""
+        n = len(scores)
+        sd = float(np.std(scores, ddof=1)) if n > 1 else np.nan
+        return cls(n, _mean(scores), sd)
+
+
+def welch(pairs: Sequence[tuple[Moments, Moments]], alpha: float = 0.05) -> list[Difference]:
     """Differences of means within one family of comparisons, all of them right together.
 
     Welch's t for each pair; Holm's correction over the pairs: the smallest p is held against
@@ -52,14 +67,14 @@ def welch(pairs: Sequence[tuple[np.ndarray, np.ndarray]], alpha: float = 0.05) -
     zero exactly where Holm rejects.
 
     Args:
-        pairs: scores of left [n] and of right [m]; a side with fewer than two has no interval.
+        pairs: left and right; a side with fewer than two scores has no interval.
     """
     tests = [_welch_test(left, right) for left, right in pairs]
     order = sorted(
         (index for index, test in enumerate(tests) if test is not None),
         key=lambda index: tests[index].p,
     )
-    found = [Difference(_mean(x) - _mean(y), np.nan, np.nan) for x, y in pairs]
+    found = [Difference(x.mean - y.mean, np.nan, np.nan) for x, y in pairs]
     corrected, failed, level = 0.0, False, alpha
     for rank, index in enumerate(order):
         remaining = len(order) - rank
@@ -82,15 +97,15 @@ class _Test(NamedTuple):
         return float(stats.t.ppf(1 - level / 2, self.freedom) * self.error) if self.error else 0.0
 
 
-def _welch_test(left: np.ndarray, right: np.ndarray) -> _Test | None:
-    if len(left) < 2 or len(right) < 2:
+def _welch_test(left: Moments, right: Moments) -> _Test | None:
+    if left.n < 2 or right.n < 2:
         return None
-    parts = [np.var(side, ddof=1) / len(side) for side in (left, right)]
+    parts = [side.sd**2 / side.n for side in (left, right)]
     error = float(np.sqrt(sum(parts)))
-    gap = abs(_mean(left) - _mean(right))
+    gap = abs(left.mean - right.mean)
     if not error:  # no run differs from another one: there is nothing to estimate
         return _Test(0.0, np.inf, float(gap == 0))
-    squares = [part**2 / (len(side) - 1) for part, side in zip(parts, (left, right), strict=True)]
+    squares = [part**2 / (side.n - 1) for part, side in zip(parts, (left, right), strict=True)]
     freedom = error**4 / sum(squares)
     return _Test(error, freedom, float(2 * stats.t.sf(gap / error, freedom)))
 

@@ -23,7 +23,7 @@ from benchmark.published.claims import (
     PerMap,
     PerSuite,
 )
-from benchmark.published.inference import Difference, Sample
+from benchmark.published.inference import Difference, Moments, Sample
 from benchmark.published.runs import Measurement, scores
 from benchmark.published.table import Cell, Series
 
@@ -170,7 +170,9 @@ def _per_map(claims: Claims, sides: Sides) -> Iterator[dict]:
         for map in claim.maps if isinstance(claim, PerMap) else ():
             others = _released(claim, sides)
             pairs = [_pair(claim, sides, map, right, claim.at) for right in others]
-            samples = [(pair.left.scores, pair.right.scores) for pair in pairs]
+            samples = [
+                (Moments.of(pair.left.scores), Moments.of(pair.right.scores)) for pair in pairs
+            ]
             differences = inference.welch(samples, claims.alpha)
             for right, pair, difference in zip(others, pairs, differences, strict=True):
                 yield _row(claims, claim, sides, map, str(right), [pair], difference)

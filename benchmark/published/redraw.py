@@ -20,6 +20,11 @@ from benchmark.published.runs import WINDOW, Measurement, estimate, scores
 from benchmark.published.sources import PaperFigure, Source
 from benchmark.published.table import Cell, Series
 
+CAPTION = (
+    "as published, drawn as the authors' notebook draws the files (pooled, smoothed, band 0.75"
+    f" standard deviations), and cleaned, mean over runs per {WINDOW:,} env steps with 95 % Student"
+    " interval."
+)
 WIDTH = 6.75  #: inches, both columns of a page
 _ROW = 1.3  #: inches per row of panels
 _VARIANTS = ("#882255", "#332288", "#117733", "#999933", "#661100")
@@ -95,12 +100,7 @@ def draw(found: Audit) -> Iterator[tuple[str, Figure]]:
     for about in source.figures:
         draw_one = _maps_figure if list(about.panels) == ["main"] else _ablation_figure
         figure = draw_one(about, found.release, cleaned)
-        footer = (
-            f"{about.title}. As published: as the authors' notebook draws the files (pooled,"
-            f" smoothed, band 0.75 standard deviations). Cleaned: mean over runs of"
-            f" {WINDOW:,} env steps each, with 95 % Student interval. {credit(source)}"
-        )
-        yield about.name, figures.finish(figure, footer)
+        yield about.name, figures.finish(figure, f"{about.title}: {CAPTION} {credit(source)}")
 
 
 def credit(source: Source) -> str:
@@ -185,9 +185,7 @@ def _both(
         text = f"no test data:\n{', '.join(reversed(lost))}"
         right.text(0.04, 0.96, text, transform=right.transAxes, va="top", size=6, color="#555555")
     for axes in (left, right):
-        axes.set_xlim(0, end / 1e6)
-        axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
-        axes.xaxis.set_major_formatter("{x:g}")
+        steps_axis(axes, end)
         if metric == "win_rate":
             axes.set_ylim(-0.03, 1.03)
 
@@ -201,6 +199,13 @@ def _looks(found: dict[Method, list[Series]]) -> dict[Method, methods.Look]:
         if method.variant != methods.DEFAULT:
             looks[method] = methods.Look(method.variant.replace("_", " "), *next(variants))
     return looks
+
+
+def steps_axis(axes: Axes, end: int) -> None:
+    """Env steps in millions, from 0 to the end of the published curves."""
+    axes.set_xlim(0, end / 1e6)
+    axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_formatter("{x:g}")
 
 
 def line(axes: Axes, curve: Curve, look: methods.Look) -> None:
@@ -218,10 +223,8 @@ def line(axes: Axes, curve: Curve, look: methods.Look) -> None:
     axes.fill_between(step, curve.low, curve.high, color=look.colour, alpha=_BAND, linewidth=0)
 
 
-def write(found: Audit, folder: Path, formats: tuple[str, ...] = figures.FORMATS) -> list[str]:
-    """Draws and writes every figure of a release; returns their names."""
-    names = []
+def write(found: Audit, folder: Path, formats: tuple[str, ...] = figures.FORMATS) -> dict[str, str]:
+    """Draws and writes every figure of a release; returns their names and captions."""
     for name, figure in draw(found):
-        figures.save(figure, name, folder, formats, dpi=200)
-        names.append(name)
-    return names
+        figures.save(figure, name, folder, formats, dpi=160)
+    return {each.name: f"{each.title}: {CAPTION}" for each in found.release.source.figures}

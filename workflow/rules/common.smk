@@ -12,10 +12,13 @@ sys.path.insert(0, workflow.basedir)  # finds the package also where it is not i
 from benchmark import figures, statistics, tables
 from benchmark.config import parse_study
 from benchmark.errors import BenchmarkError
+from benchmark.published import beside, facts
 
 # Jobs call the python that runs Snakemake, whether or not its environment is activated. With
 # --sdm conda, conda puts its own before it.
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]))
+
+RAW = config.pop("published", None)  # the folder with the raw files of published results
 
 try:
     STUDY = parse_study(config, " ".join(map(str, workflow.configfiles)))
@@ -30,6 +33,9 @@ MAPS = list(dict.fromkeys(run.map for run in RUNS.values()))
 STATISTICS = [f"{RESULTS}/statistics/{name}" for name in statistics.outputs()]
 TABLES = [f"{RESULTS}/tables/{name}" for name in tables.outputs(MAPS)]
 FIGURES = [f"{RESULTS}/figures/{name}" for name in figures.outputs(MAPS)]
+BESIDE = [f"{RESULTS}/published/{name}" for name in beside.NAMES]
+RELEASES = ["r3dm_release", "acorm_release"]  # claims are judged on the first one
+FACTS_HASH = facts.content_hash()
 
 
 report: "../report/workflow.rst"
@@ -49,6 +55,16 @@ def resolved_run(wildcards):
     if folder not in RUNS:
         raise WorkflowError(f"{folder} is not a run of the study {STUDY.name}")
     return json.dumps(RUNS[folder].resolved(), sort_keys=True)
+
+
+def raw_files(wildcards):
+    """The folder with the raw files of a release."""
+    if RAW is None:
+        raise WorkflowError(
+            "published results need their raw files: --config published=FOLDER, the folder that"
+            f" holds {' and '.join(RELEASES)}"
+        )
+    return f"{RAW}/{wildcards.release}"
 
 
 def run_records(wildcards):

@@ -42,6 +42,7 @@ rule report:
         STATISTICS,
         TABLES,
         FIGURES,
+        BESIDE,
     output:
         f"{RESULTS}/report.html",
     log:

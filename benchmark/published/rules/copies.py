@@ -94,7 +94,7 @@ def under_two_names(release: Release) -> Iterator[Finding]:
                 each.cell,
                 (each, *(other for other in same if other is not each)),
                 f"{_how(release, same)} as {names}; {verdict}",
-                f"{each.cell.map} shows a run of something else",
+                f"the figure of {each.cell.map} shows a run of something else",
                 whole(each),
             )
 

@@ -157,6 +157,7 @@ def out_of_range(release: Release) -> Iterator[Finding]:
                 f"returns up to {highest:.1f} in {_curves(above)}, where a victory is scaled"
                 f" to {limit:g}",
                 "the run's returns have another scale than those they are compared with",
+                size=float(highest),
             )
 
 

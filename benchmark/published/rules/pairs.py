@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from benchmark import methods
 from benchmark.published.findings import Finding
 from benchmark.published.release import Release
 from benchmark.published.table import Cell, Series
@@ -82,7 +83,10 @@ def _runs(won: Series, earned: Series, common: int, interval: int) -> str:
     per_run = len({step // interval for step in earned.steps.tolist()})
     only = round((len(earned.steps) - common) / per_run)
     alone = round((len(won.steps) - common) / per_run)
-    return f": about {only} runs only have returns, about {alone} only win rates"
+    return (
+        f": about {methods.count([only], 'run')} with a return only,"
+        f" about {methods.count([alone], 'run')} with a win rate only"
+    )
 
 
 def _return_at(win_rate: np.ndarray, returns: np.ndarray, level: float) -> float | None:
