@@ -120,11 +120,10 @@ def _figure(curves: pd.DataFrame, about: dict, ours: Evidence, protocol: str) ->
     curves = curves[curves["metric"] == "win_rate"]
     mine = {cell.map for cell in ours.cells}
     maps = sorted(mine & set(curves["map"]), key=methods.map_order)
-    where = methods.source(ours.backend, protocol)
     if not maps:
         figure = Figure(figsize=(WIDTH, 1.0))
         panels.nothing(figure, "no map of this study has published results")
-        return figures.finish(figure, f"Ours: {where}.")
+        return figures.finish(figure, f"Ours: {methods.source(ours.backend, protocol)}.")
     sources = [
         each
         for each in about["sources"]
@@ -140,10 +139,9 @@ def _figure(curves: pd.DataFrame, about: dict, ours: Evidence, protocol: str) ->
         for axes, source in zip(row, sources, strict=False):
             part = curves[(curves["map"] == map) & (curves["source"] == source["name"])]
             _panel(axes, _published(part), end)
-            place = methods.source(source["backend"], source["protocol"])
-            axes.set_title(f"{map}: {source['title']}\n{place}")
+            axes.set_title(f"{map}: {source['title']}\n{methods.backend(source['backend'])}")
         _panel(row[-1], _own(ours, map), end)
-        row[-1].set_title(f"{map}: ours\n{where}")
+        row[-1].set_title(f"{map}: ours, {protocol}\n{methods.backend(ours.backend)}")
     for axes in grid[-1]:
         axes.set_xlabel("env steps (millions)")
     figure.supylabel("test win rate", fontsize=7)

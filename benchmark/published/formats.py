@@ -154,8 +154,8 @@ def _wandb(path: str, table: pd.DataFrame, problems: list[Problem]) -> Content:
 
 def _array(path: str, data: bytes) -> Content:
     try:
-        array = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+        array = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+    except (ValueError, EOFError, OSError, MemoryError) as error:
         reason = f"not a whole NumPy array of numbers ({str(error).splitlines()[0]})"
         return Content("array", [], [Problem(path, "", reason)])
     if array.dtype.kind not in "biuf" or array.ndim not in (1, 2) or not array.size:

@@ -141,17 +141,19 @@ def judge(claims: Claims, sides: Iterable[Sides], replications: int = REPLICATIO
             if isinstance(claim, PerSuite):
                 rows += _per_suite(claims, claim, each, bootstrap)
             elif isinstance(claim, LargestGain):
-                rows.append(_largest_gain(claims, claim, each, bootstrap))
+                rows += _largest_gain(claims, claim, each, bootstrap)
     order = [claim.id for claim in claims.claims]
     rows.sort(key=lambda row: order.index(row["claim"]))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _released(claim: Comparison, sides: Sides) -> list[Method]:
-    """The methods of the right side; another release is asked only for those that it has."""
-    there = {cell[1:3] for cell in sides.right.cells}
-    both = sides.left is sides.right
-    return [method for method in claim.methods[1] if both or method in there]
+def _asked(claim: Comparison, sides: Sides) -> tuple[list[str], list[Method]]:
+    """Maps and methods of the right side; another release is asked only for what it has."""
+    if sides.left is sides.right:
+        return claim.maps, claim.methods[1]
+    there = {(cell.map, *cell[1:3]) for cell in sides.right.cells if cell.metric == claim.metric}
+    maps = [map for map in claim.maps if map in {cell[0] for cell in there}]
+    return maps, [method for method in claim.methods[1] if method in {cell[1:] for cell in there}]
 
 
 def _pair(claim: Comparison, sides: Sides, map: str, right: Method, part: float = 1.0) -> _Pair:
@@ -167,8 +169,10 @@ def _pair(claim: Comparison, sides: Sides, map: str, right: Method, part: float 
 def _per_map(claims: Claims, sides: Sides) -> Iterator[dict]:
     """All comparisons on single maps; those of one claim on one map are one family."""
     for claim in claims.claims:
-        for map in claim.maps if isinstance(claim, PerMap) else ():
-            others = _released(claim, sides)
+        if not isinstance(claim, PerMap):
+            continue
+        maps, others = _asked(claim, sides)
+        for map in maps:
             pairs = [_pair(claim, sides, map, right, claim.at) for right in others]
             samples = [
                 (Moments.of(pair.left.scores), Moments.of(pair.right.scores)) for pair in pairs
@@ -181,8 +185,9 @@ def _per_map(claims: Claims, sides: Sides) -> Iterator[dict]:
 def _per_suite(
     claims: Claims, claim: PerSuite, sides: Sides, bootstrap: Bootstrap
 ) -> Iterator[dict]:
-    for right in _released(claim, sides):
-        pairs = [_pair(claim, sides, map, right) for map in claim.maps]
+    maps, others = _asked(claim, sides)
+    for right in others if maps else ():
+        pairs = [_pair(claim, sides, map, right) for map in maps]
         whole = [pair for pair in pairs if pair.whole]
         difference = inference.suite([(pair.left, pair.right) for pair in whole], bootstrap)
         left_out = [pair.map for pair in pairs if not pair.whole]
@@ -190,24 +195,30 @@ def _per_suite(
         yield _row(claims, claim, sides, place, str(right), whole, difference)
 
 
-def _largest_gain(claims: Claims, claim: LargestGain, sides: Sides, bootstrap: Bootstrap) -> dict:
-    others = _released(claim, sides)
+def _largest_gain(
+    claims: Claims, claim: LargestGain, sides: Sides, bootstrap: Bootstrap
+) -> Iterator[dict]:
+    maps, others = _asked(claim, sides)
+    if not maps or not others:
+        return
     among = f"best of {', '.join(map(str, others))}"
-    maps: list[dict[Method, _Pair]] = []
-    for place in claim.maps:
+    found: list[dict[Method, _Pair]] = []
+    for place in maps:
         pairs = {right: _pair(claim, sides, place, right) for right in others}
         pairs = {right: pair for right, pair in pairs.items() if pair.whole}
         if pairs:
-            maps.append(pairs)
+            found.append(pairs)
     samples = [
-        (next(iter(pairs.values())).left, [pair.right for pair in pairs.values()]) for pairs in maps
+        (next(iter(pairs.values())).left, [pair.right for pair in pairs.values()])
+        for pairs in found
     ]
     difference, best = inference.largest_gain(samples, bootstrap)
     if best is None:
-        return _row(claims, claim, sides, claim.suite, among, [], difference)
-    right, pair = max(maps[best].items(), key=lambda item: np.mean(item[1].right.scores))
+        yield _row(claims, claim, sides, claim.suite, among, [], difference)
+        return
+    right, pair = max(found[best].items(), key=lambda item: np.mean(item[1].right.scores))
     place = f"{claim.suite}: {pair.map}"
-    return _row(claims, claim, sides, place, f"{right}, {among}", [pair], difference)
+    yield _row(claims, claim, sides, place, f"{right}, {among}", [pair], difference)
 
 
 def _row(

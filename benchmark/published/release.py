@@ -15,7 +15,8 @@ from benchmark.published.table import Cell, Series
 EPISODES = 400  #: the most episodes per evaluation that are looked for
 
 _INTERIOR = 8  #: so many win rates between 0 and 1 tell what they are multiples of
-_ON_GRID = 0.9  #: share of them, so that a few mended values do not hide the grid
+_CLEAR = 0.9  #: share of values on a grid that shows it
+_MOSTLY = 0.5  #: share of values on a known grid; gaps may be filled, chance gives a tenth
 
 
 @dataclass(frozen=True)
@@ -80,12 +81,13 @@ def off_grid(values: np.ndarray, n: int) -> np.ndarray:
 
 
 def on_grid(values: np.ndarray, n: int) -> bool:
-    """Whether values are win rates of n episodes, but for a few."""
-    return float(np.mean(~off_grid(values, n))) >= _ON_GRID
+    """Whether values are win rates of n episodes, but for stretches that somebody filled."""
+    return float(np.mean(~off_grid(values, n))) >= _MOSTLY
 
 
 def _grid(values: np.ndarray) -> int | None:
     """The smallest n of which values are multiples of 1/n."""
     if not tells_grid(values):
         return None
-    return next((n for n in range(2, EPISODES + 1) if on_grid(values, n)), None)
+    shares = (float(np.mean(~off_grid(values, n))) for n in range(2, EPISODES + 1))
+    return next((n for n, share in enumerate(shares, start=2) if share >= _CLEAR), None)

@@ -62,7 +62,7 @@ class Cell(NamedTuple):
         return "/".join(self)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # compared by identity: it holds arrays
 class Series:
     """One curve: a run, or a group of runs whose identities are lost."""
 
