@@ -157,8 +157,9 @@ def _distil(arguments: argparse.Namespace) -> None:
     output = arguments.output
     tables = facts.distil(found, claimed, arguments.replications)
     pictures = {}
-    if claimed.shown:
-        picture = differences.draw(tables["claims"], claimed.shown.claim, claimed.shown.right)
+    shown = claimed.shown
+    picture = differences.draw(tables["claims"], shown.claim, shown.right) if shown else None
+    if picture:
         figures.save(picture, "claims", output / "figures", ("png",), dpi=160)
         pictures["claims"] = differences.CAPTION
     for each in found:

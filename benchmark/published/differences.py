@@ -15,8 +15,8 @@ _ROW = 0.34  #: inches per map
 _LIMITS = (-0.65, 1.0)  #: of the picture; longer bars are cut off
 
 
-def draw(judged: pd.DataFrame, claim: str, right: str) -> Figure:
-    """Draws the comparisons of a claim with one method.
+def draw(judged: pd.DataFrame, claim: str, right: str) -> Figure | None:
+    """Draws the comparisons of a claim with one method; None where there is none.
 
     Args:
         judged: rows of ``judgement.COLUMNS``.
@@ -25,6 +25,8 @@ def draw(judged: pd.DataFrame, claim: str, right: str) -> Figure:
     """
     rows = judged[(judged["claim"] == claim) & (judged["right"] == right)]
     rows = rows[(rows["data"] != WIDEST) & rows["difference"].notna()]
+    if rows.empty:
+        return None
     maps = sorted(rows["place"].unique(), key=methods.map_order)
     sets = list(rows["data"].unique())
     panels.style()

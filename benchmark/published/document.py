@@ -8,10 +8,12 @@ import jinja2
 import pandas as pd
 
 from benchmark import methods, record
+from benchmark.errors import BenchmarkError
 from benchmark.published import facts
 from benchmark.published.judgement import AS_RELEASED, CLEANED, OUTCOMES, summary
 from benchmark.published.rules import RULES
 
+_RELEASES = ["r3dm_release", "acorm_release"]
 _TEMPLATES = Path(__file__).parent.parent / "templates"
 
 
@@ -19,8 +21,16 @@ def write(folder: Path, output: Path) -> None:
     """Writes the document from the facts of a folder.
 
     Raises:
-        BenchmarkError: a file is missing or of another version.
+        BenchmarkError: a file is missing or of another version, or the facts are not those of the
+            releases that the document speaks of.
     """
+    said = context(folder)
+    names = [source["name"] for source in said["sources"]]
+    if names != _RELEASES:
+        raise BenchmarkError(
+            f"the document speaks of {' and '.join(_RELEASES)}; {folder} holds facts of"
+            f" {' and '.join(names)}"
+        )
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         trim_blocks=True,
@@ -30,7 +40,7 @@ def write(folder: Path, output: Path) -> None:
     )
     environment.filters.update(number=_number, label=methods.label)
     environment.globals.update(label=methods.label)
-    text = environment.get_template("published_audit.md.j2").render(context(folder))
+    text = environment.get_template("published_audit.md.j2").render(said)
     text = "".join(f"{line.rstrip()}\n" for line in text.splitlines())
     with record.atomic(Path(output)) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -241,8 +241,9 @@ def _decoded(path: str, data: bytes) -> tuple[str, list[Problem]]:
 
 def _numbers(path: str, cells: pd.Series, problems: list[Problem]) -> np.ndarray:
     """Numbers of a column of text; NaN where the cell is empty or no number, which is said."""
-    numbers = pd.to_numeric(cells.str.strip(), errors="coerce").to_numpy(float)
-    odd = ~_is_value(cells, numbers) & (cells.str.strip() != "").to_numpy()
+    numbers = pd.to_numeric(cells, errors="coerce").to_numpy(float)
+    odd = ~_is_value(cells, numbers)
+    odd[odd] = (cells[odd].str.strip() != "").to_numpy()
     if odd.any():
         first = int(np.argmax(odd))
         reason = f"{cells.iloc[first]!r} in row {first + 2} is not a number"
@@ -253,7 +254,9 @@ def _numbers(path: str, cells: pd.Series, problems: list[Problem]) -> np.ndarray
 
 def _is_value(cells: pd.Series, numbers: np.ndarray) -> np.ndarray:
     """Where a cell holds a value; a written NaN is one, kept for the audit to find."""
-    return ~np.isnan(numbers) | (cells.str.strip().str.lower() == "nan").to_numpy()
+    value = ~np.isnan(numbers)
+    value[~value] = (cells[~value].str.strip().str.lower() == "nan").to_numpy()
+    return value
 
 
 def _tag_of_name(path: str) -> str:

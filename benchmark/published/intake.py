@@ -106,24 +106,23 @@ def _rows(
 
 
 def _rows_of(curve: Curve, about: dict, interval: int) -> pd.DataFrame:
-    steps = curve.rows * interval if curve.steps is None else curve.steps
-    frame = pd.DataFrame(
-        {
-            "step": pd.array(np.where(np.isnan(steps), -1, np.round(steps)), dtype="Int64"),
-            "episode": pd.array(
-                [pd.NA] * len(curve.rows) if curve.episodes is None else curve.episodes,
-                dtype="Int64",
-            ),
-            "value": curve.value,
-            "low": np.nan if curve.low is None else curve.low,
-            "high": np.nan if curve.high is None else curve.high,
-            "wall_time": np.nan if curve.wall is None else curve.wall,
-            "row": curve.rows,
-        }
-    ).assign(**about, phase=curve.phase, tag=curve.tag, column=curve.column)
-    frame["step"] = frame["step"].mask(frame["step"] < 0)
-    frame["seed"] = frame["seed"].astype("Int64")
-    return frame[table.SCHEMA.names]
+    """The rows of one curve; what it does not say is NaN."""
+    numbers = {
+        "step": curve.rows * interval if curve.steps is None else np.round(curve.steps),
+        "episode": curve.episodes,
+        "value": curve.value,
+        "low": curve.low,
+        "high": curve.high,
+        "wall_time": curve.wall,
+        "seed": about["seed"],
+    }
+    shape = curve.value.shape
+    given = {
+        name: np.broadcast_to(np.nan if value is None else np.asarray(value, float), shape)
+        for name, value in numbers.items()
+    }
+    words = {"phase": curve.phase, "tag": curve.tag, "column": curve.column, "row": curve.rows}
+    return pd.DataFrame(about | words | given, columns=table.SCHEMA.names)
 
 
 def write(imported: Imported, folder: Path, release: Path) -> None:
