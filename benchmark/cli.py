@@ -20,6 +20,7 @@ COMMANDS = {
     "figures": ("benchmark.figures", "draw the figures"),
     "ablations": ("benchmark.ablations", "draw the ablations and write their tables"),
     "report": ("benchmark.report", "write the HTML report"),
+    "published": ("benchmark.published.command", "check published results and judge claims"),
 }
 
 

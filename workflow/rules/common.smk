@@ -10,10 +10,13 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, workflow.basedir)  # finds the package also where it is not installed
 
 from benchmark.errors import BenchmarkError
+from benchmark.published import beside, facts
 
 # Jobs call the python that runs Snakemake, whether or not its environment is activated. With
 # --sdm conda, conda puts its own before it.
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]))
+
+RAW = config.pop("published", None)  # the folder with the raw files of published results
 
 try:
     from benchmark import ablations, figures, statistics, tables
@@ -35,6 +38,9 @@ ABLATIONS = [
     *(f"{RESULTS}/figures/{name}" for name in ablations.figure_files(STUDY.ablations)),
     *(f"{RESULTS}/tables/{name}" for name in ablations.table_files(STUDY.ablations)),
 ]
+BESIDE = [f"{RESULTS}/published/{name}" for name in beside.NAMES]
+RELEASES = ["r3dm_release", "acorm_release"]  # claims are judged on the first one
+FACTS_HASH = facts.content_hash()
 
 
 report: "../report/workflow.rst"
@@ -54,6 +60,16 @@ def resolved_run(wildcards):
     if folder not in RUNS:
         raise WorkflowError(f"{folder} is not a run of the study {STUDY.name}")
     return json.dumps(RUNS[folder].resolved(), sort_keys=True)
+
+
+def raw_files(wildcards):
+    """The folder with the raw files of a release."""
+    if RAW is None:
+        raise WorkflowError(
+            "published results need their raw files: --config published=FOLDER, the folder that"
+            f" holds {' and '.join(RELEASES)}"
+        )
+    return f"{RAW}/{wildcards.release}"
 
 
 def run_records(wildcards):
