@@ -6,6 +6,7 @@
 #   statistics  workflow/rules/statistics.smk  the table -> every number that is shown
 #   tables      workflow/rules/figures.smk
 #   figures     workflow/rules/figures.smk
+#   roles       workflow/rules/roles.smk       policies of some runs, shown and measured in battle
 #   report      workflow/rules/figures.smk     one HTML page
 #
 #   snakemake --cores 8 all                                        the study config/paper.yaml
@@ -38,4 +39,5 @@ rule all:
 
 include: "workflow/rules/train.smk"
 include: "workflow/rules/statistics.smk"
+include: "workflow/rules/roles.smk"
 include: "workflow/rules/figures.smk"

@@ -18,6 +18,7 @@ COMMANDS = {
     "statistics": ("benchmark.statistics", "summarise the table with rliable's definitions"),
     "tables": ("benchmark.tables", "write the tables"),
     "figures": ("benchmark.figures", "draw the figures"),
+    "roles": ("benchmark.roles", "show the roles of trained policies, and measure them"),
     "report": ("benchmark.report", "write the HTML report"),
 }
 

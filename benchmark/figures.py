@@ -6,7 +6,7 @@ they rest on and what is left out. Its bytes depend on the statistics only.
 
 import argparse
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -128,10 +128,17 @@ def _finish(figure: Figure, footer: str) -> Figure:
 def write(results: dict[str, pd.DataFrame], folder: Path) -> None:
     """Draws every figure of a study and writes it in every format."""
     for name, figure in draw(results):
-        for suffix in FORMATS:
-            dated = {"pdf": {"CreationDate": None}, "png": {}}[suffix]
-            with record.atomic(Path(folder) / f"{name}.{suffix}") as temporary:
-                figure.savefig(temporary, format=suffix, dpi=_DPI, metadata=dated)
+        save(figure, name, folder)
+
+
+def save(
+    figure: Figure, name: str, folder: Path, formats: Sequence[str] = FORMATS, dpi: int = _DPI
+) -> None:
+    """Writes a figure in some formats; its bytes do not depend on the day."""
+    for suffix in formats:
+        dated = {"pdf": {"CreationDate": None}, "png": {}}[suffix]
+        with record.atomic(Path(folder) / f"{name}.{suffix}") as temporary:
+            figure.savefig(temporary, format=suffix, dpi=dpi, metadata=dated)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

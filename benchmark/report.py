@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jinja2
+import pandas as pd
 
 from algorithms import ALGORITHMS
-from benchmark import figures, methods, record, statistics, tables
+from benchmark import figures, methods, record, role_numbers, statistics, tables
 from benchmark.errors import BenchmarkError
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -33,7 +34,8 @@ def write(folder: Path, output: Path) -> None:
     """Writes the report of a study.
 
     Args:
-        folder: the study's folder, with ``runs.json``, ``statistics/`` and ``figures/``.
+        folder: the study's folder, with ``runs.json``, ``statistics/`` and ``figures/``, and with
+            ``roles/`` if it has a figure of roles.
         output: the HTML file.
 
     Raises:
@@ -47,7 +49,7 @@ def write(folder: Path, output: Path) -> None:
     maps = sorted(main["map"].unique(), key=methods.map_order)
     runs = sorted(summary["runs"], key=_run_order)
     stale = [run for run in runs if run["source_hash"] != _source_hash(run["algorithm"])]
-    panels = _panels(folder / "figures", maps)
+    panels = _panels(folder / "figures", figures.captions(maps))
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -67,6 +69,7 @@ def write(folder: Path, output: Path) -> None:
             methods.suite_name(suite): [p for p in panels if p.name.endswith(f"_{suite}")]
             for suite in methods.suites(maps)
         },
+        roles=_roles(folder / "roles"),
         tables=tables.make(results),
         runs=runs,
         stale=_by_cell(stale),
@@ -102,19 +105,30 @@ def _by_cell(runs: list[dict]) -> list[tuple[str, str, list[int]]]:
     return [(*cell, seeds) for cell, seeds in cells.items()]
 
 
-def _panels(folder: Path, maps: list[str]) -> list[Panel]:
+def _panels(folder: Path, captions: dict[str, str]) -> list[Panel]:
     """The study's figures; those that do not exist are an error, not a gap."""
     panels = []
-    for name, caption in figures.captions(maps).items():
+    for name, caption in captions.items():
         path = folder / f"{name}.png"
         try:
             image = base64.b64encode(path.read_bytes()).decode()
         except OSError as error:
             raise BenchmarkError(
                 f"cannot read {path}: {error.strerror}; draw it with python -m benchmark figures"
+                " or roles"
             ) from error
         panels.append(Panel(name, caption, f"data:image/png;base64,{image}"))
     return panels
+
+
+def _roles(folder: Path) -> list[tuple[Panel, tables.Table]]:
+    """The figures of roles with their tables, from their numbers."""
+    found = []
+    for path in sorted(folder.glob("roles_*.csv")):
+        table = role_numbers.summary(pd.read_csv(path), role_numbers.STEPS)
+        caption = f"Roles in battle on {path.stem.removeprefix('roles_')}."
+        found += [(panel, table) for panel in _panels(folder, {table.name: caption})]
+    return found
 
 
 def _commit(run: dict) -> str:

@@ -42,6 +42,7 @@ rule report:
         STATISTICS,
         TABLES,
         FIGURES,
+        role_files,
     output:
         f"{RESULTS}/report.html",
     log:
