@@ -7,6 +7,7 @@
 #   tables      workflow/rules/figures.smk
 #   figures     workflow/rules/figures.smk
 #   beside      workflow/rules/published.smk   published results beside the study
+#   roles       workflow/rules/roles.smk       policies of some runs, shown and measured in battle
 #   report      workflow/rules/figures.smk     one HTML page
 #
 #   snakemake --cores 8 all                                        the study config/paper.yaml
@@ -40,5 +41,6 @@ rule all:
 
 include: "workflow/rules/train.smk"
 include: "workflow/rules/statistics.smk"
+include: "workflow/rules/roles.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/published.smk"

@@ -19,6 +19,7 @@ COMMANDS = {
     "tables": ("benchmark.tables", "write the tables"),
     "figures": ("benchmark.figures", "draw the figures"),
     "ablations": ("benchmark.ablations", "draw the ablations and write their tables"),
+    "roles": ("benchmark.roles", "show the roles of trained policies, and measure them"),
     "report": ("benchmark.report", "write the HTML report"),
     "published": ("benchmark.published.command", "check published results and judge claims"),
 }

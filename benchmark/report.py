@@ -15,9 +15,10 @@ from typing import NamedTuple
 
 import jinja2
 import numpy as np
+import pandas as pd
 
 from algorithms import ALGORITHMS
-from benchmark import ablations, figures, methods, record, statistics, tables
+from benchmark import ablations, figures, methods, record, role_numbers, statistics, tables
 from benchmark.config import Ablation, load_study
 from benchmark.errors import BenchmarkError
 from benchmark.published import beside, document, facts
@@ -38,7 +39,7 @@ def write(folder: Path, output: Path, compared: Sequence[Ablation] = ()) -> None
 
     Args:
         folder: the study's folder, with ``runs.json``, ``statistics/``, ``figures/`` and
-            ``published/``.
+            ``published/``, and with ``roles/`` if it has a figure of roles.
         output: the HTML file.
         compared: the study's ablations.
 
@@ -83,6 +84,7 @@ def write(folder: Path, output: Path, compared: Sequence[Ablation] = ()) -> None
                 strict=True,
             )
         ),
+        roles=_roles(folder / "roles"),
         tables=tables.make(results),
         runs=runs,
         stale=_by_cell(stale),
@@ -163,6 +165,16 @@ def _interval(row: dict) -> str:
 
 def _blank(value: str | float) -> str:
     return value if isinstance(value, str) else ""
+
+
+def _roles(folder: Path) -> list[tuple[Panel, tables.Table]]:
+    """The figures of roles with their tables, from their numbers."""
+    found = []
+    for path in sorted(folder.glob("roles_*.csv")):
+        table = role_numbers.summary(pd.read_csv(path), role_numbers.STEPS)
+        caption = f"Roles in battle on {path.stem.removeprefix('roles_')}."
+        found += [(panel, table) for panel in _panels(folder, {table.name: caption}, "roles")]
+    return found
 
 
 def _commit(run: dict) -> str:

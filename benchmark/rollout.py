@@ -56,6 +56,15 @@ def evaluate(env: Env, learner: Learner, rules: Training, seeds: np.ndarray) -> 
     return Outcome(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in names})
 
 
+def record_greedy(
+    env: Env, learner: Learner, rules: Training, seeds: np.ndarray
+) -> tuple[Episodes, Outcome]:
+    """Plays one greedy battle per env of the batch and records them, as ``explore`` does."""
+    recorder = _Recorder(env)
+    outcome = _play(env, learner, rules, seeds, None, recorder)
+    return recorder.episodes(outcome.length), outcome
+
+
 def _play(
     env: Env,
     learner: Learner,

@@ -41,6 +41,12 @@ ABLATIONS = [
 BESIDE = [f"{RESULTS}/published/{name}" for name in beside.NAMES]
 RELEASES = ["r3dm_release", "acorm_release"]  # claims are judged on the first one
 FACTS_HASH = facts.content_hash()
+ROLE_RUNS = [f"results/{run.path.as_posix()}" for run in STUDY.role_runs()]
+ROLES = [
+    f"{RESULTS}/roles/roles_{STUDY.roles.map}.{suffix}"
+    for suffix in (*figures.FORMATS, *tables.FORMATS)
+    if ROLE_RUNS
+]
 
 
 report: "../report/workflow.rst"
@@ -77,14 +83,23 @@ def run_records(wildcards):
     return [f"{folder}/{name}" for folder in RUNS for name in ("evaluations.parquet", "run.json")]
 
 
+def without_runs():
+    """Whether the study came as its aggregated table; then it is not trained again."""
+    return Path(RESULTS, "evaluations.parquet").exists() and not Path(RESULTS, "runs").exists()
+
+
+def role_files(wildcards):
+    """The figure of roles; it needs the policies of its runs."""
+    return [] if without_runs() and not all(map(os.path.exists, ROLES)) else ROLES
+
+
 def whole_study(wildcards):
     """All that a study ends with.
 
-    One that came as its aggregated table, without its runs, is not trained again; the report also
-    needs the provenance that lies beside that table.
+    The report also needs the provenance that lies beside the aggregated table.
     """
-    results = [*TABLES, *FIGURES, *ABLATIONS]
-    if Path(RESULTS, "evaluations.parquet").exists() and not Path(RESULTS, "runs").exists():
+    results = [*TABLES, *FIGURES, *ABLATIONS, *role_files(wildcards)]
+    if without_runs():
         return results + [f"{RESULTS}/report.html"] * Path(RESULTS, "runs.json").exists()
     return [*results, f"{RESULTS}/report.html", *run_records(wildcards)]
 

@@ -70,6 +70,7 @@ rule report:
         FIGURES,
         ABLATIONS,
         BESIDE,
+        role_files,
         study=workflow.configfiles[0],
     output:
         f"{RESULTS}/report.html",
