@@ -19,6 +19,7 @@ COMMANDS = {
     "tables": ("benchmark.tables", "write the tables"),
     "figures": ("benchmark.figures", "draw the figures"),
     "ablations": ("benchmark.ablations", "draw the ablations and write their tables"),
+    "export": ("benchmark.export", "write a study's evaluations as marl-eval's JSON"),
     "report": ("benchmark.report", "write the HTML report"),
 }
 

@@ -9,7 +9,7 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, workflow.basedir)  # finds the package also where it is not installed
 
-from benchmark import ablations, figures, statistics, tables
+from benchmark import ablations, figures, lock, statistics, tables
 from benchmark.config import parse_study
 from benchmark.errors import BenchmarkError
 
@@ -37,6 +37,16 @@ ABLATIONS = [
 
 
 report: "../report/workflow.rst"
+
+
+onstart:
+    # Two workflows on one folder would take each other's files for broken ones. Unlike Snakemake's
+    # own lock, which --nolock switches off, this one does not outlive a killed workflow.
+    try:
+        lock.acquire(Path(RESULTS))
+    except BenchmarkError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 wildcard_constraints:
