@@ -20,6 +20,7 @@ COMMANDS = {
     "figures": ("benchmark.figures", "draw the figures"),
     "ablations": ("benchmark.ablations", "draw the ablations and write their tables"),
     "roles": ("benchmark.roles", "show the roles of trained policies, and measure them"),
+    "export": ("benchmark.export", "write a study's evaluations as marl-eval's JSON"),
     "report": ("benchmark.report", "write the HTML report"),
     "published": ("benchmark.published.command", "check published results and judge claims"),
 }

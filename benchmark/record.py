@@ -204,6 +204,7 @@ def hardware(device: torch.device) -> dict:
     on_gpu = device.type == "cuda"
     return {
         "device": torch.cuda.get_device_name(device) if on_gpu else "cpu",
+        "visible_gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),  # set by Slurm: those of the job
         "cpu": _cpu_name(),
         "cores": len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")

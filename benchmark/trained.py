@@ -3,17 +3,13 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from algorithms import ALGORITHMS
 from algorithms.learner import Learner
-from benchmark import methods
-from benchmark.checkpoint import load_policy
-from benchmark.config import RunConfig, known, one_line_errors
+from benchmark import methods, policy
+from benchmark.config import RunConfig
 from benchmark.envs import make
 from benchmark.envs.maps import find_map
 from benchmark.envs.simulator import Simulator
 from benchmark.errors import BenchmarkError
-from benchmark.streams import Streams
-from benchmark.train import make_learner
 
 
 class Trained(NamedTuple):
@@ -43,10 +39,9 @@ def load(path: Path, map: str | None = None, **rules: Any) -> Trained:
         BenchmarkError: the file is missing, damaged or of another program; or of another map or
             backend.
     """
-    state = load_policy(path)
     if map is not None:
         find_map(map)
-    config, weights = _unpack(state, path)
+    config, weights = policy.read(path)
     if map not in (None, config.map):
         raise BenchmarkError(
             f"{path} was trained on {config.map}, not on {map}; leave out --map or give its own"
@@ -57,23 +52,5 @@ def load(path: Path, map: str | None = None, **rules: Any) -> Trained:
         )
     env = make(config.map, 1, config.backend, config.env)
     played = config.model_copy(update={"training": config.training.model_copy(update=rules)})
-    learner = make_learner(played, Streams(config.seed), "cpu", env.spec)
-    try:
-        learner.load_state_dict(weights)
-    except (RuntimeError, TypeError) as error:
-        raise BenchmarkError(
-            f"{path} does not fit {config.algorithm} on {config.map} in this version of the"
-            " program; use the version that wrote it (its run.json names the commit)"
-        ) from error
+    learner = policy.learner_of(played, weights, env.spec, str(path))
     return Trained(Path(path), config, learner, env)
-
-
-def _unpack(state: dict, path: Path) -> tuple[RunConfig, dict]:
-    """The configuration and the weights in either kind of file."""
-    config = state.get("config") if isinstance(state, dict) else None
-    if not isinstance(config, dict) or not {"policy", "learner"} & set(state):
-        raise BenchmarkError(f"{path} is no policy.pt or checkpoint.pt of this benchmark")
-    known("algorithm", config.get("algorithm"), ALGORITHMS, str(path))
-    with one_line_errors(str(path)):
-        config = RunConfig.model_validate(config)
-    return config, state["policy"] if "policy" in state else state["learner"]["networks"]

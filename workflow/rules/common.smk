@@ -19,7 +19,7 @@ os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.ge
 RAW = config.pop("published", None)  # the folder with the raw files of published results
 
 try:
-    from benchmark import ablations, figures, statistics, tables
+    from benchmark import ablations, figures, lock, statistics, tables
     from benchmark.config import parse_study
 
     STUDY = parse_study(config, " ".join(map(str, workflow.configfiles)))
@@ -50,6 +50,16 @@ ROLES = [
 
 
 report: "../report/workflow.rst"
+
+
+onstart:
+    # Two workflows on one folder would take each other's files for broken ones. Unlike Snakemake's
+    # own lock, which --nolock switches off, this one does not outlive a killed workflow.
+    try:
+        lock.acquire(Path(RESULTS))
+    except BenchmarkError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 wildcard_constraints:
