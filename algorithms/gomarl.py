@@ -37,10 +37,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from algorithms.grouped import GroupedLinear
-from algorithms.learner import Learner, LearnerConfig, Online, masked_mean
+from algorithms.learner import Learner, LearnerConfig, Online, follow, masked_mean
 from algorithms.networks import RecurrentAgent
 from benchmark.protocol import PYMARL
 from benchmark.replay import Batch, ReplayBuffer
+
+#: Episodes that pass the agents' network at once in a regrouping, to save memory.
+_PART = 32
 
 
 class GroupAgent(RecurrentAgent):
@@ -281,7 +284,7 @@ class GoMARL(Learner):
         shrunk = self.mixer.group == self.mixer.turn
         difference = self.similarity_difference(embedding[:-1])
         return {
-            "lasso": lasso * self.weight_average(weights, batch)[shrunk].sum(),
+            "lasso": lasso * self.weight_average(weights, batch.filled)[shrunk].sum(),
             "similarity": config.similarity * masked_mean(difference, batch.filled),
         }
 
@@ -295,11 +298,11 @@ class GoMARL(Learner):
         together = sum(unit[:, :, each].sum(-2).square().sum(-1) for each in self.mixer.members())
         return (everyone - 2 * together) / self.spec.n_agents**2
 
-    def weight_average(self, weights: Tensor, batch: Batch) -> Tensor:
+    def weight_average(self, weights: Tensor, filled: Tensor) -> Tensor:
         """Every agent's weight [T, B, N] averaged over steps, [N]."""
         if self.config.lasso_mean == "padded":
             return weights.mean((0, 1))
-        return weights[batch.filled].mean(0)
+        return weights[filled].mean(0)
 
     # Regrouping -----------------------------------------------------------------------------------
 
@@ -319,15 +322,19 @@ class GoMARL(Learner):
         ]
         average = torch.stack(weights).mean(0)
         if self.mixer.regroup(average, self.config.regroup_threshold, generator):
-            self.move_targets()
+            for name, network in self.target_networks().items():
+                follow(self._targets[name], network, rate=1)
 
     @torch.no_grad()
     def replayed_weights(self, batch: Batch) -> Tensor:
         """Every agent's mean mixing weight over sampled episodes, [N]."""
-        batch = batch.to(self.device)
-        inputs, _ = self.encode(batch)
-        _, _, memory, _ = self.agent(inputs, real=self.observed(batch))
-        return self.weight_average(self.mixer.mixing_weights(memory[:-1]).mean(-1), batch)
+        weights = []
+        for part in batch.split(_PART):
+            part = part.to(self.device)
+            inputs, _ = self.encode(part)
+            _, _, memory, _ = self.agent(inputs, real=self.observed(part))
+            weights.append(self.mixer.mixing_weights(memory[:-1]).mean(-1))
+        return self.weight_average(torch.cat(weights, dim=1), batch.filled.to(self.device))
 
 
 def _mlp(input_size: int, hidden_size: int, output_size: int) -> nn.Sequential:

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from algorithms import gomarl
 from algorithms.gomarl import GoMARL, Group, GroupMixer
 from algorithms.returns import discounted_sums, lambda_returns
 from tests import official
@@ -240,6 +241,18 @@ def test_regrouping_comes_when_it_is_due_and_copies_the_targets():
     few.replayed_weights, few.env_steps = counted, 1000
     few.after_round(Stored(batch))
     assert weights["calls"] == 4
+
+
+@pytest.mark.parametrize("protocol", ["unified", "released"])
+def test_regrouping_in_parts_sees_the_whole_sample(protocol, monkeypatch):
+    learner, batch = make(GoMARL, protocol), in_order()
+    expected = learner.replayed_weights(batch)
+    whole = batch.actions.shape[0]
+    monkeypatch.setattr(gomarl, "_PART", 2)
+    parts = batch.split(2)
+    assert [part.size for part in parts] == [2, 2, 2]
+    assert any(part.filled.sum(0).max() < whole for part in parts)
+    torch.testing.assert_close(learner.replayed_weights(batch), expected)
 
 
 @pytest.mark.parametrize("protocol", ["unified", "released"])

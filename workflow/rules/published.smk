@@ -9,7 +9,7 @@ rule beside:
     input:
         f"{RESULTS}/evaluations.parquet",
     output:
-        BESIDE,
+        [marked(path, "Published") if path.endswith(".png") else path for path in BESIDE],
     log:
         f"{RESULTS}/logs/beside.log",
     localrule: True
