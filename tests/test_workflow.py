@@ -109,6 +109,7 @@ def made(tmp_path_factory) -> Path:
     }
     (folder / "outputs.json").write_text(json.dumps(paths))
     (folder / "benchmark").mkdir()
+    (folder / "benchmark" / "__init__.py").touch()  # else an installed package would come first
     (folder / "benchmark" / "__main__.py").write_text(STAND_IN)
     done = snakemake(folder, "all")
     assert done.code == 0, done.output
