@@ -7,7 +7,7 @@ import os
 import platform
 import signal
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from algorithms.learner import Learner
 from benchmark import checkpoint, record
 from benchmark.checkpoint import Checkpoints
 from benchmark.config import RunConfig
-from benchmark.envs import make
+from benchmark.envs import make, make_evaluation
 from benchmark.errors import BenchmarkError
 from benchmark.progress import Progress
 from benchmark.protocol import epsilon, evaluation_grid
@@ -67,15 +67,15 @@ def train(
     keep_freed_memory()
     with _exclusive(folder), _deferred_signals() as interrupted:
         record.remove_unfinished(folder)
-        run = Run(config, folder, device, progress or Progress(config, folder))
-        try:
-            run.play(checkpoint_seconds, interrupted)
-        except KeyboardInterrupt:
-            run.progress.stop("interrupted")
-            raise
-        except BaseException as error:
-            run.progress.stop("failed", str(error) or type(error).__name__)
-            raise
+        with closing(Run(config, folder, device, progress or Progress(config, folder))) as run:
+            try:
+                run.play(checkpoint_seconds, interrupted)
+            except KeyboardInterrupt:
+                run.progress.stop("interrupted")
+                raise
+            except BaseException as error:
+                run.progress.stop("failed", str(error) or type(error).__name__)
+                raise
 
 
 def keep_freed_memory() -> None:
@@ -104,13 +104,15 @@ class Run:
         self.config, self.rules, self.folder, self.progress = config, rules, folder, progress
         self.streams = Streams(config.seed)
         self.env = make(config.map, rules.battles, config.backend, config.env)
-        self.evaluation_env = make(
-            config.map, rules.evaluation_episodes, config.backend, config.env
+        self.evaluation_env = make_evaluation(
+            self.env, config.map, rules.evaluation_episodes, config.backend, config.env
         )
         # SMACv2's client may scale rewards by the first teams that it meets: let every attempt
         # of this run begin with the same ones.
         self.env.reset(self.streams.seeds("battles", rules.battles))
-        self.evaluation_env.reset(self.streams.seeds("evaluation", rules.evaluation_episodes))
+        evaluation_seeds = self.streams.seeds("evaluation", rules.evaluation_episodes)
+        if self.evaluation_env is not self.env:
+            self.evaluation_env.reset(evaluation_seeds)
         self.learner = make_learner(config, self.streams, device, self.env.spec)
         self.replay = ReplayBuffer(self.env.spec, rules.replay_episodes)
         self.grid = evaluation_grid(rules)
@@ -132,8 +134,7 @@ class Run:
         saved = time.monotonic()
         self._evaluate_when_due()
         while self.steps < self.rules.budget:
-            self._collect()
-            self._learn()
+            self._learn(self._collect())
             self._evaluate_when_due()
             self.progress.show(self.steps, self.learner)
             if interrupted:
@@ -144,8 +145,17 @@ class Run:
                 saved = time.monotonic()
         self._finish()
 
-    def _collect(self) -> None:
-        """Plays one battle per env of the batch."""
+    def close(self) -> None:
+        """Ends the battles."""
+        self.env.close()
+        self.evaluation_env.close()
+
+    def _collect(self) -> int:
+        """Plays one battle per env of the batch.
+
+        Returns:
+            how many were played to their end.
+        """
         begin = self.steps
         episodes, outcome = explore(
             self.env,
@@ -158,12 +168,13 @@ class Run:
         self.replay.add(episodes)
         self.episodes += len(episodes.length)
         self.steps += int(outcome.length.sum())
+        return len(outcome.length)
 
-    def _learn(self) -> None:
-        """The updates that the collected episodes pay for."""
+    def _learn(self, collected: int) -> None:
+        """The updates that so many collected episodes pay for."""
         if len(self.replay) < self.rules.batch_size:
             return
-        for _ in range(int(self.rules.battles * self.rules.updates_per_episode)):
+        for _ in range(int(collected * self.rules.updates_per_episode)):
             self.learner.update(self.replay.sample(self.rules.batch_size, self.streams["replay"]))
 
     def _evaluate_when_due(self) -> None:
@@ -190,9 +201,10 @@ class Run:
                 {"step": self.best["step"], "phase": "absolute", **_columns(outcome)}
             )
         tables = [
-            record.rows(self.config.identity, each.pop("step"), each.pop("phase"), each)
+            record.rows(self._identity(), each.pop("step"), each.pop("phase"), each)
             for each in map(dict, self.evaluations)
         ]
+        self._note_backend()
         self.attempts[-1]["ended"] = record.now()
         record.write_evaluations(
             pd.concat(tables, ignore_index=True), self.folder / "evaluations.parquet"
@@ -202,6 +214,15 @@ class Run:
         record.write_json(self._provenance(), self.folder / "run.json")
         self.checkpoints.delete()
         self.progress.stop("done")
+
+    def _identity(self) -> dict:
+        """What names this run in the table: with the backend that really played."""
+        return {**self.config.identity, "backend": self.env.spec.backend}
+
+    def _note_backend(self) -> None:
+        """Puts on record what the backend says about this attempt."""
+        if about := self.env.provenance():
+            self.attempts[-1]["backend"] = about
 
     def _provenance(self) -> dict:
         wall = self.wall_seconds + time.monotonic() - self._started
@@ -231,6 +252,7 @@ class Run:
     def _save(self) -> None:
         """Everything that the rest of the run depends on."""
         self.attempts[-1]["until_step"] = self.steps
+        self._note_backend()
         wall = self.wall_seconds + time.monotonic() - self._started
         state = {
             "config_hash": self.config.hash,

@@ -1,0 +1,184 @@
+"""Where StarCraft II and its Python packages are, which versions, and the limits they run under.
+
+Everything here looks at files only; nothing starts the game. Settings that cannot change a result
+(limits of time and memory) are environment variables, listed in ``Settings``, and stand in no
+configuration of a run.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from importlib import metadata, util
+from pathlib import Path
+
+from ..errors import BenchmarkError
+from .maps import Map
+from .standin import FLAT_MAP, MAP_FOLDER, is_standin
+
+#: Versions of the game with which SMAC results were published, and their builds.
+BUILDS = {"4.10": 75689, "4.6.2": 69232}
+
+#: The packages' repositories and the commits that this benchmark was tested with.
+COMMITS = {
+    "smac": ("oxwhirl/smac", "d6aab33f76abc3849c50463a8592a84f59a5ef84"),
+    "smacv2": ("oxwhirl/smacv2", "577ab5a2cff2391f8df582da5731ea9cd6adf3c6"),
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the game is run. Each field is read from ``STARCRAFT2_`` and its name in capitals.
+
+    Raises:
+        BenchmarkError: a variable has no value of its kind.
+    """
+
+    version: str = "4.10"  #: of the game, one of ``BUILDS``; recorded with every result
+    start_seconds: float = 180.0  #: until the game must have started and a battle begun
+    reset_seconds: float = 60.0  #: until a battle must have begun in a game that runs
+    step_seconds: float = 60.0  #: until an env step must be over
+    memory_gb: float = 6.0  #: a game that takes more is replaced between two battles
+    episodes: int = 1000  #: a game that played so many battles is replaced
+    attempts: int = 4  #: starts in a row that may fail before the run gives up
+    faults_per_hour: int = 60  #: of all battles of an env together, before the run gives up
+
+    def __post_init__(self) -> None:
+        if self.version not in BUILDS:
+            raise BenchmarkError(
+                f"STARCRAFT2_VERSION={self.version}: known versions are {', '.join(BUILDS)}"
+            )
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, str) and not value > 0:
+                raise BenchmarkError(f"{_variable(field.name)}={value}: must be positive")
+
+    @classmethod
+    def from_environment(cls) -> "Settings":
+        """The defaults, changed by what environment variables say."""
+        values = {}
+        for field in fields(cls):
+            text = os.environ.get(_variable(field.name))
+            if text is None:
+                continue
+            try:
+                values[field.name] = field.type(text)
+            except ValueError:
+                raise BenchmarkError(
+                    f"{_variable(field.name)}={text!r}: expected a number, like {field.default}"
+                ) from None
+        return cls(**values)
+
+
+def _variable(name: str) -> str:
+    return f"STARCRAFT2_{name.upper()}"
+
+
+def game_folder() -> Path:
+    """The game's folder: ``$SC2PATH``, else ``~/StarCraftII``."""
+    return Path(os.environ.get("SC2PATH", "~/StarCraftII")).expanduser()
+
+
+def executable(folder: Path, version: str) -> Path:
+    """Where a version's executable belongs."""
+    return folder / "Versions" / f"Base{BUILDS[version]:05d}" / "SC2_x64"
+
+
+def map_file(folder: Path, one: Map) -> Path:
+    """Where a map's file belongs."""
+    return folder / MAP_FOLDER / f"{FLAT_MAP if one.generated else one.name}.SC2Map"
+
+
+def package_of(one: Map) -> str:
+    """The client package that plays a map: smac or smacv2."""
+    return "smacv2" if one.generated else "smac"
+
+
+@lru_cache(maxsize=4)
+def package_problem(name: str) -> str:
+    """Why a client package cannot be used, in one clause; empty if it can."""
+    found = util.find_spec(name)
+    if found is None:
+        return f"the package {name} is not installed"
+    folder = Path(found.origin or "").parent
+    if not (folder / "env" / "starcraft2" / "starcraft2.py").exists():
+        return f"{folder} is another package of the name {name}, not oxwhirl's"
+    return ""
+
+
+def install_command(name: str) -> str:
+    """The command that installs a client package."""
+    repository, commit = COMMITS[name]
+    return f'pip install --no-deps "git+https://github.com/{repository}.git@{commit}"'
+
+
+def package_version(name: str) -> str:
+    """A package's version, with the commit if pip installed it from a repository."""
+    try:
+        package = metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        return "missing"
+    origin = json.loads(package.read_text("direct_url.json") or "{}")
+    commit = origin.get("vcs_info", {}).get("commit_id", "")
+    return f"{package.version}{'@' if commit else ''}{commit[:7]}"
+
+
+def check(one: Map, settings: Settings) -> None:
+    """Makes sure that a map can be played, as far as files tell.
+
+    Raises:
+        BenchmarkError: the first thing that is missing, and the command that mends it.
+    """
+    folder = game_folder()
+    program = executable(folder, settings.version)
+    if not program.is_file():
+        raise BenchmarkError(
+            f"StarCraft II {settings.version} is not at {program}; set SC2PATH to its folder, or"
+            f" install it: python -m benchmark install-starcraft2 {folder}"
+        )
+    if not os.access(program, os.X_OK):
+        raise BenchmarkError(f"{program} is not executable; chmod +x {program}")
+    file = map_file(folder, one)
+    if not file.is_file():
+        raise BenchmarkError(
+            f"the map file {file} is missing; python -m benchmark install-starcraft2 {folder}"
+            " --maps-only puts it there"
+        )
+    package = package_of(one)
+    if problem := package_problem(package):
+        raise BenchmarkError(f"{problem}; {install_command(package)}")
+    for needed in ("pysc2", "s2clientprotocol", "google.protobuf"):
+        if not _importable(needed):
+            raise BenchmarkError(
+                f"{needed} is not installed; conda env create -f environment-starcraft2.yml, or"
+                " python -m benchmark doctor for single commands"
+            )
+
+
+def _importable(name: str) -> bool:
+    try:
+        return util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def plays_standin(settings: Settings) -> bool:
+    """Whether the stand-in is installed in the game's place."""
+    return is_standin(executable(game_folder(), settings.version))
+
+
+def describe(one: Map, settings: Settings) -> dict:
+    """What decides a map's numbers on this machine: for the record of a run."""
+    folder = game_folder()
+    package = package_of(one)
+    return {
+        "game": settings.version,
+        "build": BUILDS[settings.version],
+        "standin": plays_standin(settings),
+        "map_sha256": hashlib.sha256(map_file(folder, one).read_bytes()).hexdigest(),
+        "packages": {
+            name: package_version(name)
+            for name in (package, "pysc2", "s2clientprotocol", "protobuf", "websocket-client")
+        },
+    }
