@@ -59,8 +59,20 @@ class Client:
 
     @property
     def max_reward(self) -> float:
-        """What rewards are scaled by."""
-        return float(self._env.max_reward)
+        """What rewards are scaled by; known once a battle has begun."""
+        return self._max_reward
+
+    def sizes(self) -> dict[str, int]:
+        """The client's own account of its sizes, named as in ``spec.EnvSpec``."""
+        info = self._wrapper.get_env_info()
+        return {
+            "n_agents": info["n_agents"],
+            "n_enemies": self._env.n_enemies,
+            "n_actions": info["n_actions"],
+            "obs_size": info["obs_shape"],
+            "state_size": info["state_shape"],
+            "episode_limit": info["episode_limit"],
+        }
 
     def reset(self, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Begins a battle.
@@ -75,7 +87,7 @@ class Client:
             Broken: no battle has begun.
         """
         self._seed = seed
-        _seed_everything(self._wrapper, seed)
+        seed_everything(self._wrapper, seed)
         if self._wrapper.reset() is None:
             raise Broken("reset returned nothing: the units did not appear")
         self._check_alive()
@@ -83,7 +95,7 @@ class Client:
         # another reset would start a second game, and would add to max_reward.
         self._env._episode_count = max(self._env._episode_count, 1)
         if self._max_reward is None:
-            self._max_reward = self._env.max_reward
+            self._max_reward = self._own_max_reward()
         self._env.max_reward = self._max_reward
         tags = {unit.tag for unit in self._all_units()}
         if tags & self._tags:
@@ -162,6 +174,13 @@ class Client:
     def _check_alive(self) -> None:
         if self._env.force_restarts:
             raise Broken("the client had to restart the game")
+
+    def _own_max_reward(self) -> float:
+        """The client's rule, without its mistake of counting some units twice."""
+        env = self._env
+        enemies = env.enemies.values()
+        life = sum(unit.health_max + unit.shield_max for unit in enemies)
+        return float(life + env.n_enemies * env.reward_death_value + env.reward_win)
 
     def _all_units(self) -> list:
         env = self._env
@@ -261,7 +280,7 @@ def _expect_slow_answers() -> None:
     flags.FLAGS.sc2_timeout = 3600
 
 
-def _seed_everything(wrapper, seed: int) -> None:
+def seed_everything(wrapper, seed: int) -> None:
     """Seeds every generator of the client that a battle depends on."""
     random.seed(seed)
     np.random.seed(seed % _SEEDS)  # noqa: NPY002  (the clients draw from it)

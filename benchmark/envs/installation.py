@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass, fields
-from functools import lru_cache
 from importlib import metadata, util
 from pathlib import Path
 
@@ -20,10 +19,32 @@ from .standin import FLAT_MAP, MAP_FOLDER, is_standin
 #: Versions of the game with which SMAC results were published, and their builds.
 BUILDS = {"4.10": 75689, "4.6.2": 69232}
 
-#: The packages' repositories and the commits that this benchmark was tested with.
-COMMITS = {
-    "smac": ("oxwhirl/smac", "d6aab33f76abc3849c50463a8592a84f59a5ef84"),
-    "smacv2": ("oxwhirl/smacv2", "577ab5a2cff2391f8df582da5731ea9cd6adf3c6"),
+
+@dataclass(frozen=True)
+class Package:
+    """A client package, which no registry offers, as this benchmark was tested with it."""
+
+    repository: str
+    commit: str
+    sha256: str  #: of its ``env/starcraft2/starcraft2.py``, which is nearly all that counts
+
+    @property
+    def command(self) -> str:
+        """The command that installs it."""
+        return f'pip install --no-deps "git+https://github.com/{self.repository}.git@{self.commit}"'
+
+
+PACKAGES = {
+    "smac": Package(
+        "oxwhirl/smac",
+        "d6aab33f76abc3849c50463a8592a84f59a5ef84",
+        "98588e57372c1d551b3ab4a2618f97e0a4f4ba33aa6f5daff27fb153f362e5db",
+    ),
+    "smacv2": Package(
+        "oxwhirl/smacv2",
+        "577ab5a2cff2391f8df582da5731ea9cd6adf3c6",
+        "b7d81ddd20d2213f5af5b00266210b46bb78b0bd6534eb6f6e2751d0600d53fa",
+    ),
 }
 
 
@@ -95,22 +116,23 @@ def package_of(one: Map) -> str:
     return "smacv2" if one.generated else "smac"
 
 
-@lru_cache(maxsize=4)
 def package_problem(name: str) -> str:
     """Why a client package cannot be used, in one clause; empty if it can."""
-    found = util.find_spec(name)
-    if found is None:
+    file = client_file(name)
+    if file is None:
         return f"the package {name} is not installed"
-    folder = Path(found.origin or "").parent
-    if not (folder / "env" / "starcraft2" / "starcraft2.py").exists():
-        return f"{folder} is another package of the name {name}, not oxwhirl's"
+    if not file.exists():
+        return f"{file.parents[2]} is another package of the name {name}, not oxwhirl's"
     return ""
 
 
-def install_command(name: str) -> str:
-    """The command that installs a client package."""
-    repository, commit = COMMITS[name]
-    return f'pip install --no-deps "git+https://github.com/{repository}.git@{commit}"'
+def client_file(name: str) -> Path | None:
+    """Where a client package has its central file, if the package is oxwhirl's."""
+    found = util.find_spec(name)
+    if found is None:
+        return None
+    (folder, *_) = found.submodule_search_locations or [Path(found.origin or ".").parent]
+    return Path(folder, "env", "starcraft2", "starcraft2.py")
 
 
 def package_version(name: str) -> str:
@@ -147,7 +169,7 @@ def check(one: Map, settings: Settings) -> None:
         )
     package = package_of(one)
     if problem := package_problem(package):
-        raise BenchmarkError(f"{problem}; {install_command(package)}")
+        raise BenchmarkError(f"{problem}; {PACKAGES[package].command}")
     for needed in ("pysc2", "s2clientprotocol", "google.protobuf"):
         if not _importable(needed):
             raise BenchmarkError(
@@ -176,9 +198,16 @@ def describe(one: Map, settings: Settings) -> dict:
         "game": settings.version,
         "build": BUILDS[settings.version],
         "standin": plays_standin(settings),
-        "map_sha256": hashlib.sha256(map_file(folder, one).read_bytes()).hexdigest(),
+        "map_sha256": sha256(map_file(folder, one)),
+        "client_sha256": sha256(client_file(package)),
         "packages": {
             name: package_version(name)
             for name in (package, "pysc2", "s2clientprotocol", "protobuf", "websocket-client")
         },
     }
+
+
+def sha256(file: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -15,7 +15,15 @@ from dataclasses import fields
 import numpy as np
 
 from ..errors import BenchmarkError
-from .installation import BUILDS, Settings, check, describe, plays_standin
+from .installation import (
+    BUILDS,
+    PACKAGES,
+    Settings,
+    check,
+    describe,
+    package_of,
+    plays_standin,
+)
 from .maps import Map
 from .observation import layout_of
 from .options import EnvOptions
@@ -81,9 +89,9 @@ class StarCraft2:
         #: How often what went wrong: "hung in step" and so on, and "recycled".
         self.faults: Counter[str] = Counter()
         self._fault_times: deque[float] = deque()
-        # The client adds every team that it meets before its first episode ends; see clients.
-        first_draw = one.generated and self.options.max_reward == "first_draw"
-        known = None if first_draw else expected_max_reward(one, self.options)
+        # Otherwise the first team's; a process that replaces another goes on with the same scale.
+        expected = one.generated and self.options.max_reward == "expected"
+        known = expected_max_reward(one, self.options) if expected else None
         self._max_reward: list[float | None] = [known] * n_envs
         self._workers: list[Worker | None] = [None] * n_envs
         self._episodes = np.zeros(n_envs, int)  # of each worker
@@ -202,8 +210,8 @@ class StarCraft2:
                     raise failed[b]
                 worker = self._workers[b]
                 self._obs[b], self._state[b], self._available[b] = worker.answer()
-                if self._max_reward[b] is None:
-                    self._max_reward[b] = self._question(b, "max_reward")
+                if self._episodes[b] == 0:
+                    self._get_to_know(b)
             except Fault as fault:
                 failed[b] = fault
                 self._replace(b, fault)
@@ -211,6 +219,17 @@ class StarCraft2:
             self._episodes[b] += 1
             self._running[b] = True
         return failed
+
+    def _get_to_know(self, b: int) -> None:
+        """Checks a new worker's client, and notes what a worker after it must know."""
+        for name, size in self._question(b, "sizes").items():
+            if size != getattr(self.spec, name):
+                raise BenchmarkError(
+                    f"{self.map.name}: the client says {name}={size}, this benchmark"
+                    f" {getattr(self.spec, name)}: it is another version;"
+                    f" {PACKAGES[package_of(self.map)].command}"
+                )
+        self._max_reward[b] = self._question(b, "max_reward")
 
     def _ask_all(self, seconds: float, requests: dict[int, tuple]) -> dict[int, Fault]:
         """Sends requests to several workers; returns those that could not be asked."""

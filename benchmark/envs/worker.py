@@ -174,7 +174,8 @@ def sweep() -> int:
         try:
             owner = json.loads((folder / _OWNER).read_text())
             guard = psutil.Process(owner["pid"])
-            abandoned = guard.create_time() != owner["started"]
+            dead = guard.status() == psutil.STATUS_ZOMBIE
+            abandoned = dead or guard.create_time() != owner["started"]
         except (OSError, ValueError):  # it is just being made, or its maker died
             with contextlib.suppress(OSError):
                 abandoned = time.time() - folder.stat().st_mtime > _ABANDONED_SECONDS

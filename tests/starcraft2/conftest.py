@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from benchmark.envs.installation import install_command, package_problem
+from benchmark.envs.installation import PACKAGES, package_problem
 
 
 def _missing() -> str:
@@ -25,7 +25,7 @@ def _missing() -> str:
 def _clients_missing() -> str:
     for name in ("smac", "smacv2"):
         if problem := package_problem(name):
-            return f"{problem} ({install_command(name)})"
+            return f"{problem} ({PACKAGES[name].command})"
     return "pysc2 is not installed" if find_spec("pysc2") is None else _missing()
 
 

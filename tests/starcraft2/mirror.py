@@ -34,6 +34,15 @@ class Seen(NamedTuple):
     dead_enemies: int
 
 
+def compare(client: Seen, simulator: Seen) -> None:
+    """Both say the same: arrays and reward to rounding, everything else exactly."""
+    np.testing.assert_array_equal(client.available, simulator.available)
+    np.testing.assert_allclose(client.obs, simulator.obs, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(client.state, simulator.state, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(client.reward, simulator.reward, rtol=1e-6, atol=1e-7)
+    assert tuple(client[4:]) == tuple(simulator[4:])
+
+
 @njit
 def _look(world, out):
     look(0, world, out)
