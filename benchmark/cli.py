@@ -13,6 +13,8 @@ COMMANDS = {
     "train": ("benchmark.train_command", "train one run, or continue it"),
     "status": ("benchmark.status", "how far a study is"),
     "plan": ("benchmark.plan", "what a study costs, measured on this machine"),
+    "doctor": ("benchmark.doctor", "check StarCraft II and everything that it needs"),
+    "install-starcraft2": ("benchmark.install_starcraft2", "install StarCraft II and its maps"),
     "standin": ("benchmark.standin_command", "set up a stand-in for StarCraft II, for tests"),
     "watch": ("benchmark.watch", "show a battle as an animation and as stills"),
     "aggregate": ("benchmark.aggregate", "gather a study's runs into one table"),

@@ -53,6 +53,8 @@ class Client:
         self._env.game_version, self._env._seed = version, seed % _SEEDS
         launch = self._env._launch
         self._env._launch = lambda: _locked(lock, launch)
+        # After a crash the client would start another game and go on; this process is done then.
+        self._env.full_restart = _give_up
         self._tags: set[int] = set()
         self._seed = seed
         self._units = np.zeros(one.n_agents + one.n_enemies, UNIT_DTYPE)
@@ -90,7 +92,6 @@ class Client:
         seed_everything(self._wrapper, seed)
         if self._wrapper.reset() is None:
             raise Broken("reset returned nothing: the units did not appear")
-        self._check_alive()
         # The client takes the number of finished episodes as a sign that the game runs. Left at 0,
         # another reset would start a second game, and would add to max_reward.
         self._env._episode_count = max(self._env._episode_count, 1)
@@ -120,8 +121,7 @@ class Client:
         timeouts = self._env.timeouts
         reward, ended, info = self._wrapper.step(actions)
         if not info:
-            raise Broken("the step returned no information: the connection to the game broke")
-        self._check_alive()
+            raise Broken("the step returned no information")
         timed_out = self._env.timeouts > timeouts
         self._units = self._read_units(self._units)
         return (
@@ -171,10 +171,6 @@ class Client:
         state = np.asarray(self._wrapper.get_state(), np.float32)
         return obs, state, np.asarray(self._wrapper.get_avail_actions(), np.bool_)
 
-    def _check_alive(self) -> None:
-        if self._env.force_restarts:
-            raise Broken("the client had to restart the game")
-
     def _own_max_reward(self) -> float:
         """The client's rule, without its mistake of counting some units twice."""
         env = self._env
@@ -218,6 +214,10 @@ class Client:
             healed = units["energy"] < before["energy"]
             units["attacked"] = units["alive"] & (started | healed)
         return units
+
+
+def _give_up() -> None:
+    raise Broken("the connection to the game broke")
 
 
 def look_seed(seed: int, step: int) -> str:

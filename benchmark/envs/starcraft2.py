@@ -181,6 +181,10 @@ class StarCraft2:
         """[32, 32] bool, indexed [x, y]: the cells that the game calls passable."""
         return self._question(0, "walkable")
 
+    def game_version(self) -> str:
+        """What the game calls itself."""
+        return self._question(0, "game_version")
+
     def save_replay(self, folder) -> str:
         """Writes the game's own replay of the first battle's game since its launch.
 

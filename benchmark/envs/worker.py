@@ -156,7 +156,7 @@ class Worker:
         with contextlib.suppress(OSError):
             lines = self.log.read_text(errors="replace").split("\n")
             last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-            text += f" ({last[:200]})" if last and kind != "broken" else ""
+            text += f" ({last[:200]})" if last and text not in last else ""
         return Fault(kind, f"{kind} in {self._asked}: {text}")
 
 
