@@ -15,6 +15,7 @@ COMMANDS = {
     "plan": ("benchmark.plan", "what a study costs, measured on this machine"),
     "doctor": ("benchmark.doctor", "check StarCraft II and everything that it needs"),
     "install-starcraft2": ("benchmark.install_starcraft2", "install StarCraft II and its maps"),
+    "probe": ("benchmark.probe", "measure StarCraft II and compare the simulator with it"),
     "standin": ("benchmark.standin_command", "set up a stand-in for StarCraft II, for tests"),
     "watch": ("benchmark.watch", "show a battle as an animation and as stills"),
     "aggregate": ("benchmark.aggregate", "gather a study's runs into one table"),

@@ -63,10 +63,17 @@ class Worker:
     Args:
         one: the map.
         options: see ``clients.Client``, as are ``version``, ``seed`` and ``max_reward``.
+        client: the module whose ``Client`` does the work; ``CLIENT`` when left out.
     """
 
     def __init__(
-        self, one: Map, options: EnvOptions, version: str, seed: int, max_reward: float | None
+        self,
+        one: Map,
+        options: EnvOptions,
+        version: str,
+        seed: int,
+        max_reward: float | None,
+        client: str | None = None,
     ) -> None:
         FOLDERS.mkdir(mode=0o700, exist_ok=True)
         self.folder = Path(tempfile.mkdtemp(prefix="worker-", dir=FOLDERS))
@@ -84,7 +91,9 @@ class Worker:
             " from benchmark.envs.worker import serve; serve(*sys.argv[1:])"
         )
         guard = [sys.executable, "-I", "-S", str(Path(__file__).with_name("guard.py"))]
-        worker = [sys.executable, "-I", "-c", serve, str(other.fileno()), CLIENT, arguments]
+        worker = [
+            sys.executable, "-I", "-c", serve, str(other.fileno()), client or CLIENT, arguments,
+        ]  # fmt: skip
         with open(self.log, "wb") as log:
             self._guard = subprocess.Popen(
                 [*guard, str(self.folder), str(other.fileno()), *worker],

@@ -21,7 +21,7 @@ SENTENCE = "words that open it"
 PROGRAM = b"\x7fELF" + bytes(range(256)) * 50
 FILES = {
     "StarCraftII/Versions/Base75689/SC2_x64": PROGRAM,
-    "StarCraftII/SC2Data/data.000": os.urandom(3_000_000),
+    "StarCraftII/SC2Data/data.000": os.urandom(1_300_000),
     "StarCraftII/SC2Data/text": b"terran zerg protoss " * 40_000,
     "StarCraftII/Libs/empty": b"",
 }
@@ -275,7 +275,7 @@ def test_the_user_types_the_sentence(tmp_path, archive, maps, server, capsys, mo
 
 def damage(path: Path, target: Path) -> Path:
     data = bytearray(path.read_bytes())
-    middle = data.index(b"SC2Data/data.000") + 2_000_000
+    middle = data.index(b"SC2Data/data.000") + 900_000
     data[middle] ^= 1
     target.write_bytes(data)
     return target
