@@ -27,7 +27,7 @@ from rich.table import Table
 
 from benchmark import record
 from benchmark.config import RunConfig
-from benchmark.envs import make
+from benchmark.envs import make, make_evaluation
 from benchmark.envs.spec import EnvSpec
 from benchmark.errors import BenchmarkError
 from benchmark.protocol import evaluation_grid
@@ -91,11 +91,13 @@ def measure(run: RunConfig, seconds: float) -> Cost:
     per_step = _seconds_per_unit(collect, seconds / 4)
     update()
     per_update = _seconds_per_unit(update, seconds / 2)
-    evaluation_env = make(run.map, rules.evaluation_episodes, run.backend, run.env)
+    evaluation_env = make_evaluation(env, run.map, rules.evaluation_episodes, run.backend, run.env)
     begin = time.perf_counter()
     seeds = streams.seeds("evaluation", rules.evaluation_episodes)
     outcome = evaluate(evaluation_env, learner, rules, seeds)
     per_evaluation = (time.perf_counter() - begin) / rules.evaluation_episodes
+    env.close()
+    evaluation_env.close()
 
     evaluations = len(evaluation_grid(rules)) * rules.evaluation_episodes + rules.absolute_episodes
     battles = rules.budget / float(np.mean(lengths))
