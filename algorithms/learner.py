@@ -13,16 +13,17 @@ features, S state features, D agent inputs. Batches are time-major: [T, B, ...].
 
 import copy
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from algorithms.returns import lambda_returns
 from benchmark.envs.spec import EnvSpec
 from benchmark.protocol import Training
-from benchmark.replay import Batch
+from benchmark.replay import Batch, Episodes, ReplayBuffer
 
 #: Below every action value; masks actions that are not available.
 NEVER = -1e9
@@ -35,6 +36,8 @@ class LearnerConfig(BaseModel):
 
     gamma: float = Field(0.99, gt=0, le=1)
     """Discount per env step."""
+    td_lambda: float = Field(0.0, ge=0, le=1)
+    """Weight of longer returns in the targets, TD(lambda); 0 is the one-step target."""
     optimizer: Literal["rmsprop", "adam"] = "rmsprop"
     """RMSprop as in PyMARL (smoothing 0.99), or Adam with torch's defaults."""
     learning_rate: float = Field(5e-4, gt=0)
@@ -51,6 +54,17 @@ class LearnerConfig(BaseModel):
     """First observation that the target agent's memory sees; 1 in ACORM's and R3DM's code."""
     hidden_size: int = Field(64, gt=0)
     """Width of the agent network."""
+
+
+class Online(NamedTuple):
+    """What the online networks made of the sampled episodes."""
+
+    inputs: Tensor  #: of the agents, [T + 1, B, N, D]
+    state: Tensor  #: of the mixer, [T + 1, B, S]
+    values: Tensor  #: of every action, [T + 1, B, N, A]
+    features: list[Tensor]  #: whatever else the agents gave, [T + 1, B, N, ...] each
+    team: Tensor  #: Q_tot of the actions that were taken, [T, B]
+    extras: list[Tensor]  #: whatever else the losses need of the mixer, [T, B, ...] each
 
 
 class Learner(nn.Module):
@@ -88,6 +102,7 @@ class Learner(nn.Module):
         self.spec, self.config, self.rules = spec, config, rules
         self.device = torch.device(device)
         self.updates = 0
+        self.env_steps = 0  # of all training battles so far
         self._metric_sums: dict[str, Tensor] = {}
         self._metric_counts: dict[str, int] = {}
         with torch.random.fork_rng(devices=[]):
@@ -147,46 +162,62 @@ class Learner(nn.Module):
 
     def observed(self, batch: Batch) -> Tensor:
         """Where the agents' values are needed, [T + 1, B] bool: not on padding."""
-        return torch.cat([torch.ones_like(batch.filled[:1]), batch.filled])
+        return batch.seen
 
-    def mix(self, mixer: nn.Module, values: Tensor, actions: Tensor, state: Tensor) -> Tensor:
+    def mix(
+        self,
+        mixer: nn.Module,
+        values: Tensor,
+        features: list[Tensor],
+        actions: Tensor,
+        state: Tensor,
+        available: Tensor,
+    ) -> tuple[Tensor, ...]:
         """The team's value of the chosen actions.
 
         Args:
             mixer: the online or the target mixer.
-            values: [T, B, N, A].
-            actions: [T, B, N].
+            values: of every action, [T, B, N, A].
+            features: whatever else the agents gave, [T, B, N, ...] each.
+            actions: the chosen ones, [T, B, N].
             state: what ``encode`` gave for the mixers, [T, B, S].
+            available: the actions that are, [T, B, N, A] bool.
 
         Returns:
-            [T, B].
+            Q_tot [T, B], and whatever else of the mixer the losses need.
         """
         chosen = values.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
-        return mixer(chosen, state)
+        return (mixer(chosen, state),)
 
     def before_update(self, batch: Batch, *others: Batch) -> None:
         """Trains whatever must be ready before the TD step, e.g. a model of the dynamics."""
 
-    def intrinsic_reward(self, batch: Batch, inputs: Tensor) -> Tensor | float:
-        """Bonus on the team's reward, [T, B]; computed without gradient.
-
-        Args:
-            batch: the sampled episodes.
-            inputs: of the agents, [T + 1, B, N, D].
-        """
+    def intrinsic_reward(self, batch: Batch, online: Online) -> Tensor | float:
+        """Bonus on the team's reward, [T, B]; computed without gradient."""
         return 0.0
 
-    def auxiliary_losses(self, batch: Batch, values: Tensor) -> dict[str, Tensor]:
-        """Losses that are added to the TD loss, by the name under which they are logged.
+    def td_loss(self, error: Tensor, batch: Batch) -> Tensor:
+        """The loss of the TD errors [T, B]."""
+        return masked_mean(error.square(), batch.filled)
 
-        Args:
-            batch: the sampled episodes.
-            values: the online action values [T + 1, B, N, A].
-        """
+    def auxiliary_losses(self, batch: Batch, online: Online) -> dict[str, Tensor]:
+        """Losses that are added to the TD loss, by the name under which they are logged."""
         return {}
 
     def after_update(self) -> None:
         """What follows the TD step, e.g. a slowly moving copy of a network."""
+
+    def on_collect(self, episodes: Episodes, env_steps: int) -> None:
+        """Takes note of a round of battles, before the updates that it pays for.
+
+        Args:
+            episodes: the battles.
+            env_steps: of all training battles so far, these included.
+        """
+        self.env_steps = env_steps
+
+    def after_round(self, replay: ReplayBuffer) -> None:
+        """What follows the updates of a round of battles, e.g. a change of structure."""
 
     # Acting ---------------------------------------------------------------------------------------
 
@@ -208,7 +239,7 @@ class Learner(nn.Module):
             values [B, N, A] and the memory after the step [B, N, H].
         """
         obs, last_actions = obs.to(self.device), last_actions.to(self.device)
-        values, hidden = self.agent(self.inputs(obs[None], last_actions[None]), hidden)
+        values, hidden, *_ = self.agent(self.inputs(obs[None], last_actions[None]), hidden)
         return values[0], hidden
 
     def frozen_hidden(self, before: Tensor, after: Tensor) -> Tensor:
@@ -226,36 +257,42 @@ class Learner(nn.Module):
         """
         batch, *others = (each.to(self.device) for each in (batch, *others))
         self.before_update(batch, *others)
-        inputs, state = self.encode(batch)
-        values, _ = self.agent(inputs, real=self.observed(batch))  # [T + 1, B, N, A]
-        targets = self.td_targets(batch, inputs, state, values)
-        team = self.mix(self.mixer, values[:-1], batch.actions, state[:-1])
-        losses = {"td": masked_mean((team - targets).square(), batch.filled)}
-        losses |= self.auxiliary_losses(batch, values)
+        online = self.online(batch)
+        error = online.team - self.td_targets(batch, online)
+        losses = {"td": self.td_loss(error, batch)} | self.auxiliary_losses(batch, online)
         self.descend(sum(losses.values()))
         self.updates += 1
         if self.updates % self.config.target_interval == 0:
             self.move_targets()
         self.after_update()
-        self.log(**losses, q_total=masked_mean(team, batch.filled))
+        self.log(**losses, q_total=masked_mean(online.team, batch.filled))
+
+    def online(self, batch: Batch) -> Online:
+        """Runs the online agents and mixer over whole episodes."""
+        inputs, state = self.encode(batch)
+        values, _, *features = self.agent(inputs, real=self.observed(batch))
+        before = [each[:-1] for each in features]
+        team, *extras = self.mix(
+            self.mixer, values[:-1], before, batch.actions, state[:-1], batch.available[:-1]
+        )
+        return Online(inputs, state, values, features, team, extras)
 
     @torch.no_grad()
-    def td_targets(self, batch: Batch, inputs: Tensor, state: Tensor, values: Tensor) -> Tensor:
-        """The one-step double-Q targets y, [T, B].
-
-        Args:
-            batch: the sampled episodes.
-            inputs: of the agents, [T + 1, B, N, D].
-            state: of the mixers, [T + 1, B, S].
-            values: of the online agent, [T + 1, B, N, A].
-        """
-        first = self.config.target_first_step
-        observed = self.observed(batch)[first:]
-        target_values, _ = self._targets["agent"](inputs[first:], real=observed)
-        greedy = values[1:].masked_fill(~batch.available[1:], NEVER).argmax(-1)  # [T, B, N]
-        team = self.mix(self._targets["mixer"], target_values[1 - first :], greedy, state[1:])
-        reward = batch.reward + self.intrinsic_reward(batch, inputs)
-        return reward + self.config.gamma * (~self.terminal(batch)) * team
+    def td_targets(self, batch: Batch, online: Online) -> Tensor:
+        """The double-Q targets y, [T, B]: one-step, or TD(lambda)."""
+        config, first = self.config, self.config.target_first_step
+        observed, available = self.observed(batch)[first:], batch.available[1:]
+        values, _, *features = self._targets["agent"](online.inputs[first:], real=observed)
+        greedy = online.values[1:].masked_fill(~available, NEVER).argmax(-1)  # [T, B, N]
+        after = [each[1 - first :] for each in (values, *features)]
+        team, *_ = self.mix(
+            self._targets["mixer"], after[0], after[1:], greedy, online.state[1:], available
+        )
+        reward = batch.reward + self.intrinsic_reward(batch, online)
+        future = config.gamma * (~self.terminal(batch)) * team
+        if config.td_lambda == 0:
+            return reward + future
+        return lambda_returns(reward, future, batch.filled, config.gamma, config.td_lambda)
 
     def terminal(self, batch: Batch) -> Tensor:
         """Where the value of the next state is zero, [T, B] bool."""

@@ -26,18 +26,16 @@ all.
 """
 
 import copy
-import math
 from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.nn.utils.rnn import PackedSequence
 
 from algorithms.acorm import ACORM
-from algorithms.learner import follow
+from algorithms.learner import Online, follow
 from algorithms.packing import Packing
+from algorithms.role_swap import policy_divergence, swapped_values
 from algorithms.world_model import WorldModel
 from benchmark.replay import Batch
 
@@ -201,9 +199,9 @@ class R3DM(ACORM):
 
     # Intrinsic reward -----------------------------------------------------------------------------
 
-    def intrinsic_reward(self, batch: Batch, inputs: Tensor) -> Tensor:
+    def intrinsic_reward(self, batch: Batch, online: Online) -> Tensor:
         config = self.config
-        inputs = inputs.detach()
+        inputs = online.inputs.detach()
         roles = inputs[..., -config.role_size :]
         policy = config.beta3 * self.policy_term(batch, inputs[:-1])
         dynamics, latent = self.dynamics_terms(batch, roles)
@@ -235,48 +233,11 @@ class R3DM(ACORM):
         return torch.cat(parts, dim=1)
 
     def _policy_term(self, inputs: Tensor, real: Tensor) -> Tensor:
-        agents = self.spec.n_agents
-        single = Packing(real, agents)
-        rows = single.pack(inputs)
-        # The first layer is linear: the part of i's history plus the part of j's role.
-        seen_weight, role_weight = self.agent.encoder.weight.split(
-            [rows.shape[-1] - self.config.role_size, self.config.role_size], dim=1
-        )
-        seen, roles = rows.split([seen_weight.shape[1], role_weight.shape[1]], dim=1)
-        of_history = F.linear(seen, seen_weight, self.agent.encoder.bias)
-        of_role = F.linear(roles, role_weight)
-        of_history, of_role = (each.unflatten(0, (-1, agents)) for each in (of_history, of_role))
-        features = torch.relu(of_history.unsqueeze(2) + of_role.unsqueeze(1))  # [P, N, N, H]
-        if self.config.counterfactual == "history":
-            memory = self._whole_history(features, real)
-        else:
-            memory = self._last_step(features, single)
-        values = self.agent.head(memory).unflatten(0, (-1, agents, agents))  # [P, N, N, A]
-        own = values.diagonal(dim1=1, dim2=2).transpose(1, 2)  # [P, N, A]
-        sharpness = self.config.beta1 if self.config.policy_sharpness == "beta1" else 1.0
-        log_own = (sharpness * own).log_softmax(-1)
-        log_mean = values.log_softmax(-1).logsumexp(2) - math.log(agents)
-        term = (log_own.exp() * (log_own - log_mean)).sum(-1)
-        return single.unpack(term.flatten())
-
-    def _whole_history(self, features: Tensor, real: Tensor) -> Tensor:
-        """The agent's memory had it had j's role all along, [P N N, H]."""
-        packing = Packing(real, self.spec.n_agents**2)
-        start = features.new_zeros(1, int(packing.sizes[0]), features.shape[-1])
-        memory, _ = self.agent.memory(PackedSequence(features.flatten(0, 2), packing.sizes), start)
-        return memory.data
-
-    def _last_step(self, features: Tensor, single: Packing) -> Tensor:
-        """The agent's memory with its own history and j's role in the last step, [P N N, H]."""
-        own = features.diagonal(dim1=1, dim2=2).transpose(1, 2).flatten(0, 1)
-        start = own.new_zeros(1, int(single.sizes[0]), own.shape[-1])
-        memory, _ = self.agent.memory(PackedSequence(own, single.sizes), start)
-        after = single.unpack(memory.data)  # [T, B, N, H]
-        before = single.pack(torch.cat([torch.zeros_like(after[:1]), after[:-1]]))
-        pairs = before.repeat_interleave(self.spec.n_agents, 0)  # i's memory for every j
-        gru = self.agent.memory
-        weights = gru.weight_ih_l0, gru.weight_hh_l0, gru.bias_ih_l0, gru.bias_hh_l0
-        return torch.gru_cell(features.flatten(0, 2), pairs, *weights)
+        config = self.config
+        values = swapped_values(self.agent, inputs, config.role_size, real, config.counterfactual)
+        sharpness = config.beta1 if config.policy_sharpness == "beta1" else 1.0
+        term = policy_divergence(values, sharpness)
+        return Packing(real, self.spec.n_agents).unpack(term.flatten())
 
     def dynamics_terms(self, batch: Batch, roles: Tensor) -> tuple[Tensor, Tensor]:
         """How much better the future is foreseen by who knows the role; dynamics and latent terms.

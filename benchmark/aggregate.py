@@ -52,7 +52,7 @@ def aggregate(
 
     Raises:
         BenchmarkError: no run at all, a damaged file, a run that is there twice, or runs of
-            different backends or protocols.
+            different backends, protocols or versions of StarCraft II.
     """
     found: dict[tuple, Path] = {}
     kind: tuple[str, str, Path] | None = None
@@ -85,6 +85,7 @@ def aggregate(
                         f" ({'/'.join(map(str, run))}); every run counts once, remove one of them"
                     )
                 found[run] = path
+            _check_game(about, provenance, path)
             arrow = pa.Table.from_pandas(
                 table, schema=record.EVALUATION_SCHEMA, preserve_index=False
             )
@@ -106,6 +107,16 @@ def _source(table: pd.DataFrame, path: Path) -> tuple[str, str]:
         return source(table)
     except BenchmarkError as error:
         raise BenchmarkError(f"{path}: {error}") from None
+
+
+def _check_game(runs: list[dict], before: list[dict], path: Path) -> None:
+    """Versions of StarCraft II fight differently: their results never meet in one table."""
+    games = {run["backend_version"] for run in (*before, *runs) if run["backend"] == "starcraft2"}
+    if len(games) > 1:
+        raise BenchmarkError(
+            f"{path}: these runs were played by StarCraft II {' and '.join(sorted(games))}, which"
+            " are never averaged or ranked together; aggregate each into its own folder"
+        )
 
 
 def _provenance(folder: Path) -> list[dict]:

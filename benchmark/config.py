@@ -30,6 +30,7 @@ from pydantic import (
 )
 
 from algorithms import ALGORITHMS
+from algorithms.acorm import ACORM
 from algorithms.learner import LearnerConfig
 from benchmark.envs import BACKENDS
 from benchmark.envs.maps import MAPS
@@ -193,6 +194,17 @@ class Ablation(BaseModel):
     curves: list[Curve] = Field(min_length=2)
 
 
+class Roles(BaseModel):
+    """Whose roles are shown and measured in battle: one run of each method on one map."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    map: str
+    algorithms: list[str] = Field(min_length=1)
+    seed: int
+    battles: int = Field(default=32, gt=0)
+
+
 class Statistics(BaseModel):
     """How results are summarised."""
 
@@ -219,6 +231,7 @@ class Study(BaseModel):
     per_algorithm: dict[str, dict[str, Any]] = {}
     variants: list[Variant] = []
     ablations: list[Ablation] = []
+    roles: Roles | None = None
     statistics: Statistics = Statistics()
 
     @field_validator("backend", "protocol", mode="before")
@@ -278,6 +291,34 @@ class Study(BaseModel):
         maps |= {(each.algorithm, each.name): each.maps for each in self.variants}
         of_curves = [maps.get((each.algorithm, each.variant), []) for each in ablation.curves]
         return [map for map in of_curves[0] if all(map in others for others in of_curves)]
+
+    @model_validator(mode="after")
+    def _role_runs(self) -> "Study":
+        if self.roles is None:
+            return self
+        if self.backend != "simulator":
+            raise ValueError("roles: battles can be shown on the simulator only")
+        chosen = [("map", self.roles.map, self.maps), ("seed", self.roles.seed, self.seeds)]
+        chosen += [("algorithm", name, self.algorithms) for name in self.roles.algorithms]
+        for kind, value, values in chosen:
+            if value not in values:
+                raise ValueError(f"roles: {value!r} is not among the study's {kind}s")
+        for name in self.roles.algorithms:
+            if name in ALGORITHMS and not issubclass(ALGORITHMS[name], ACORM):
+                raise ValueError(f"roles: {name} has no roles")
+        return self
+
+    def role_runs(self) -> list[RunConfig]:
+        """The runs whose roles are shown."""
+        if self.roles is None:
+            return []
+        wanted = [(self.roles.map, name, self.roles.seed) for name in self.roles.algorithms]
+        found = {
+            (run.map, run.algorithm, run.seed): run
+            for run in self.runs()
+            if run.variant == "default"
+        }
+        return [found[run] for run in wanted]
 
     def runs(self) -> list[RunConfig]:
         """Every run of the study, fully resolved.

@@ -18,6 +18,7 @@ from benchmark import methods, panels, record, statistics
 FORMATS = ("pdf", "png")
 _DPI = 300
 _LINE = 0.095  #: inches per line of the footer
+_CHARACTERS = 84 / panels.WIDTH  #: of the footer, per inch
 _SUITE_FIGURES = {
     "aggregate": panels.aggregate,
     "profiles": panels.profiles,
@@ -109,8 +110,9 @@ def _suite(rows: pd.DataFrame, suite: str) -> str:
 
 def finish(figure: Figure, footer: str) -> Figure:
     """Lays the panels out above a footer."""
-    lines = len(textwrap.wrap(footer, 84))
-    lines = textwrap.wrap(footer, min(84, len(footer) // lines + 12))  # about equally long
+    width = round(_CHARACTERS * figure.get_figwidth())
+    lines = len(textwrap.wrap(footer, width))
+    lines = textwrap.wrap(footer, min(width, len(footer) // lines + 12))  # about equally long
     height = figure.get_figheight() + _LINE * len(lines)
     figure.set_figheight(height)
     share = (_LINE * len(lines) + 0.03) / height

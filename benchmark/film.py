@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
 from benchmark.envs.orders import FIRST_TARGET
-from benchmark.envs.simulator import Simulator
-from benchmark.envs.spec import EnvSpec, Observation, Transition
+from benchmark.envs.spec import Env, EnvSpec, Observation, Transition
 from benchmark.envs.units import UNITS
+from benchmark.errors import BenchmarkError
 
 _HEALS = np.array([unit.heals > 0 for unit in UNITS])
 
@@ -44,17 +45,18 @@ class Film:
 
 
 class Camera:
-    """An env of one battle that films it: wrap a simulator, let anything play, read ``film``.
+    """An env of one battle that films it: wrap an env, let anything play, read ``film``.
 
     It behaves like the env it wraps, so the player cannot tell; see ``benchmark.envs.spec.Env``.
 
     Args:
-        env: a simulator with one battle.
+        env: an env with one battle, of either backend: both have ``units()`` and ``walkable``.
+            StarCraft II does not show whom its own units strike.
     """
 
     n_envs = 1
 
-    def __init__(self, env: Simulator) -> None:
+    def __init__(self, env: Env) -> None:
         if env.n_envs != 1:
             raise ValueError(f"a camera films one battle, not {env.n_envs}")
         self._env = env
@@ -77,10 +79,19 @@ class Camera:
         return seen
 
     def step(self, actions: np.ndarray) -> Transition:
-        """Plays and films one env step; see :meth:`benchmark.envs.spec.Env.step`."""
+        """Plays and films one env step; see :meth:`benchmark.envs.spec.Env.step`.
+
+        Raises:
+            BenchmarkError: the game broke down.
+        """
         if self._result != "unfinished":
             return self._env.step(actions)
         done = self._env.step(actions)
+        if done.discarded[0]:
+            raise BenchmarkError(
+                f"the game broke down in step {self._frames[-1].step + 1} of the battle; run the"
+                " same command again"
+            )
         before, now = self._frames[-1], self._env.units()[0]
         struck = _struck(before.units, now, np.asarray(actions)[0])
         self._frames.append(
@@ -94,8 +105,16 @@ class Camera:
         """As :meth:`benchmark.envs.simulator.Simulator.units`, for scripted players."""
         return self._env.units()
 
+    def provenance(self) -> dict:
+        """As the env's own."""
+        return self._env.provenance()
+
+    def save_replay(self, folder: Path) -> str:
+        """As :meth:`benchmark.envs.starcraft2.StarCraft2.save_replay`."""
+        return self._env.save_replay(folder)
+
     def close(self) -> None:
-        """Frees the battle; the film stays."""
+        """Frees the battle; a film that was taken stays."""
         self._env.close()
 
 

@@ -49,6 +49,7 @@ AGGREGATES = {
 _BACKENDS = {
     "simulator": "battle simulator (not StarCraft II)",
     "starcraft2": "StarCraft II",
+    "standin": "stand-in for StarCraft II (battle simulator behind the real clients)",
 }
 
 
@@ -76,9 +77,19 @@ def order(algorithm: str) -> tuple[int, str]:
     return (names.index(algorithm) if algorithm in names else len(names), algorithm)
 
 
+def played_by(backend: str) -> str:
+    """Who plays on a backend, for people."""
+    return _BACKENDS.get(backend, backend)
+
+
 def source(backend: str, protocol: str) -> str:
     """Where numbers come from, in the words that stand on every table and figure."""
-    return f"{_BACKENDS.get(backend, backend)}, {protocol} protocol"
+    return f"{played_by(backend)}, {protocol} protocol"
+
+
+def backend(name: str) -> str:
+    """Display name of a backend."""
+    return _BACKENDS.get(name, name)
 
 
 def family(map: str) -> str:

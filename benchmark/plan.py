@@ -28,7 +28,7 @@ from rich.table import Table
 
 from benchmark import record
 from benchmark.config import RunConfig
-from benchmark.envs import make
+from benchmark.envs import make, make_evaluation
 from benchmark.envs.spec import EnvSpec
 from benchmark.errors import BenchmarkError
 from benchmark.profiles import Profile, find_profile, jobs_of
@@ -81,6 +81,7 @@ def measure(run: RunConfig, seconds: float) -> Cost:
         episodes, outcome = explore(env, learner, rules, seeds, lambda _: 1.0, exploration)
         replay.add(episodes)
         lengths.extend(outcome.length)
+        learner.on_collect(episodes, sum(lengths))
         return int(outcome.length.sum())
 
     def update() -> int:
@@ -93,11 +94,13 @@ def measure(run: RunConfig, seconds: float) -> Cost:
     per_step = _seconds_per_unit(collect, seconds / 4)
     update()
     per_update = _seconds_per_unit(update, seconds / 2)
-    evaluation_env = make(run.map, rules.evaluation_episodes, run.backend, run.env)
+    evaluation_env = make_evaluation(env, run.map, rules.evaluation_episodes, run.backend, run.env)
     begin = time.perf_counter()
     seeds = streams.seeds("evaluation", rules.evaluation_episodes)
     outcome = evaluate(evaluation_env, learner, rules, seeds)
     per_evaluation = (time.perf_counter() - begin) / rules.evaluation_episodes
+    env.close()
+    evaluation_env.close()
 
     evaluations = len(evaluation_grid(rules)) * rules.evaluation_episodes + rules.absolute_episodes
     battles = rules.budget / float(np.mean(lengths))

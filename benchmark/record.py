@@ -10,6 +10,7 @@ import os
 import platform
 import re
 import subprocess
+import sys
 import tempfile
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -173,7 +174,8 @@ def source_hash(module: str) -> str:
     pending, seen = [module], {}
     while pending:
         name = pending.pop()
-        path = ROOT.joinpath(*name.split(".")).with_suffix(".py")
+        loaded = getattr(sys.modules.get(name), "__file__", None)  # may lie outside
+        path = Path(loaded or ROOT.joinpath(*name.split(".")).with_suffix(".py"))
         if name in seen or not path.exists():
             continue
         seen[name] = path.read_bytes()

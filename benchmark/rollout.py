@@ -14,7 +14,7 @@ from benchmark.replay import Episodes
 
 @dataclass
 class Outcome:
-    """How each of E battles went."""
+    """How each of E battles went; those that the game broke off are not among them."""
 
     battle_won: np.ndarray  #: [E] bool
     returns: np.ndarray  #: [E] float64, sum of rewards
@@ -39,21 +39,39 @@ def explore(
         rng: stream of the exploration.
 
     Returns:
-        the episodes, and how they went.
+        the episodes, and how they went; without those that the game broke off.
     """
     recorder = _Recorder(env)
-    outcome = _play(env, learner, rules, seeds, _Explorer(rules, epsilon, rng), recorder)
-    return recorder.episodes(outcome.length), outcome
+    outcome, whole = _play(env, learner, rules, seeds, _Explorer(rules, epsilon, rng), recorder)
+    return recorder.episodes(outcome.length, whole), outcome
 
 
 def evaluate(env: Env, learner: Learner, rules: Training, seeds: np.ndarray) -> Outcome:
-    """Plays ``len(seeds)`` greedy battles, as many at a time as the env holds."""
-    parts = [
-        _play(env, learner, rules, seeds[start : start + env.n_envs], None, None)
-        for start in range(0, len(seeds), env.n_envs)
-    ]
+    """Plays ``len(seeds)`` greedy battles, as many at a time as the env holds.
+
+    A battle that the game breaks off is played again.
+    """
+    parts, places = [], []
+    waiting = np.arange(len(seeds))
+    while len(waiting):
+        playing, waiting = waiting[: env.n_envs], waiting[env.n_envs :]
+        outcome, whole = _play(env, learner, rules, seeds[playing], None, None)
+        parts.append(outcome)
+        places.append(playing[whole])
+        waiting = np.concatenate([waiting, playing[~whole]])
+    order = np.argsort(np.concatenate(places))
     names = Outcome.__dataclass_fields__
-    return Outcome(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in names})
+    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    return Outcome(**{name: column[order] for name, column in columns.items()})
+
+
+def record_greedy(
+    env: Env, learner: Learner, rules: Training, seeds: np.ndarray
+) -> tuple[Episodes, Outcome]:
+    """Plays one greedy battle per env of the batch and records them, as ``explore`` does."""
+    recorder = _Recorder(env)
+    outcome = _play(env, learner, rules, seeds, None, recorder)
+    return recorder.episodes(outcome.length), outcome
 
 
 def _play(
@@ -63,14 +81,19 @@ def _play(
     seeds: np.ndarray,
     explorer: "_Explorer | None",
     recorder: "_Recorder | None",
-) -> Outcome:
-    """Plays one episode in each of the first ``len(seeds)`` battles; the others idle."""
+) -> tuple[Outcome, np.ndarray]:
+    """Plays one episode in each of the first ``len(seeds)`` battles; the others idle.
+
+    Returns:
+        how those went that were played to their end, and which these are, [len(seeds)] bool.
+    """
     battles, playing = env.n_envs, len(seeds)
     padded = np.concatenate([seeds, np.repeat(seeds[-1:], battles - playing)])
     seen = Observation(*env.reset(padded))
     hidden = learner.initial_hidden(battles)
     last = np.full((battles, env.spec.n_agents), -1)
     running = np.arange(battles) < playing
+    whole = running.copy()
     returns = np.zeros(battles)
     length = np.zeros(battles, np.int32)
     won = np.zeros(battles, np.bool_)
@@ -94,7 +117,8 @@ def _play(
         seen = Observation(step.obs, step.state, step.available)
         returns += np.where(running, step.reward, 0)
         length += running
-        ended = running & (step.terminated | step.timed_out)
+        whole &= ~step.discarded
+        ended = running & (step.terminated | step.timed_out | step.discarded)
         won[ended] = step.battle_won[ended]
         dead_allies[ended] = step.dead_allies[ended]
         dead_enemies[ended] = step.dead_enemies[ended]
@@ -103,13 +127,8 @@ def _play(
             last = actions
     if recorder is not None:
         recorder.finish(seen)
-    return Outcome(
-        won[:playing],
-        returns[:playing],
-        length[:playing],
-        dead_allies[:playing],
-        dead_enemies[:playing],
-    )
+    columns = (won, returns, length, dead_allies, dead_enemies)
+    return Outcome(*(column[whole] for column in columns)), whole[:playing]
 
 
 class _Explorer:
@@ -160,15 +179,21 @@ class _Recorder:
         self._state[:, self._t] = seen.state
         self._available[:, self._t] = seen.available
 
-    def episodes(self, length: np.ndarray) -> Episodes:
-        """Everything recorded; what lies beyond an episode's length is ignored by the replay."""
+    def episodes(self, length: np.ndarray, whole: np.ndarray) -> Episodes:
+        """Everything recorded; what lies beyond an episode's length is ignored by the replay.
+
+        Args:
+            length: [E] steps of the whole episodes.
+            whole: [B] bool, which battles were played to their end.
+        """
         steps = self._t
+        kept = slice(None) if whole.all() else whole  # a copy only where some are missing
         return Episodes(
-            obs=self._obs[:, : steps + 1],
-            state=self._state[:, : steps + 1],
-            available=self._available[:, : steps + 1],
-            actions=self._actions[:, :steps],
-            reward=self._reward[:, :steps],
-            terminated=self._terminated,
+            obs=self._obs[kept, : steps + 1],
+            state=self._state[kept, : steps + 1],
+            available=self._available[kept, : steps + 1],
+            actions=self._actions[kept, :steps],
+            reward=self._reward[kept, :steps],
+            terminated=self._terminated[kept],
             length=length,
         )

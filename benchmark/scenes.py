@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
+from benchmark import methods
 from benchmark.drawing import draw_frame, draw_terrain, view_of
 from benchmark.envs.units import UNITS
 from benchmark.film import Film, Frame
@@ -137,7 +138,7 @@ def _even(inches: float) -> float:
 def _draw_header(figure: Figure, film: Film, title: str, left: float, height: float) -> None:
     lines = (
         (0.05, f"{film.spec.map}: {title}", 8.5, "bold", INK),
-        (0.205, f"battle {film.spec.backend}, not StarCraft II", 6.5, "normal", _GREY),
+        (0.205, methods.played_by(film.spec.backend), 6.5, "normal", _GREY),
     )
     for top, text, size, weight, colour in lines:
         figure.text(

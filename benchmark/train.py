@@ -7,7 +7,7 @@ import platform
 import shutil
 import signal
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from algorithms.learner import Learner
 from benchmark import checkpoint, record
 from benchmark.checkpoint import Checkpoints
 from benchmark.config import RunConfig
-from benchmark.envs import make
+from benchmark.envs import make, make_evaluation
 from benchmark.errors import BenchmarkError
 from benchmark.lock import exclusive
 from benchmark.progress import Progress
@@ -71,15 +71,15 @@ def train(
         if put_back(config, folder):
             log.info("%s was finished before; its deleted records are back", folder)
             return
-        run = Run(config, folder, device, progress or Progress(config, folder))
-        try:
-            run.play(checkpoint_seconds, interrupted)
-        except KeyboardInterrupt:
-            run.progress.stop("interrupted")
-            raise
-        except BaseException as error:
-            run.progress.stop("failed", str(error) or type(error).__name__)
-            raise
+        with closing(Run(config, folder, device, progress or Progress(config, folder))) as run:
+            try:
+                run.play(checkpoint_seconds, interrupted)
+            except KeyboardInterrupt:
+                run.progress.stop("interrupted")
+                raise
+            except BaseException as error:
+                run.progress.stop("failed", str(error) or type(error).__name__)
+                raise
 
 
 def keep_freed_memory() -> None:
@@ -146,13 +146,15 @@ class Run:
         self.config, self.rules, self.folder, self.progress = config, rules, folder, progress
         self.streams = Streams(config.seed)
         self.env = make(config.map, rules.battles, config.backend, config.env)
-        self.evaluation_env = make(
-            config.map, rules.evaluation_episodes, config.backend, config.env
+        self.evaluation_env = make_evaluation(
+            self.env, config.map, rules.evaluation_episodes, config.backend, config.env
         )
         # SMACv2's client may scale rewards by the first teams that it meets: let every attempt
         # of this run begin with the same ones.
         self.env.reset(self.streams.seeds("battles", rules.battles))
-        self.evaluation_env.reset(self.streams.seeds("evaluation", rules.evaluation_episodes))
+        evaluation_seeds = self.streams.seeds("evaluation", rules.evaluation_episodes)
+        if self.evaluation_env is not self.env:
+            self.evaluation_env.reset(evaluation_seeds)
         self.learner = make_learner(config, self.streams, device, self.env.spec)
         self.replay = ReplayBuffer(self.env.spec, rules.replay_episodes)
         self.grid = evaluation_grid(rules)
@@ -179,8 +181,7 @@ class Run:
         saved = time.monotonic()
         self._evaluate_when_due()
         while self.steps < self.rules.budget:
-            self._collect()
-            self._learn()
+            self._learn(self._collect())
             self._evaluate_when_due()
             self.progress.show(self.steps, self.learner)
             if interrupted:
@@ -191,34 +192,46 @@ class Run:
                 saved = time.monotonic()
         self._finish()
 
-    def _collect(self) -> None:
-        """Plays one battle per env of the batch."""
+    def close(self) -> None:
+        """Ends the battles."""
+        self.env.close()
+        self.evaluation_env.close()
+
+    def _collect(self) -> int:
+        """Plays one battle per env of the batch.
+
+        Returns:
+            how many were played to their end.
+        """
         begin = self.steps
         episodes, outcome = explore(
             self.env,
             self.learner,
             self.rules,
             self.streams.seeds("battles", self.rules.battles),
-            lambda played: epsilon(self.rules, begin + played),
+            lambda played: epsilon(self.rules, begin, played),
             self.streams["exploration"],
         )
         self.replay.add(episodes)
         self.episodes += len(episodes.length)
         self.steps += int(outcome.length.sum())
+        self.learner.on_collect(episodes, self.steps)
+        return len(outcome.length)
 
-    def _learn(self) -> None:
-        """The updates that the collected episodes pay for."""
-        if len(self.replay) < self.rules.batch_size:
+    def _learn(self, collected: int) -> None:
+        """The updates that so many collected episodes pay for."""
+        if len(self.replay) < max(self.rules.batch_size, self.rules.burn_in_episodes):
             return
         # The first batch has a stream of its own: a method that draws more than another sees the
         # same episodes in its TD steps.
         purposes = ["replay"] + ["further_replay"] * (self.learner.BATCHES - 1)
-        for _ in range(int(self.rules.battles * self.rules.updates_per_episode)):
+        for _ in range(int(collected * self.rules.updates_per_episode)):
             batches = [
                 self.replay.sample(self.rules.batch_size, self.streams[purpose])
                 for purpose in purposes
             ]
             self.learner.update(*batches)
+        self.learner.after_round(self.replay)
 
     def _evaluate_when_due(self) -> None:
         """Evaluates once for every point of the grid that has been reached."""
@@ -244,9 +257,10 @@ class Run:
                 {"step": self.best["step"], "phase": "absolute", **_columns(outcome)}
             )
         tables = [
-            record.rows(self.config.identity, each.pop("step"), each.pop("phase"), each)
+            record.rows(self._identity(), each.pop("step"), each.pop("phase"), each)
             for each in map(dict, self.evaluations)
         ]
+        self._note_backend()
         self.attempts[-1]["ended"] = record.now()
         record.write_evaluations(
             pd.concat(tables, ignore_index=True), self.folder / "evaluations.parquet"
@@ -257,6 +271,15 @@ class Run:
         keep_records(self.folder)
         self.checkpoints.delete()
         self.progress.stop("done")
+
+    def _identity(self) -> dict:
+        """What names this run in the table: with the backend that really played."""
+        return {**self.config.identity, "backend": self.env.spec.backend}
+
+    def _note_backend(self) -> None:
+        """Puts on record what the backend says about this attempt."""
+        if about := self.env.provenance():
+            self.attempts[-1]["backend"] = about
 
     def _provenance(self) -> dict:
         wall = self.wall_seconds + time.monotonic() - self._started
@@ -286,6 +309,7 @@ class Run:
     def _save(self) -> None:
         """Everything that the rest of the run depends on."""
         self.attempts[-1]["until_step"] = self.steps
+        self._note_backend()
         wall = self.wall_seconds + time.monotonic() - self._started
         state = {
             "config_hash": self.config.hash,

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +15,13 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from benchmark import methods, record, scenes
+from benchmark import methods, policy, record, scenes
 from benchmark.config import known
-from benchmark.envs import make
+from benchmark.envs import BACKENDS, make
 from benchmark.envs.maps import find_map
 from benchmark.envs.scripted import POLICIES, play
 from benchmark.errors import BenchmarkError
 from benchmark.film import Camera, Film
-from benchmark.policy import learner_of, read
 from benchmark.rollout import evaluate
 
 log = logging.getLogger("benchmark")
@@ -45,6 +45,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--policy",
         metavar="NAME",
         help=f"who plays without a checkpoint: {', '.join(POLICIES)} (default {_DEFAULT_POLICY})",
+    )
+    parser.add_argument(
+        "--backend",
+        metavar="NAME",
+        help=f"who fights: {', '.join(BACKENDS)} (default: the run's own, else {BACKENDS[0]}); a"
+        " policy that was trained on one can be watched on the other",
+    )
+    parser.add_argument(
+        "--replay",
+        action="store_true",
+        help="on starcraft2: also save the game's own replay beside the animation",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the battle (default 0)")
     parser.add_argument(
@@ -73,15 +84,28 @@ def main(arguments: argparse.Namespace) -> None:
     folder = animation.is_dir() or not animation.suffix
     if not folder and animation.suffix not in (".gif", ".mp4"):
         raise BenchmarkError(f"--output {animation}: choose a folder, or a file .gif or .mp4")
+    if arguments.backend is not None:
+        known("backend", arguments.backend, BACKENDS)
+    replays = None
+    if arguments.replay:
+        if arguments.backend != "starcraft2":
+            raise BenchmarkError("--replay saves StarCraft II's own file: add --backend starcraft2")
+        replays = animation if folder else animation.parent
     if arguments.checkpoint is not None:
         if arguments.policy is not None:
             raise BenchmarkError("a checkpoint has its own policy; leave out --policy")
-        film, player = play_checkpoint(arguments.checkpoint, arguments.map, arguments.seed)
+        film, player = play_checkpoint(
+            arguments.checkpoint, arguments.map, arguments.seed, arguments.backend, replays
+        )
     elif arguments.map is None:
         raise BenchmarkError("watch needs --map or --checkpoint, e.g. --map 3m")
     else:
         film, player = play_scripted(
-            arguments.map, arguments.policy or _DEFAULT_POLICY, arguments.seed
+            arguments.map,
+            arguments.policy or _DEFAULT_POLICY,
+            arguments.seed,
+            arguments.backend or BACKENDS[0],
+            replays,
         )
     title = f"{player}, battle {arguments.seed}"
     if folder:
@@ -94,52 +118,77 @@ def main(arguments: argparse.Namespace) -> None:
         print(path)
 
 
-def play_scripted(map: str, policy: str, seed: int) -> tuple[Film, str]:
+def play_scripted(
+    map: str,
+    policy: str,
+    seed: int,
+    backend: str = BACKENDS[0],
+    replays: Path | None = None,
+) -> tuple[Film, str]:
     """Films a battle of a scripted policy.
+
+    Args:
+        replays: folder for StarCraft II's own replay; none is saved when left out.
 
     Returns:
         the film, and the player's name for people.
 
     Raises:
-        BenchmarkError: unknown map or policy.
+        BenchmarkError: unknown map, policy or backend, or StarCraft II fails.
     """
     find_map(map)
     policy = policy.replace("-", "_")
     known("policy", policy, POLICIES)
-    camera = Camera(make(map))
-    play(camera, POLICIES[policy], 1, seed)
-    return camera.film, policy.replace("_", " ") + " (scripted)"
+    with closing(Camera(make(map, 1, backend))) as camera:
+        play(camera, POLICIES[policy], 1, seed)
+        return _developed(camera, replays), policy.replace("_", " ") + " (scripted)"
 
 
-def play_checkpoint(path: Path, map: str | None, seed: int) -> tuple[Film, str]:
+def play_checkpoint(
+    path: Path,
+    map: str | None,
+    seed: int,
+    backend: str | None = None,
+    replays: Path | None = None,
+) -> tuple[Film, str]:
     """Films a greedy battle of a trained policy, by the rules and env options of its run.
 
     Args:
         path: a run's ``policy.pt`` or ``checkpoint.pt``.
         map: the map that the user expects, if any.
         seed: of the battle.
+        backend: who fights, if not the backend of the run.
+        replays: folder for StarCraft II's own replay; none is saved when left out.
 
     Returns:
         the film, and the player's name for people.
 
     Raises:
-        BenchmarkError: the file is missing, damaged or of another program; or of another map.
+        BenchmarkError: the file is missing, damaged or of another program; or of another map; or
+            StarCraft II fails.
     """
     if map is not None:
         find_map(map)
-    config, weights = read(path)
+    config, weights = policy.read(path)
     if map not in (None, config.map):
         raise BenchmarkError(
             f"{path} was trained on {config.map}, not on {map}; leave out --map or give its own"
         )
-    if config.backend != "simulator":
-        raise BenchmarkError(
-            f"{path} was trained on {config.backend}; watch shows battles of the simulator only"
-        )
-    camera = Camera(make(config.map, 1, config.backend, config.env))
-    learner = learner_of(config, weights, camera.spec, str(path))
-    evaluate(camera, learner, config.training, np.array([seed], np.uint64))
-    return camera.film, f"{methods.label(config.algorithm, config.variant)}, seed {config.seed}"
+    backend = backend or config.backend
+    known("backend", backend, BACKENDS, str(path))
+    with closing(Camera(make(config.map, 1, backend, config.env))) as camera:
+        learner = policy.learner_of(config, weights, camera.spec, str(path))
+        evaluate(camera, learner, config.training, np.array([seed], np.uint64))
+        player = f"{methods.label(config.algorithm, config.variant)}, seed {config.seed}"
+        return _developed(camera, replays), player
+
+
+def _developed(camera: Camera, replays: Path | None) -> Film:
+    """The film of the battle that was just played, and StarCraft II's replay if it is wanted."""
+    if replays is not None:
+        replays.mkdir(parents=True, exist_ok=True)
+        log.info("replay %s", camera.save_replay(replays))
+    return camera.film
 
 
 def write_animation(film: Film, title: str, path: Path) -> None:

@@ -60,11 +60,8 @@ def with_noise_behind_the_ends(batch):
 def losses(learner, batch) -> dict[str, float]:
     """Every loss of one batch, with equal random streams."""
     learner = copy.deepcopy(learner)
-    inputs, state = learner.encode(batch)
-    values, _ = learner.agent(inputs, real=learner.observed(batch))
-    targets = learner.td_targets(batch, inputs, state, values)
-    team = learner.mix(learner.mixer, values[:-1], batch.actions, state[:-1])
-    error = torch.where(batch.filled, (team - targets).square(), 0).sum() / batch.filled.sum()
+    online = learner.online(batch)
+    error = learner.td_loss(online.team - learner.td_targets(batch, online), batch)
     found = {"td": error, "contrastive": learner.contrastive_loss(batch)}
     found["pretraining"] = learner.prediction_loss(batch)
     return {name: float(loss.detach()) for name, loss in found.items()}
@@ -170,9 +167,7 @@ def test_gradients_reach_what_they_should():
         named = learner.named_parameters()
         return {n.split(".")[0] for n, p in named if p.grad is not None and p.grad.abs().sum() > 0}
 
-    inputs, state = learner.encode(batch)
-    values, _ = learner.agent(inputs)
-    team = learner.mix(learner.mixer, values[:-1], batch.actions, state[:-1])
+    team = learner.online(batch).team
     td = {"trajectory_encoder", "role_encoder", "agent", "mixer", "state_encoder"}
     assert reached(team.sum()) == td
     assert reached(learner.contrastive_loss(batch)) == {"role_encoder", "bilinear"}

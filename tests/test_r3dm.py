@@ -36,8 +36,8 @@ def rewards(learner, batch) -> torch.Tensor:
     """The intrinsic reward of a batch, [T, B], from the streams' present state."""
     learner = copy.deepcopy(learner)
     with torch.no_grad():
-        inputs, _ = learner.encode(batch)
-        return torch.where(batch.filled, learner.intrinsic_reward(batch, inputs), 0)
+        bonus = learner.intrinsic_reward(batch, learner.online(batch))
+        return torch.where(batch.filled, bonus, 0)
 
 
 def set_noise(monkeypatch, value=0.5):
@@ -344,9 +344,7 @@ def test_gradients_stay_where_they_belong():
     learner.train_models(batch, rate=0.01)
     reached = {n.split(".")[0] for n, p in learner.named_parameters() if p.grad is not None}
     assert reached == {"models"}
-    inputs, state = learner.encode(batch)
-    values, _ = learner.agent(inputs)
-    assert not learner.td_targets(batch, inputs, state, values).requires_grad
+    assert not learner.td_targets(batch, learner.online(batch)).requires_grad
 
 
 def test_followers_start_equal_and_follow_at_their_rate():

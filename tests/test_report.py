@@ -6,6 +6,8 @@ import pytest
 
 from benchmark import cli, figures, record, report, statistics
 from benchmark.errors import BenchmarkError
+from benchmark.published import beside, claims, facts
+from benchmark.published.command import CLAIMS
 from tests import synthetic
 
 MAPS = ["3m", "terran_3_vs_3"]
@@ -21,6 +23,9 @@ def finished(tmp_path_factory):
     for name, figure in figures.draw(results):  # PNG only: half the time
         (folder / "figures").mkdir(exist_ok=True)
         figure.savefig(folder / "figures" / f"{name}.png", dpi=50)
+    published, about = facts.read()
+    found = beside.compare(table, published, about, claims.load(CLAIMS), replications=50)
+    beside.write(found, folder / "published")
     return folder, synthetic.provenance(table)
 
 
@@ -51,13 +56,38 @@ def test_report_loads_nothing(written):
 
 def test_report_holds_every_figure_and_table_with_its_source(written):
     text = written()
-    assert text.count("data:image/png") == len(figures.captions(MAPS))
-    captions = re.findall(r"<figcaption>(.*?)</figcaption>", text)
+    ours, published = text.split('<h2 id="published">')
+    assert ours.count("data:image/png") == len(figures.captions(MAPS))
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", ours)
     assert all("battle simulator (not StarCraft II), unified protocol" in c for c in captions)
+    assert published.count("data:image/png") == 1 + len(facts.read()[1]["pictures"])
     for target in re.findall(r'href="#([^"]+)"', text):
         assert f'id="{target}"' in text
     assert 'id="win_rate_smac_final"' in text
     assert 'id="improvement_all_absolute"' in text
+
+
+def test_report_sets_the_study_beside_what_is_published(written):
+    """Claims with their counts, findings, pictures; and no verdict across backends."""
+    section = written().split('<h2 id="published">')[1].split('<h2 id="definitions">')[0]
+    claimed = claims.load(CLAIMS)
+    for claim in claimed.claims:
+        assert claim.says.replace("'", "&#39;") in section
+    findings = facts.read()[0]["findings"]
+    assert f"All {len(findings)} findings" in section
+    assert "not_test" in section
+    assert "this study is from: battle simulator (not StarCraft II), unified protocol" in section
+    assert "reproduced</td>" not in section  # maps that nobody published
+
+
+def test_missing_published_results_are_an_error(finished, tmp_path):
+    folder, runs = finished
+    summary = {"runs": runs, "missing": [], "changed": [], "broken": []}
+    record.write_json(summary, folder / "runs.json")
+    kept = (folder / "published").rename(tmp_path / "published")
+    with pytest.raises(BenchmarkError, match="python -m benchmark published beside"):
+        report.write(folder, tmp_path / "report.html")
+    kept.rename(folder / "published")
 
 
 def test_complete_study_says_so(written):

@@ -339,7 +339,7 @@ def test_damaged_and_foreign_checkpoints(tmp_path, policy_file, capsys):
     assert "unknown algorithm" in error(saved | {"config": saved["config"] | {"algorithm": "x"}})
     assert "version" in error(saved | {"config": saved["config"] | {"version": 99}})
     assert "does not fit" in error(saved | {"config": saved["config"] | {"map": "8m"}})
-    assert "simulator only" in error(saved | {"config": saved["config"] | {"backend": "x"}})
+    assert "unknown backend 'x'" in error(saved | {"config": saved["config"] | {"backend": "x"}})
 
 
 def test_unwritable_output(tmp_path, capsys):

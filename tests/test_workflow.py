@@ -20,10 +20,16 @@ import yaml
 
 from benchmark import figures, lock, record, statistics, tables
 from benchmark.config import load_study
+from benchmark.published import beside
 
 ROOT = Path(__file__).parent.parent
+<<<<<<< HEAD
 PROFILES = ROOT / "workflow" / "profiles"
 AFTER_TRAINING = {"aggregate", "statistics", "tables", "figures", "report", "all"}
+=======
+AFTER_TRAINING = {"aggregate", "statistics", "tables", "figures", "beside", "report", "all"}
+COMMANDS = {"beside": "published"}  #: of rules that are not called like their command
+>>>>>>> main
 STUDY = {
     "version": 1,
     "name": "made_up",
@@ -101,6 +107,7 @@ def made(tmp_path_factory) -> Path:
         "statistics": [f"statistics/{name}" for name in statistics.outputs()],
         "tables": [f"tables/{name}" for name in tables.outputs(maps)],
         "figures": [f"figures/{name}" for name in figures.outputs(maps)],
+        "published": [f"published/{name}" for name in beside.NAMES],
         "report": ["report.html"],
     }
     paths = {
@@ -108,11 +115,13 @@ def made(tmp_path_factory) -> Path:
     }
     (folder / "outputs.json").write_text(json.dumps(paths))
     (folder / "benchmark").mkdir()
+    (folder / "benchmark" / "__init__.py").touch()  # else an installed package would come first
     (folder / "benchmark" / "__main__.py").write_text(STAND_IN)
     done = snakemake(folder, "all")
     assert done.code == 0, done.output
     jobs = (folder / "jobs").read_text().split()
-    assert sorted(jobs) == sorted(["train"] * 4 + list(AFTER_TRAINING - {"all"}))
+    after = [COMMANDS.get(rule, rule) for rule in AFTER_TRAINING - {"all"}]
+    assert sorted(jobs) == sorted(["train"] * 4 + after)
     return folder
 
 
@@ -172,6 +181,19 @@ def test_figures_need_the_aggregated_table_alone(study, memory):
     shutil.rmtree(study / "results/made_up/figures")
     assert planned(study, "figures") == {"figures": 1}
     assert set(planned(study, "all")) == {"figures", "report", "all"}
+
+
+def test_published_results_need_their_raw_files(study):
+    done = snakemake(study, "--dry-run", "published")
+    assert done.code != 0
+    assert "--config published=FOLDER" in done.output
+    for name in ("r3dm_release", "acorm_release"):
+        (study / "raw" / name).mkdir(parents=True)
+    assert planned(study, "published", "--config", "published=raw") == {
+        "import_release": 2,
+        "published": 1,
+    }
+    assert planned(study, "all", "--config", "published=raw") == {}  # it is no key of a study
 
 
 def test_another_study_takes_nothing_from_the_default_one(study):

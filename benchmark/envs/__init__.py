@@ -7,10 +7,10 @@ from .spec import Env, EnvSpec, Observation, Transition
 
 __all__ = [
     "BACKENDS", "MAPS", "Env", "EnvOptions", "EnvSpec", "Map", "Observation", "Transition", "make",
-    "spec_of",
+    "make_evaluation", "spec_of",
 ]  # fmt: skip
 
-BACKENDS = ("simulator",)
+BACKENDS = ("simulator", "starcraft2")
 
 
 def make(
@@ -28,21 +28,45 @@ def make(
         options: quirks and parameters; the defaults are what the papers ran.
 
     Raises:
-        BenchmarkError: unknown map or backend, or an option's value is not accepted.
+        BenchmarkError: unknown map or backend, an option's value is not accepted, or the game or
+            its packages are missing.
     """
     one = _map_of(map_name, backend)
+    if backend == "starcraft2":
+        from .starcraft2 import StarCraft2
+
+        return StarCraft2(one, n_envs, options)
     from .simulator import Simulator  # compiles, or loads what was compiled before
 
     return Simulator(one, n_envs, options)
+
+
+def make_evaluation(
+    training: Env,
+    map_name: str | Map,
+    n_envs: int,
+    backend: str = "simulator",
+    options: EnvOptions | None = None,
+) -> Env:
+    """An env for evaluations beside the one for training.
+
+    The simulator's has battles of its own, so that evaluations never disturb training. A game of
+    StarCraft II takes gigabytes, and its randomness belongs to nobody: the same games play both.
+    """
+    return training if backend == "starcraft2" else make(map_name, n_envs, backend, options)
 
 
 def spec_of(map_name: str | Map, backend: str = "simulator") -> EnvSpec:
     """The sizes of a map, without starting anything.
 
     Raises:
-        BenchmarkError: unknown map or backend.
+        BenchmarkError: unknown map or backend, or the game or its packages are missing.
     """
     one = _map_of(map_name, backend)
+    if backend == "starcraft2":
+        from .starcraft2 import starcraft2_spec
+
+        return starcraft2_spec(one)
     from .simulator import simulator_spec
 
     return simulator_spec(one)

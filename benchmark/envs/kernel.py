@@ -14,7 +14,13 @@ import numpy as np
 from .combat import fly_missiles, regenerate, settle_explosions
 from .compiled import compiled, entry_point
 from .movement import move_all
-from .observation import forget_enemies, write_available, write_observations, write_state
+from .observation import (
+    forget_enemies,
+    shuffle_agents,
+    write_available,
+    write_observations,
+    write_state,
+)
 from .orders import NO_OP, act, obey_action, order_from_script
 from .outcome import UNDECIDED, WON, final_reward, judge, reward_of
 from .spawn import pack, sort_agents, start_battle
@@ -72,7 +78,7 @@ def _reset_battle(b, seed, world):
 
 
 @compiled
-def _play_loop(units, battle, order, world):
+def play_loop(units, battle, order, world):
     """One game loop: everybody acts in random order, then all move, missiles fly, time passes."""
     types, rules = world.types, world.rules[0]
     n = units.shape[0]
@@ -108,7 +114,15 @@ def _step_battle(b, actions, world, out):
         elif i < n:
             obey_action(i, actions[b, i], units, types, rules)
     for _ in range(LOOPS_PER_STEP):
-        _play_loop(units, battle, order, world)
+        play_loop(units, battle, order, world)
+    take_stock(b, world, out)
+
+
+@compiled
+def take_stock(b, world, out):
+    """What the client concludes from the units after a step: losses, reward, whether it is over."""
+    types, rules = world.types, world.rules[0]
+    battle, units, n = world.battles[b], world.units[b], world.rules[0].n_agents
     battle.steps += 1
     _remember_positions(units)
     forget_enemies(units, world.known[b], rules)
@@ -137,19 +151,26 @@ def _remember_positions(units):
 @compiled
 def _observe_battle(b, world, out):
     """Writes observation, state and availability."""
-    types, rules, battle = world.types, world.rules[0], world.battles[b]
-    units, known, order = world.units[b], world.known[b], world.order[b]
+    rules, battle, order = world.rules[0], world.battles[b], world.order[b]
+    if battle.steps == 0 and rules.generated and rules.wiped_observations:
+        # SMACv2's reset builds all observations once before the learner asks for them, so that
+        # every enemy in anybody's sight is known by then.
+        shuffle_agents(battle, rules, order)
+        look(b, world, out)
+    shuffle_agents(battle, rules, order)
+    look(b, world, out)
+
+
+@compiled
+def look(b, world, out):
+    """Writes observation, state and availability; the agents look in the order in ``world``."""
+    types, rules, units = world.types, world.rules[0], world.units[b]
     obs, state, available = out.obs[b], out.state[b], out.available[b]
     obs[:] = 0.0
     state[:] = 0.0
     available[:] = False
     write_available(units, types, rules, world.walkable, available)
-    if battle.steps == 0 and rules.generated and rules.wiped_observations:
-        # SMACv2's reset builds all observations once before the learner asks for them, so that
-        # every enemy in anybody's sight is known by then.
-        write_observations(units, battle, known, order, types, rules, available, obs)
-        obs[:] = 0.0
-    write_observations(units, battle, known, order, types, rules, available, obs)
+    write_observations(units, world.known[b], world.order[b], types, rules, available, obs)
     write_state(units, world.last_actions[b], types, rules, state)
 
 
@@ -184,7 +205,8 @@ SOURCES = (
 )  # fmt: skip
 
 
-def _source_digest() -> str:
+def source_digest() -> str:
+    """Hash of all that is compiled into the entry points."""
     digest = hashlib.sha256()
     for name in SOURCES:
         digest.update(Path(__file__).with_name(f"{name}.py").read_bytes())
@@ -223,7 +245,7 @@ def _entry_points(digest: str):
     return arrange, reset, step
 
 
-arrange, reset_battles, step_battles = _entry_points(_source_digest())
+arrange, reset_battles, step_battles = _entry_points(source_digest())
 
 
 @entry_point()

@@ -83,20 +83,27 @@ def _is_open(x, y, walkable):
 
 
 @compiled
-def write_observations(units, battle, known, order, types, rules, available, obs):
+def shuffle_agents(battle, rules, order):
+    """Fills [>= N] with the order in which the client goes through the agents: SMACv2's is drawn
+    anew for every look, and matters to the blanked observations alone."""
+    shuffled = rules.generated and rules.wiped_observations
+    for k in range(rules.n_agents):
+        order[k] = k
+        if shuffled:
+            j = client_below(battle, k + 1)
+            order[k] = order[j]
+            order[j] = k
+
+
+@compiled
+def write_observations(units, known, order, types, rules, available, obs):
     """Fills [N, O], which holds zeros, with what each agent sees.
 
     Args:
         known: [E] the agent that first saw each enemy, -1 while nobody has (SMACv2); updated.
-        order: [>= N] scratch for the order in which SMACv2's client goes through the agents.
+        order: [>= N] the order in which the agents look, from ``shuffle_agents``.
     """
     wiped = rules.generated and rules.wiped_observations
-    for k in range(rules.n_agents):
-        order[k] = k
-        if wiped:
-            j = client_below(battle, k + 1)
-            order[k] = order[j]
-            order[j] = k
     for k in range(rules.n_agents):
         i = order[k]
         if units[i].alive:

@@ -24,31 +24,49 @@ _FOLLOW_DISTANCE = 2.0  #: how close (edge to edge) a following medivac keeps to
 
 @compiled
 def obey_action(i, action, units, types, rules):
-    """Turns one agent's action into its unit's order.
-
-    An order that the engine refuses (a weapon that cannot hit flyers) leaves the last one running.
-    """
+    """Turns one agent's action into its unit's order."""
     u = units[i]
     if action >= FIRST_TARGET:
         target = action - FIRST_TARGET
         heals = rules.healers and types[u.type].heals > 0.0
         if not heals:
             target += rules.n_agents
-            if not can_hit(u, units[target], types):
-                return
-        order = HEAL if heals else ATTACK
-        if u.order != order or u.target != target:
-            u.windup = -1
-        u.order, u.target = order, target
-        return
-    u.target = -1
-    u.windup = -1  # moving or stopping before the damage point cancels the shot
-    if action == STOP:
-        u.order = IDLE
-        return
+        command_target(i, target, HEAL if heals else ATTACK, units, types)
+    elif action == STOP:
+        command_stop(u)
+    else:
+        x = u.x + _MOVE_AMOUNT * (int(action == EAST) - int(action == WEST))
+        y = u.y + _MOVE_AMOUNT * (int(action == NORTH) - int(action == SOUTH))
+        command_move(u, x, y)
+
+
+@compiled
+def command_stop(u):
+    """Orders a unit to stop; stopping before the damage point cancels the shot."""
+    u.order = IDLE
+    u.target = u.windup = -1
+
+
+@compiled
+def command_move(u, x, y):
+    """Orders a unit to a point; moving before the damage point cancels the shot."""
     u.order = MOVE
-    u.goal_x = u.x + _MOVE_AMOUNT * (int(action == EAST) - int(action == WEST))
-    u.goal_y = u.y + _MOVE_AMOUNT * (int(action == NORTH) - int(action == SOUTH))
+    u.target = u.windup = -1
+    u.goal_x, u.goal_y = x, y
+
+
+@compiled
+def command_target(i, target, order, units, types):
+    """Orders a unit to attack (``ATTACK``) or heal (``HEAL``) another.
+
+    An order that the engine refuses (a weapon that cannot hit flyers) leaves the last one running.
+    """
+    u = units[i]
+    if order == ATTACK and not can_hit(u, units[target], types):
+        return
+    if u.order != order or u.target != target:
+        u.windup = -1
+    u.order, u.target = order, target
 
 
 @compiled

@@ -193,6 +193,6 @@ def play(env, policy: Policy, n_battles: int, seed: int = 0) -> dict[str, np.nda
             result["timed_out"] |= step.timed_out
             result["dead_allies"] = np.maximum(result["dead_allies"], step.dead_allies)
             result["dead_enemies"] = np.maximum(result["dead_enemies"], step.dead_enemies)
-            running &= ~(step.terminated | step.timed_out)
+            running &= ~(step.terminated | step.timed_out | step.discarded)
         rounds.append(result)
     return {name: np.concatenate([one[name] for one in rounds]) for name in rounds[0]}

@@ -49,11 +49,12 @@ def start_battle(units, battle, layout, types, rules, walkable):
         pack(units, types, walkable)
         sort_agents(units, n)
     for i in range(units.shape[0]):
-        _prepare(units[i], types, rules)
+        prepare(units[i], types, rules)
 
 
 @compiled
-def _prepare(u, types, rules):
+def prepare(u, types, rules):
+    """Makes a unit, of which type, team and place are set, as it is when it appears."""
     kind = types[u.type]
     u.health, u.shield, u.energy = kind.health, kind.shield, kind.energy
     u.seen_life = kind.health + kind.shield

@@ -16,7 +16,8 @@ class EnvSpec:
     """Sizes and layout of one map; equal on every backend, so that a network fits them all."""
 
     map: str
-    backend: str  #: "simulator" or "starcraft2"
+    #: who plays: "simulator", "starcraft2", or "standin" where the stand-in has the game's place
+    backend: str
     backend_version: str
     n_agents: int
     n_enemies: int
@@ -55,6 +56,9 @@ class Transition(NamedTuple):
     battle_won: np.ndarray  #: [B] bool, meaningful where ``terminated``
     dead_allies: np.ndarray  #: [B] int32
     dead_enemies: np.ndarray  #: [B] int32
+    #: [B] bool, the game broke down in this step: the battle is over without an outcome, and
+    #: nothing that was seen of it may be used; never in the simulator
+    discarded: np.ndarray = np.False_
 
 
 class Env(Protocol):
@@ -85,6 +89,10 @@ class Env(Protocol):
         Raises:
             ValueError: an action is unavailable; names the battle, the agent and the action.
         """
+        ...
+
+    def provenance(self) -> dict:
+        """What a run's record says about the backend beyond its version: files, faults."""
         ...
 
     def close(self) -> None:

@@ -107,6 +107,7 @@ HYDRALISK = Unit(
 #: it numbers the agents as the game does, whose catalogue lists the RL units alphabetically.
 UNITS = (BANELING, COLOSSUS, HYDRALISK, MARAUDER, MARINE, MEDIVAC, STALKER, ZEALOT, ZERGLING)
 TYPE_ID = {unit.name: index for index, unit in enumerate(UNITS)}
+GAME_ID = (9, 4, 107, 51, 48, 54, 74, 73, 105)  #: of the same types, in StarCraft II's catalogue
 
 # What all units share (Liberty data).
 SHIELD_REGENERATION = 2.0  #: per second ...

@@ -126,9 +126,9 @@ def test_the_compiled_cache_notices_a_changed_source(tmp_path):
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(path.read_bytes())
     script = (
-        "from benchmark.envs import MAPS, simulator, terrain, units;"
+        "from benchmark.envs import MAPS, terrain, units, world;"
         "walkable = terrain.find_terrain('strip').walkable;"
-        "print(simulator._layout(MAPS['3m'], units.type_table(), walkable)['x'])"
+        "print(world.start_layout(MAPS['3m'], units.type_table(), walkable)['x'])"
     )
 
     def run():

@@ -59,7 +59,7 @@ def test_arrays_have_the_sizes_of_the_spec(name):
         assert out.state.shape == (2, spec.state_size)
         assert out.available.shape == (2, spec.n_agents, spec.n_actions)
         assert (out.obs.dtype, out.state.dtype, out.available.dtype) == ("f4", "f4", "?")
-    for array, kind in zip(out[3:], ("f4", "?", "?", "?", "i4", "i4"), strict=True):
+    for array, kind in zip(out[3:], ("f4", "?", "?", "?", "i4", "i4", "?"), strict=True):
         assert array.shape == (2,)
         assert array.dtype == kind
 

@@ -40,7 +40,7 @@ if STUDY.ablations:
 
     rule ablations:
         input:
-            statistics=STATISTICS,
+            STATISTICS,
             study=workflow.configfiles[0],
         output:
             [
@@ -53,8 +53,8 @@ if STUDY.ablations:
         conda:
             "../../environment.yml"
         params:
-            statistics=f"{RESULTS}/statistics",
-            folder=RESULTS,
+            statistics=subpath(input[0], parent=True),
+            folder=subpath(input[0], ancestor=2),
         message:
             "ablations"
         shell:
@@ -69,6 +69,8 @@ rule report:
         TABLES,
         FIGURES,
         ABLATIONS,
+        BESIDE,
+        role_files,
         study=workflow.configfiles[0],
     output:
         f"{RESULTS}/report.html",
