@@ -55,7 +55,7 @@ SelectTypeParameters=CR_Core_Memory
 SchedulerParameters=batch_sched_delay=1,sched_interval=2
 MinJobAge=300
 KillWait=20
-ReturnToService=2
+ReturnToService=0
 GresTypes=gpu,shard
 NodeName=$host NodeAddr=127.0.0.1 CPUs=4 RealMemory=4000 Gres=gpu:fake:2,shard:4
 PartitionName=gpu Nodes=$host Default=YES State=UP OverTimeLimit=0

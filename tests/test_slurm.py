@@ -118,13 +118,13 @@ def until(condition: Callable[[], object], process: subprocess.Popen, seconds: f
     return found
 
 
-def slurm_job(folder: Path) -> str | None:
+def slurm_job(folder: Path, name: str = "SLURM_JOB_ID") -> str | None:
     """The Slurm job of a run that is under way; None before its first evaluation is over."""
     if not (folder / "progress.json").exists():
         return None
     process = record.read_json(folder / "progress.json")["pid"]
     variables = Path("/proc", str(process), "environ").read_text().split("\0")
-    return dict(each.split("=", 1) for each in variables if each)["SLURM_JOB_ID"]
+    return dict(each.split("=", 1) for each in variables if each)[name]
 
 
 def test_a_study_with_the_seeds_of_a_method_in_one_job(workflow, tmp_path):
@@ -150,9 +150,10 @@ def test_an_array_of_runs_that_share_gpus_and_a_cancelled_one(workflow, tmp_path
         "runs", {"variants": [variant]}, {"gres": "shard:1"}, **{"slurm-array-jobs": "train"}
     )
     long = run_folder(tmp_path, 0, variant="long")
-    job = until(lambda: slurm_job(long), process)
+    array = until(lambda: slurm_job(long, "SLURM_ARRAY_JOB_ID"), process)
+    task = slurm_job(long, "SLURM_ARRAY_TASK_ID")
     time.sleep(3)  # into training
-    subprocess.run(["scancel", job], check=True)
+    subprocess.run(["scancel", f"{array}_{task}"], check=True)
     succeed(process, tmp_path)
     attempts = about(long)["attempts"]
     assert len(attempts) == 2
@@ -160,7 +161,10 @@ def test_an_array_of_runs_that_share_gpus_and_a_cancelled_one(workflow, tmp_path
     assert attempts[1]["slurm_job"] != attempts[0]["slurm_job"]
     others = [about(run_folder(tmp_path, seed)) for seed in (0, 1)]
     assert all(len(other["attempts"]) == 1 for other in others)
-    assert "array" in (tmp_path / "out").read_text()
+    assert "Submitted array job" in (tmp_path / "out").read_text()
+    gpus = [run["hardware"]["visible_gpus"] for run in (*others, about(long))]
+    assert set(gpus) <= {"0", "1"}
+    assert len(set(gpus)) < len(gpus), "of three runs two must have shared a GPU"
 
 
 def test_a_broken_node_and_a_time_limit(workflow, tmp_path):

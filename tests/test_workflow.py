@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,13 +19,14 @@ import pandas as pd
 import pytest
 import yaml
 
-from benchmark import figures, record, statistics, tables
+from benchmark import figures, lock, record, statistics, tables
 from benchmark.config import load_study
 from benchmark.published import beside
 
 ROOT = Path(__file__).parent.parent
 AFTER_TRAINING = {"aggregate", "statistics", "tables", "figures", "beside", "report", "all"}
 COMMANDS = {"beside": "published"}  #: of rules that are not called like their command
+>>>>>>> main
 STUDY = {
     "version": 1,
     "name": "made_up",
@@ -272,13 +274,70 @@ def test_a_retry_finds_what_the_first_attempt_left(study):
         "    sys.exit('killed')\n"
     )
     (study / "benchmark" / "__main__.py").write_text(failing_once + STAND_IN)
-    done = snakemake(study, "all")
+    done = snakemake(study, "all", "--retries", "3")
     assert done.code == 0, done.output
     assert (study / "tried").exists()
     assert (folder / "checkpoint.pt").exists()
 
 
+<<<<<<< HEAD
 def test_trains_and_shows_roles_for_real(tmp_path):
+=======
+def test_two_workflows_on_one_results_folder(study, tmp_path):
+    """Also where Snakemake's own lock is switched off, or lies in another folder."""
+    shutil.rmtree(study / "results/made_up/figures")
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(study, elsewhere, ignore=shutil.ignore_patterns("results"))
+    (elsewhere / "results").symlink_to(study / "results")
+    jobs = (study / "jobs").read_text()
+    with lock.exclusive(study / "results/made_up"):
+        for folder in (study, elsewhere):
+            done = snakemake(folder, "all", "--nolock")
+            assert done.code == 2
+            assert "error: results/made_up is in use by another process" in done.output
+            assert "Traceback" not in done.output
+            assert planned(folder, "all", "--nolock") == {"figures": 1, "report": 1, "all": 1}
+    assert (study / "jobs").read_text() == jobs
+    done = snakemake(study, "all")  # no lock is left behind, Snakemake's neither
+    assert done.code == 0, done.output
+
+
+def test_read_only_results_are_one_clear_line(study):
+    shutil.rmtree(study / "results/made_up/figures")
+    (study / "results/made_up/.lock").unlink()
+    (study / "results/made_up/.lock").mkdir()  # root may write where others may not
+    done = snakemake(study, "all")
+    assert done.code == 2
+    assert "error: cannot write to results/made_up: " in done.output
+    assert "Traceback" not in done.output
+
+
+def test_dates_of_runs_never_train(study):
+    """Of a clock that jumped, a copy, a clone: at most what follows from the runs is made again."""
+    for age in (-400, 400):
+        date = time.time() - age * 86_400
+        for path in (study / "results/made_up/runs").rglob("*.*"):
+            os.utime(path, (date, date))
+        assert "train" not in planned(study, "all")
+
+
+@pytest.mark.parametrize("name", ["cpu", "gpu", "slurm", "slurm-no-accounting"])
+def test_profiles_are_understood(study, name):
+    shutil.rmtree(run_folder(study, "3m", 1))
+    assert planned(study, "all", "--profile", str(PROFILES / name))["train"] == 1
+
+
+def test_both_slurm_profiles_differ_in_accounting_only():
+    with_it, without = (
+        yaml.safe_load((PROFILES / name / "profile.yaml").read_text())
+        for name in ("slurm", "slurm-no-accounting")
+    )
+    accounting = {"slurm-status-command": "squeue", "slurm-no-account": True}
+    assert without == with_it | accounting
+
+
+PROFILES = ROOT / "workflow" / "profiles"
+AFTER_TRAINING = {"aggregate", "statistics", "tables", "figures", "report", "all"}
     short = {"budget": 100, "battles": 2, "batch_size": 2, "replay_episodes": 8}
     grid = {"evaluation_interval": 100, "evaluation_episodes": 2, "absolute_episodes": 2}
     shown = {"map": "3m", "algorithms": ["acorm"], "seed": 1, "battles": 1}
