@@ -26,7 +26,7 @@ from benchmark.published import beside
 ROOT = Path(__file__).parent.parent
 AFTER_TRAINING = {"aggregate", "statistics", "tables", "figures", "beside", "report", "all"}
 COMMANDS = {"beside": "published"}  #: of rules that are not called like their command
->>>>>>> main
+PROFILES = ROOT / "workflow" / "profiles"
 STUDY = {
     "version": 1,
     "name": "made_up",
@@ -280,9 +280,6 @@ def test_a_retry_finds_what_the_first_attempt_left(study):
     assert (folder / "checkpoint.pt").exists()
 
 
-<<<<<<< HEAD
-def test_trains_and_shows_roles_for_real(tmp_path):
-=======
 def test_two_workflows_on_one_results_folder(study, tmp_path):
     """Also where Snakemake's own lock is switched off, or lies in another folder."""
     shutil.rmtree(study / "results/made_up/figures")
@@ -336,8 +333,7 @@ def test_both_slurm_profiles_differ_in_accounting_only():
     assert without == with_it | accounting
 
 
-PROFILES = ROOT / "workflow" / "profiles"
-AFTER_TRAINING = {"aggregate", "statistics", "tables", "figures", "report", "all"}
+def test_trains_and_shows_roles_for_real(tmp_path):
     short = {"budget": 100, "battles": 2, "batch_size": 2, "replay_episodes": 8}
     grid = {"evaluation_interval": 100, "evaluation_episodes": 2, "absolute_episodes": 2}
     shown = {"map": "3m", "algorithms": ["acorm"], "seed": 1, "battles": 1}
