@@ -161,7 +161,7 @@ def test_stopped_run_gives_the_same_bytes(algorithm, tmp_path, monkeypatch):
         rounds.append(self.steps)
         if len(rounds) in (4, 9):
             raise Stop
-        collect(self)
+        return collect(self)
 
     monkeypatch.setattr(train.Run, "_collect", stopping)
     for _ in range(2):
@@ -191,8 +191,7 @@ def test_a_run_tells_the_method_what_was_played(tmp_path):
     rounds = []
     run.learner.after_round = rounds.append
     for played in (4, 8, 12):
-        run._collect()
-        run._learn()
+        run._learn(run._collect())
         assert run.learner.env_steps == run.steps
         assert run.learner.memory.size == run.steps + played  # one state more than steps
         assert run.learner.updates == (4 if played == 12 else 0)

@@ -177,8 +177,7 @@ def test_evaluating_more_often_never_changes_training(tmp_path):
             _Silent(),
         )
         while run.steps < 1200:
-            run._collect()
-            run._learn()
+            run._learn(run._collect())
             run._evaluate_when_due()
             rounds.append(run.steps)
         weights.append((rounds, run.learner.agent.head.weight.tolist()))
