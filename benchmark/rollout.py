@@ -70,8 +70,8 @@ def record_greedy(
 ) -> tuple[Episodes, Outcome]:
     """Plays one greedy battle per env of the batch and records them, as ``explore`` does."""
     recorder = _Recorder(env)
-    outcome = _play(env, learner, rules, seeds, None, recorder)
-    return recorder.episodes(outcome.length), outcome
+    outcome, whole = _play(env, learner, rules, seeds, None, recorder)
+    return recorder.episodes(outcome.length, whole), outcome
 
 
 def _play(
