@@ -288,8 +288,6 @@ def _curves(page: _Page, plays: Sequence[Play], numbers: pd.DataFrame) -> None:
         axes.plot([0, 1], [0, 0], color=colour, linestyle=line)
         page.write(x + 0.3, play.policy.name, size=6.5, color=INK)
         x += 0.5 + 0.055 * len(play.policy.name)
-    note = "thick: the living, among themselves; thin: the dead included"
-    page.write(_WIDTH - _MARGIN, note, size=6.5, color=_GREY, ha="right")
     page.y += 1.3 * _LINE
     width = (_WIDTH - _MARGIN) / len(_NUMBERS) - _LEFT_OF_CURVES
     for column, (name, heading) in enumerate(_NUMBERS.items()):
@@ -365,10 +363,12 @@ def _footer(page: _Page, plays: Sequence[Play]) -> None:
         " (perplexity 2, as in R3DM's figure 4) and in the decisions of many battles together"
         " (perplexity 30). Colour: k-means cluster of z among the agents of the decision, named"
         " over time after its members. Shape: cluster of the contrastive loss, on the embeddings e."
-        f" Hollow: dead. Curves: mean over {count} of each policy with 95 % bootstrap interval,"
-        f" as long as {100 * _LASTING:.0f} % of them last. Next role: the nearest centre of another"
-        " cluster. Policy divergence: KL between an agent's policy and its mean over the roles of"
-        " all. Other action: share of the comrades in whose role the agent would act otherwise."
+        f" Hollow: dead. Curves: mean over {count} of each policy with 95 % bootstrap interval, as"
+        f" long as {100 * _LASTING:.0f} % of them last; thick: of the living, clustered among"
+        " themselves, thin: the dead included. Next role: the nearest centre of another cluster."
+        " Policy divergence: KL between an agent's policy and its mean over the roles of all. Other"
+        " action: share of the comrades in whose role the agent would act otherwise. A policy is"
+        " one run; other runs of its method may differ."
     )
     for line in textwrap.wrap(text, 190):
         page.write(_MARGIN, line, size=5, color=_GREY)

@@ -87,10 +87,10 @@ def load(paths: Sequence[Path]) -> list[Trained]:
     for path in paths:
         policy = trained.load(path, **_LAST_ACTIONS)
         if not isinstance(policy.learner, ACORM):
-            with_roles = [name for name, each in ALGORITHMS.items() if issubclass(each, ACORM)]
+            others = sorted(name for name, each in ALGORITHMS.items() if issubclass(each, ACORM))
             raise BenchmarkError(
                 f"{path} is a policy of {methods.label(policy.config.algorithm)}, which has no"
-                f" roles; give policies of {' or '.join(with_roles)}"
+                f" roles; give policies of {' or '.join(others)}"
             )
         for other in policies:
             _compare(other, policy)
