@@ -105,7 +105,7 @@ class _Page:
 
     def write(self, x: float, text: str, below: float = 0.0, **look) -> None:
         """A line of text at ``x``, its middle half a line under the end of the page."""
-        axes = self.add(x, 1.0, _LINE, below)
+        axes = self.add(x, 0.01, _LINE, below)
         axes.set_axis_off()
         axes.text(0, 0.5, text, transform=axes.transAxes, va="center_baseline", **look)
 

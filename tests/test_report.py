@@ -1,10 +1,12 @@
 """The report stands alone, and tells what is missing, damaged or stale."""
 
 import re
+import shutil
 
+import pandas as pd
 import pytest
 
-from benchmark import cli, figures, record, report, statistics
+from benchmark import cli, figures, record, report, role_numbers, statistics
 from benchmark.errors import BenchmarkError
 from benchmark.published import beside, claims, facts
 from benchmark.published.command import CLAIMS
@@ -42,6 +44,40 @@ def written(finished, tmp_path):
 
     write.runs = runs
     return write
+
+
+@pytest.fixture
+def with_roles(finished, tmp_path):
+    """The figure of roles and its numbers in the study's folder, as long as the test runs."""
+    folder = finished[0] / "roles"
+    folder.mkdir()
+    numbers = pd.DataFrame(
+        {name: 0.5 for name in ("agreement", *role_numbers.NUMBERS)}, index=range(4)
+    )
+    numbers = numbers.assign(**{f"living_{name}": 0.25 for name in role_numbers.NUMBERS})
+    identity = dict(zip(record.IDENTITY, ("s", "simulator", "unified", "3m", "r3dm"), strict=False))
+    identity |= {"variant": "default", "seed": 0, "battle": 0, "t": [1, 1, 2, 2]}
+    numbers.assign(**identity).to_csv(folder / "roles_3m.csv", index=False)
+    shutil.copy(finished[0] / "figures" / "aggregate_all.png", folder / "roles_3m.png")
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_report_shows_roles_where_a_study_has_them(written, with_roles):
+    text = written()
+    assert 'href="#roles"' in text
+    assert 'id="figure_roles_3m"' in text
+    assert 'id="roles_3m"' in text
+    assert "R3DM, seed 0: t = 1 (1 battle)" in text
+    assert "0.2500" in text  # the divergence
+    assert text.count("data:image/png") == len(figures.captions(MAPS)) + 1
+    (with_roles / "roles_3m.png").unlink()
+    with pytest.raises(BenchmarkError, match=r"roles_3m\.png"):
+        written()
+
+
+def test_report_of_a_study_without_roles_has_no_such_part(written):
+    assert "#roles" not in written()
 
 
 def test_report_loads_nothing(written):

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -23,9 +24,9 @@ from benchmark.config import load_study
 from benchmark.published import beside
 
 ROOT = Path(__file__).parent.parent
-PROFILES = ROOT / "workflow" / "profiles"
 AFTER_TRAINING = {"aggregate", "statistics", "tables", "figures", "beside", "report", "all"}
 COMMANDS = {"beside": "published"}  #: of rules that are not called like their command
+PROFILES = ROOT / "workflow" / "profiles"
 STUDY = {
     "version": 1,
     "name": "made_up",
@@ -127,8 +128,8 @@ def study(made, tmp_path) -> Path:
     return shutil.copytree(made, tmp_path / "study")
 
 
-def run_folder(study: Path, map: str, seed: int) -> Path:
-    return study / "results/made_up/runs/simulator" / map / "qmix/default" / str(seed)
+def run_folder(study: Path, map: str, seed: int, algorithm: str = "qmix") -> Path:
+    return study / "results/made_up/runs/simulator" / map / algorithm / "default" / str(seed)
 
 
 def test_the_full_study_lists_every_run(tmp_path):
@@ -136,7 +137,7 @@ def test_the_full_study_lists_every_run(tmp_path):
     runs = load_study(paper).runs()
     assert len(runs) >= 60
     jobs = planned(tmp_path, study=paper)
-    assert jobs == dict.fromkeys(AFTER_TRAINING, 1) | {"train": len(runs)}
+    assert jobs == dict.fromkeys(AFTER_TRAINING | {"roles", "ablations"}, 1) | {"train": len(runs)}
 
 
 def test_a_finished_study_has_nothing_to_do(study):
@@ -190,6 +191,30 @@ def test_published_results_need_their_raw_files(study):
         "published": 1,
     }
     assert planned(study, "all", "--config", "published=raw") == {}  # it is no key of a study
+
+
+def test_the_figure_of_roles_needs_the_runs_it_shows_and_no_others(study):
+    shown = {"map": "3m", "algorithms": ["acorm"], "seed": 0}
+    write_study(study, algorithms=["qmix", "acorm"], roles=shown)
+    assert planned(study, "all")["roles"] == 1
+    done = snakemake(study, "--dry-run", *figure_of_roles("3m"))
+    assert re.findall(r"train (\w+) on (\w+), seed (\d+)", done.output) == [("acorm", "3m", "0")]
+
+
+def test_a_copy_without_runs_has_no_figure_of_roles_or_keeps_the_one_it_came_with(study):
+    shown = {"map": "3m", "algorithms": ["acorm"], "seed": 0}
+    write_study(study, algorithms=["qmix", "acorm"], roles=shown)
+    shutil.rmtree(study / ".snakemake")
+    shutil.rmtree(study / "results/made_up/runs")
+    assert planned(study, "all") == {}
+    for path in figure_of_roles("3m"):
+        (study / path).parent.mkdir(exist_ok=True)
+        (study / path).touch()
+    assert set(planned(study, "all")) <= {"report", "all"}
+
+
+def figure_of_roles(map: str) -> list[str]:
+    return [f"results/made_up/roles/roles_{map}.{suffix}" for suffix in ("png", "csv")]
 
 
 def test_another_study_takes_nothing_from_the_default_one(study):
@@ -323,16 +348,18 @@ def test_both_slurm_profiles_differ_in_accounting_only():
     assert without == with_it | accounting
 
 
-def test_trains_for_real(tmp_path):
+def test_trains_and_shows_roles_for_real(tmp_path):
     short = {"budget": 100, "battles": 2, "batch_size": 2, "replay_episodes": 8}
     grid = {"evaluation_interval": 100, "evaluation_episodes": 2, "absolute_episodes": 2}
-    write_study(tmp_path, maps=["3m"], set=short | grid)
-    table = "results/made_up/evaluations.parquet"
-    done = snakemake(tmp_path, "--retries", "0", table)
+    shown = {"map": "3m", "algorithms": ["acorm"], "seed": 1, "battles": 1}
+    write_study(tmp_path, maps=["3m"], algorithms=["acorm"], set=short | grid, roles=shown)
+    table, *roles = "results/made_up/evaluations.parquet", *figure_of_roles("3m")
+    done = snakemake(tmp_path, "--retries", "0", table, *roles)
     assert done.code == 0, done.output
     assert len(record.read_evaluations(tmp_path / table)) == 2 * 6
-    assert planned(tmp_path, table) == {}
-    about = record.read_json(run_folder(tmp_path, "3m", 0) / "run.json")
+    assert set(pd.read_csv(tmp_path / roles[1])["seed"]) == {1}
+    assert planned(tmp_path, table, *roles) == {}
+    about = record.read_json(run_folder(tmp_path, "3m", 0, "acorm") / "run.json")
     assert about["hardware"]["threads"] == 1
     assert about["config_hash"] == load_study(tmp_path / "study.yaml").runs()[0].hash
 
