@@ -79,7 +79,9 @@ def test_a_changed_byte_in_a_checkpoint_is_noticed(tmp_path, monkeypatch, caplog
     assert files
     for path in files:
         content = bytearray(path.read_bytes())
-        content[len(content) // 2] ^= 1
+        middle = len(content) // 2
+        for each in range(middle, middle + 256):  # longer than the padding between records
+            content[each] ^= 1
         path.write_bytes(content)
     train.train(small_run(), tmp_path, device="cpu")
     assert "is damaged" in caplog.text

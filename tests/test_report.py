@@ -70,7 +70,7 @@ def test_report_shows_roles_where_a_study_has_them(written, with_roles):
     assert 'id="roles_3m"' in text
     assert "R3DM, seed 0: t = 1 (1 battle)" in text
     assert "0.2500" in text  # the divergence
-    assert text.count("data:image/png") == len(figures.captions(MAPS)) + 1
+    assert text.count('<figure id="figure_roles_') == 1
     (with_roles / "roles_3m.png").unlink()
     with pytest.raises(BenchmarkError, match=r"roles_3m\.png"):
         written()
