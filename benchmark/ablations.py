@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
+from pydantic import TypeAdapter
 
 from benchmark import figures, methods, panels, statistics, tables
-from benchmark.config import Ablation, load_study
+from benchmark.config import Ablation, load_study, one_line_errors
 from benchmark.methods import Look
 
 _WIDTH = 1.6 * panels.WIDTH
@@ -162,6 +163,18 @@ def _lacking(final: pd.DataFrame, ablation: Ablation) -> str:
     return f"; no runs of {', '.join(lacking)}" if lacking else ""
 
 
+def declared(study: str) -> list[Ablation]:
+    """The ablations of a study file, or those that JSON gives as the workflow does.
+
+    Raises:
+        BenchmarkError: the file or the JSON is not valid.
+    """
+    if not study.startswith("["):
+        return load_study(study).ablations
+    with one_line_errors("ablations"):
+        return TypeAdapter(list[Ablation]).validate_json(study)
+
+
 def write(statistics_folder: Path, ablations: list[Ablation], output: Path) -> None:
     """Writes figures and tables of every ablation into ``figures/`` and ``tables/``."""
     results = statistics.read(statistics_folder)
@@ -173,12 +186,12 @@ def write(statistics_folder: Path, ablations: list[Ablation], output: Path) -> N
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
     parser.add_argument("statistics", type=Path, help="a study's statistics folder")
-    parser.add_argument("study", type=Path, help="study file with the ablations")
+    parser.add_argument("study", help="study file, or its ablations as JSON")
     parser.add_argument("--output", type=Path, help="the study's folder; beside when left out")
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Runs the command."""
     output = arguments.output or arguments.statistics.parent
-    write(arguments.statistics, load_study(arguments.study).ablations, output)
+    write(arguments.statistics, declared(arguments.study), output)
     print(output)

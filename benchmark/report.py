@@ -19,7 +19,7 @@ import pandas as pd
 
 from algorithms import ALGORITHMS
 from benchmark import ablations, figures, methods, record, role_numbers, statistics, tables
-from benchmark.config import Ablation, load_study
+from benchmark.config import Ablation
 from benchmark.errors import BenchmarkError
 from benchmark.published import beside, document, facts
 
@@ -212,13 +212,13 @@ def _total(runs: list[dict]) -> dict[str, str]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
     parser.add_argument("folder", type=Path, help="the study's folder, e.g. results/smoke")
-    parser.add_argument("--study", type=Path, help="study file, for its ablations")
+    parser.add_argument("--study", help="study file, or its ablations as JSON, to show them")
     parser.add_argument("--output", type=Path, help="HTML file; report.html there when left out")
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Runs the command."""
     output = arguments.output or arguments.folder / "report.html"
-    compared = load_study(arguments.study).ablations if arguments.study else []
+    compared = ablations.declared(arguments.study) if arguments.study else []
     write(arguments.folder, output, compared)
     print(output)

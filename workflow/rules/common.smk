@@ -34,6 +34,7 @@ MAPS = list(dict.fromkeys(run.map for run in RUNS.values()))
 STATISTICS = [f"{RESULTS}/statistics/{name}" for name in statistics.outputs()]
 TABLES = [f"{RESULTS}/tables/{name}" for name in tables.outputs(MAPS)]
 FIGURES = [f"{RESULTS}/figures/{name}" for name in figures.outputs(MAPS)]
+DECLARED = json.dumps([each.model_dump() for each in STUDY.ablations])
 ABLATIONS = [
     *(f"{RESULTS}/figures/{name}" for name in ablations.figure_files(STUDY.ablations)),
     *(f"{RESULTS}/tables/{name}" for name in ablations.table_files(STUDY.ablations)),

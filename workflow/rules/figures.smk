@@ -41,7 +41,6 @@ if STUDY.ablations:
     rule ablations:
         input:
             STATISTICS,
-            study=workflow.configfiles[0],
         output:
             [
                 marked(path, "Ablations") if path.endswith((".png", ".md")) else path
@@ -55,10 +54,11 @@ if STUDY.ablations:
         params:
             statistics=subpath(input[0], parent=True),
             folder=subpath(input[0], ancestor=2),
+            declared=DECLARED,
         message:
             "ablations"
         shell:
-            "python -m benchmark ablations {params.statistics:q} {input.study:q}"
+            "python -m benchmark ablations {params.statistics:q} {params.declared:q}"
             " --output {params.folder:q} > {log:q} 2>&1"
 
 
@@ -71,7 +71,6 @@ rule report:
         ABLATIONS,
         BESIDE,
         role_files,
-        study=workflow.configfiles[0],
     output:
         f"{RESULTS}/report.html",
     log:
@@ -81,7 +80,8 @@ rule report:
         "../../environment.yml"
     params:
         folder=subpath(output[0], parent=True),
+        declared=DECLARED,
     message:
         "report"
     shell:
-        "python -m benchmark report {params.folder:q} --study {input.study:q} > {log:q} 2>&1"
+        "python -m benchmark report {params.folder:q} --study {params.declared:q} > {log:q} 2>&1"
