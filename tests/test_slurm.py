@@ -113,7 +113,7 @@ def until(condition: Callable[[], object], process: subprocess.Popen, seconds: f
     """Waits for ``condition``, as long as the workflow runs."""
     begin = time.monotonic()
     while not (found := condition()):
-        assert process.poll() is None, "the workflow has ended"
+        assert process.poll() is None, f"the workflow has ended, see {process.args[-1]}/../out"
         assert time.monotonic() - begin < seconds, "it never happened"
         time.sleep(0.5)
     return found
