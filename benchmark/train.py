@@ -385,7 +385,9 @@ def _deferred_signals():
     received: list[int] = []
 
     def note(number, frame):
-        if received:  # the second time is meant at once
+        # The second Ctrl-C is meant at once. SIGTERM may come twice by itself: Slurm sends it before
+        # a time limit, at the limit, and once more.
+        if received and number == signal.SIGINT:
             raise KeyboardInterrupt
         received.append(number)
         log.warning("stopping after the running battles; interrupt again to stop at once")

@@ -7,7 +7,11 @@ set -euo pipefail
 verb=$1 folder=$2 host=$(hostname -s) link=/etc/slurm/slurm.conf
 
 stop() {
-    scancel --state=RUNNING,PENDING --user="$(id -un)" 2> /dev/null || true
+    scancel --user="$(id -un)" 2> /dev/null || true
+    for _ in $(seq 120); do # until slurmd has killed what they left (KillWait)
+        [ -n "$(squeue --noheader 2> /dev/null)" ] || break
+        sleep 0.25
+    done
     for daemon in slurmd slurmctld munged; do
         [ -s "$folder/$daemon.pid" ] || continue
         pid=$(cat "$folder/$daemon.pid")

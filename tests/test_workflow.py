@@ -293,10 +293,25 @@ def test_two_workflows_on_one_results_folder(study, tmp_path):
             assert done.code == 2
             assert "error: results/made_up is in use by another process" in done.output
             assert "Traceback" not in done.output
-            assert planned(folder, "all", "--nolock") == {"figures": 1, "report": 1, "all": 1}
+            assert planned(folder, "figures", "--nolock") == {"figures": 1}  # looking is allowed
     assert (study / "jobs").read_text() == jobs
     done = snakemake(study, "all")  # no lock is left behind, Snakemake's neither
     assert done.code == 0, done.output
+
+
+def test_no_shell_stands_between_the_workflow_and_a_run(study):
+    """A shell would die of SIGTERM at once, and the run be killed before it has saved."""
+    shutil.rmtree(run_folder(study, "3m", 0))
+    parent = (
+        "import os, pathlib, sys\n"
+        "if sys.argv[1] == 'train':\n"
+        "    name = pathlib.Path('/proc', str(os.getppid()), 'cmdline').read_bytes()\n"
+        "    pathlib.Path('parent').write_bytes(name)\n"
+    )
+    (study / "benchmark" / "__main__.py").write_text(parent + STAND_IN)
+    done = snakemake(study, "runs")
+    assert done.code == 0, done.output
+    assert b"bash" not in (study / "parent").read_bytes()
 
 
 def test_read_only_results_are_one_clear_line(study):

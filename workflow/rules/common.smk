@@ -53,6 +53,11 @@ ROLES = [
 report: "../report/workflow.rst"
 
 
+# A job's command takes the place of its shell. A shell would die of SIGTERM at once, and its job be
+# over before the run has saved a checkpoint.
+shell.prefix("set -euo pipefail; exec env ")
+
+
 onstart:
     # Two workflows on one folder would take each other's files for broken ones. Unlike Snakemake's
     # own lock, which --nolock switches off, this one does not outlive a killed workflow.
