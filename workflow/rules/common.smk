@@ -12,7 +12,8 @@ sys.path.insert(0, workflow.basedir)  # finds the package also where it is not i
 from benchmark import figures, statistics, tables
 from benchmark.config import parse_study
 from benchmark.errors import BenchmarkError
-from benchmark.published import beside, facts
+from benchmark.published import beside, facts, sources
+from benchmark.published.command import CLAIMS
 
 # Jobs call the python that runs Snakemake, whether or not its environment is activated. With
 # --sdm conda, conda puts its own before it.
