@@ -63,6 +63,23 @@ def test_the_table_on_disk_is_the_table(folder, tmp_path):
     assert len(kept[Cell("corridor", "qmix", "default", "return")].value) == POINTS
 
 
+def test_a_damaged_member_of_a_zip_is_named_and_the_rest_read(folder, tmp_path):
+    file = tmp_path / "release.zip"
+    whole = sorted(path for path in folder.rglob("*.csv"))
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archived:
+        for path in whole:
+            archived.write(path, path.relative_to(folder))
+        damaged = archived.infolist()[0]
+    data = bytearray(file.read_bytes())
+    begin = damaged.header_offset + 30 + len(damaged.filename)
+    data[begin : begin + damaged.compress_size] = b"\xff" * damaged.compress_size
+    file.write_bytes(data)
+    found = imported(file)
+    assert [problem.file for problem in found.problems] == [damaged.filename]
+    assert "damaged" in str(found.problems[0])
+    assert found.files["file"].nunique() == len(whole) - 1
+
+
 def test_a_zip_and_a_clone_hold_the_same(folder, tmp_path):
     whole = imported(folder).evaluations
     with zipfile.ZipFile(tmp_path / "release.zip", "w") as archived:

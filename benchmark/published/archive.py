@@ -2,6 +2,7 @@
 
 import subprocess
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -14,7 +15,7 @@ class Entry(NamedTuple):
 
     path: str  #: inside the release, with forward slashes
     size: int  #: bytes
-    read: Callable[[], bytes]
+    read: Callable[[], bytes]  #: raises OSError or BenchmarkError where it cannot
 
 
 def entries(release: Path) -> Iterator[Entry]:
@@ -63,7 +64,14 @@ def _of_zip(file: Path) -> Iterator[Entry]:
     archive = zipfile.ZipFile(file)
     for info in archive.infolist():
         if not info.is_dir():
-            yield Entry(info.filename, info.file_size, lambda info=info: archive.read(info))
+            yield Entry(info.filename, info.file_size, lambda info=info: _member(archive, info))
+
+
+def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    try:
+        return archive.read(member)
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError) as error:
+        raise BenchmarkError(f"damaged or encrypted in the zip: {error}") from error
 
 
 def _of_git(folder: Path) -> Iterator[Entry]:

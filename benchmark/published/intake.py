@@ -63,7 +63,7 @@ def import_release(release: Path, source: Source, megabytes: float = MEGABYTES) 
             continue
         try:
             data = entry.read()
-        except (OSError, BenchmarkError, RuntimeError, ValueError) as error:
+        except (OSError, BenchmarkError) as error:
             problems.append(Problem(entry.path, "", f"cannot be read ({error})"))
             continue
         content = read(entry.path, data)

@@ -10,7 +10,8 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, workflow.basedir)  # finds the package also where it is not installed
 
 from benchmark.errors import BenchmarkError
-from benchmark.published import beside, facts
+from benchmark.published import beside, facts, sources
+from benchmark.published.command import CLAIMS
 
 # Jobs call the python that runs Snakemake, whether or not its environment is activated. With
 # --sdm conda, conda puts its own before it.

@@ -28,7 +28,8 @@ rule beside:
 
 rule import_release:
     input:
-        raw_files,
+        raw=raw_files,
+        mapping=lambda wildcards: sources.built_in()[wildcards.release],
     output:
         "results/imported/{release}/evaluations.parquet",
         "results/imported/{release}/import.json",
@@ -45,13 +46,14 @@ rule import_release:
     message:
         "import {wildcards.release}"
     shell:
-        "python -m benchmark published import {input:q} --source {wildcards.release}"
+        "python -m benchmark published import {input.raw:q} --source {wildcards.release}"
         " --output {params.folder:q} > {log:q} 2>&1"
 
 
 rule published:
     input:
-        expand("results/imported/{release}/findings.csv", release=RELEASES),
+        imported=expand("results/imported/{release}/findings.csv", release=RELEASES),
+        claims=CLAIMS,
     output:
         [f"results/published/{name}" for name in facts.outputs()],
         document="docs/published_audit.md",
@@ -66,6 +68,7 @@ rule published:
     message:
         "published facts"
     shell:
-        "(python -m benchmark published distill {params.imports:q} --output {params.folder:q}"
+        "(python -m benchmark published distill {params.imports:q} --claims {input.claims:q}"
+        " --output {params.folder:q}"
         " && python -m benchmark published document --facts {params.folder:q}"
         " --output {output.document:q}) > {log:q} 2>&1"
