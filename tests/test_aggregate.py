@@ -180,10 +180,25 @@ def test_versions_of_the_game_are_never_mixed(tmp_path):
         )
     ]
     aggregate(runs[:2], tmp_path / "same")
-    with pytest.raises(BenchmarkError, match=r"4\.10 \(Base75689\) and 4\.6\.2 \(Base69232\)"):
+    both = r"different versions of StarCraft II \(4\.10 \(Base75689\), 4\.6\.2 \(Base69232\)\)"
+    with pytest.raises(BenchmarkError, match=both):
         aggregate(runs, tmp_path / "mixed")
-    with pytest.raises(BenchmarkError, match=r"Base75689\) and 4\.6\.2"):
+    with pytest.raises(BenchmarkError, match=both):
         aggregate([tmp_path / "same", runs[2]], tmp_path / "mixed")
+
+
+@pytest.mark.parametrize(
+    ("key", "what"), [("map_sha256", "the map file"), ("client_sha256", "the client")]
+)
+def test_maps_and_clients_of_one_name_are_told_apart(tmp_path, key, what):
+    runs = [save_game(tmp_path / str(seed), seed, "4.10 (Base75689)") for seed in range(2)]
+    for digest, folder in zip(("a" * 64, "b" * 64), runs, strict=True):
+        about = record.read_json(folder / "run.json")
+        about["attempts"][0]["backend"] = {key: digest}
+        record.write_json(about, folder / "run.json")
+    aggregate(runs[:1], tmp_path / "one")
+    with pytest.raises(BenchmarkError, match=f"{what} of 3m .a{{12}}, b{{12}}.,"):
+        aggregate(runs, tmp_path / "mixed")
 
 
 def test_the_stand_in_is_never_mixed_with_the_game(tmp_path):
