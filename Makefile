@@ -11,13 +11,14 @@ PYTHON ?= $(shell for each in python3.11 python3.12 python3.13 python3; do \
 	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; \
 	done)
 
-.PHONY: help setup smoke test test-slow bench bench-smax lint lock
+.PHONY: help setup smoke test test-slow test-slurm bench bench-smax lint lock
 
 help:
 	@echo "make setup       install into $(VENV); the other targets do it when it is needed"
 	@echo "make smoke       a small study from training to report, minutes on two cores"
 	@echo "make test        the tests"
 	@echo "make test-slow   the tests that take minutes"
+	@echo "make test-slurm  the workflow on a Slurm cluster of this machine alone (root; minutes)"
 	@echo "make bench       speeds of the simulator and the learners on this machine"
 	@echo "make bench-smax  the simulator beside SMAX (installs jaxmarl)"
 	@echo "make lint        style of the Python and Snakemake files"
@@ -33,7 +34,7 @@ $(READY): requirements.lock pyproject.toml
 	@echo "installing into $(VENV) (a minute or two) ..."
 	@test -e $@ || "$(PYTHON)" -m venv --clear $(VENV)
 	@rm -f $@
-	@$(PIP) install -c requirements.lock -e '.[dev]'
+	@$(PIP) install -c requirements.lock -e '.[dev,slurm]'
 	@touch $@
 
 smoke: $(READY)
@@ -45,10 +46,14 @@ smoke: $(READY)
 	@echo "report   results/smoke/report.html"
 
 test: $(READY)
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(BIN)/python -m pytest -m "not slow and not gpu and not slurm"
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m "slow and not gpu"
+
+test-slurm: $(READY)
+	command -v slurmd munged > /dev/null || apt-get install -y --no-install-recommends slurm-wlm munge
+	$(BIN)/python -m pytest -m slurm tests/test_slurm.py
 
 bench: $(READY)
 	@set -e; for each in $(sort $(wildcard bench/*.py)); do \
@@ -67,7 +72,7 @@ lint: $(READY)
 # The torch version is chosen here: an unpinned one would be the newest CUDA build.
 lock:
 	"$(PYTHON)" -m venv --clear build/lock
-	build/lock/bin/python -m pip install --quiet torch==2.13.0 -e '.[dev]'
+	build/lock/bin/python -m pip install --quiet torch==2.13.0 -e '.[dev,slurm]'
 	{ grep '^#' requirements.lock; build/lock/bin/python -m pip freeze --all \
 	--exclude pip --exclude-editable | grep -v '^#' | sed 's/+cpu$$//'; } > build/requirements.lock
 	mv build/requirements.lock requirements.lock

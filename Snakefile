@@ -6,13 +6,17 @@
 #   statistics  workflow/rules/statistics.smk  the table -> every number that is shown
 #   tables      workflow/rules/figures.smk
 #   figures     workflow/rules/figures.smk
+#   beside      workflow/rules/published.smk   published results beside the study
+#   roles       workflow/rules/roles.smk       policies of some runs, shown and measured in battle
 #   report      workflow/rules/figures.smk     one HTML page
 #
 #   snakemake --cores 8 all                                        the study config/paper.yaml
 #   snakemake --cores 2 all --configfile config/smoke.yaml         another study
+#   snakemake --profile workflow/profiles/slurm all                elsewhere: see docs/clusters.md
 #   snakemake -n --quiet reason                                    what would be done
 #   snakemake --cores 8 runs                                       training only
 #   snakemake --report paper.zip                                   Snakemake's own report, with times
+#   snakemake --cores 1 published --config published=FOLDER        published results, from raw files
 #
 # Every file is written whole or not at all, so after a crash add --ignore-incomplete, never
 # --rerun-incomplete: finished runs are kept and unfinished ones continue.
@@ -38,4 +42,6 @@ rule all:
 
 include: "workflow/rules/train.smk"
 include: "workflow/rules/statistics.smk"
+include: "workflow/rules/roles.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/published.smk"

@@ -12,15 +12,18 @@ features, S state features, D agent inputs. Batches are time-major: [T, B, ...].
 """
 
 import copy
-from typing import Any, ClassVar, Literal
+from functools import partial
+from typing import Any, ClassVar, Literal, NamedTuple
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from algorithms.returns import lambda_returns
 from benchmark.envs.spec import EnvSpec
 from benchmark.protocol import Training
-from benchmark.replay import Batch
+from benchmark.replay import Batch, Episodes, ReplayBuffer
 
 #: Below every action value; masks actions that are not available.
 NEVER = -1e9
@@ -33,6 +36,8 @@ class LearnerConfig(BaseModel):
 
     gamma: float = Field(0.99, gt=0, le=1)
     """Discount per env step."""
+    td_lambda: float = Field(0.0, ge=0, le=1)
+    """Weight of longer returns in the targets, TD(lambda); 0 is the one-step target."""
     optimizer: Literal["rmsprop", "adam"] = "rmsprop"
     """RMSprop as in PyMARL (smoothing 0.99), or Adam with torch's defaults."""
     learning_rate: float = Field(5e-4, gt=0)
@@ -42,11 +47,24 @@ class LearnerConfig(BaseModel):
     gradient_clip: float = Field(10.0, gt=0)
     """Largest global gradient norm per optimiser."""
     target_interval: int = Field(200, gt=0)
-    """Updates between copies of the online networks into the target networks."""
+    """Updates between moves of the target networks."""
+    target_rate: float = Field(1.0, gt=0, le=1)
+    """How far they move towards the online networks; 1 copies, less is Polyak averaging."""
     target_first_step: Literal[0, 1] = 0
     """First observation that the target agent's memory sees; 1 in ACORM's and R3DM's code."""
     hidden_size: int = Field(64, gt=0)
     """Width of the agent network."""
+
+
+class Online(NamedTuple):
+    """What the online networks made of the sampled episodes."""
+
+    inputs: Tensor  #: of the agents, [T + 1, B, N, D]
+    state: Tensor  #: of the mixer, [T + 1, B, S]
+    values: Tensor  #: of every action, [T + 1, B, N, A]
+    features: list[Tensor]  #: whatever else the agents gave, [T + 1, B, N, ...] each
+    team: Tensor  #: Q_tot of the actions that were taken, [T, B]
+    extras: list[Tensor]  #: whatever else the losses need of the mixer, [T, B, ...] each
 
 
 class Learner(nn.Module):
@@ -65,6 +83,12 @@ class Learner(nn.Module):
     RELEASED: ClassVar[dict[str, Any]] = {}
     #: map -> hyper-parameters of the method's paper for that map.
     MAP_HYPERPARAMETERS: ClassVar[dict[str, dict[str, Any]]] = {}
+    #: map -> hyper-parameters that differ in the authors' own runs on that map.
+    RELEASED_MAPS: ClassVar[dict[str, dict[str, Any]]] = {}
+    #: Batches that one update draws: the first for the TD step, the others for ``before_update``.
+    BATCHES: ClassVar[int] = 1
+    #: Names of the method's own random streams.
+    STREAMS: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -78,8 +102,9 @@ class Learner(nn.Module):
         self.spec, self.config, self.rules = spec, config, rules
         self.device = torch.device(device)
         self.updates = 0
+        self.env_steps = 0  # of all training battles so far
         self._metric_sums: dict[str, Tensor] = {}
-        self._metric_count = 0
+        self._metric_counts: dict[str, int] = {}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.build()
@@ -93,9 +118,10 @@ class Learner(nn.Module):
         self.to(self.device)
         for target in self._targets.values():
             target.to(self.device)
-        self.optimizers = {
-            name: self.make_optimizer(parameters)
-            for name, parameters in self.parameter_groups().items()
+        self.optimizers = self.make_optimizers()
+        self.streams = {
+            name: torch.Generator(self.device).manual_seed(_spawned(seed, index))
+            for index, name in enumerate(self.STREAMS)
         }
 
     # Hooks ----------------------------------------------------------------------------------------
@@ -109,7 +135,7 @@ class Learner(nn.Module):
         return {"agent": self.agent, "mixer": self.mixer}
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """The parameters of each optimiser; each group is clipped on its own."""
+        """The parameters of each optimiser of the TD step; each group is clipped on its own."""
         return {"td": [*self.agent.parameters(), *self.mixer.parameters()]}
 
     def inputs(self, obs: Tensor, last_actions: Tensor) -> Tensor:
@@ -126,40 +152,72 @@ class Learner(nn.Module):
         agents = self._agent_codes.expand(*obs.shape[:-1], -1)
         return torch.cat([obs, actions, agents], dim=-1)
 
+    def encode(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What the networks read over whole episodes.
+
+        Returns:
+            the inputs of the agents [T + 1, B, N, D] and of the mixers [T + 1, B, S].
+        """
+        return self.inputs(batch.obs, self.replayed_last_actions(batch)), batch.state
+
     def observed(self, batch: Batch) -> Tensor:
         """Where the agents' values are needed, [T + 1, B] bool: not on padding."""
-        return torch.cat([torch.ones_like(batch.filled[:1]), batch.filled])
+        return batch.seen
 
-    def mix(self, mixer: nn.Module, values: Tensor, actions: Tensor, state: Tensor) -> Tensor:
+    def mix(
+        self,
+        mixer: nn.Module,
+        values: Tensor,
+        features: list[Tensor],
+        actions: Tensor,
+        state: Tensor,
+        available: Tensor,
+    ) -> tuple[Tensor, ...]:
         """The team's value of the chosen actions.
 
         Args:
             mixer: the online or the target mixer.
-            values: [T, B, N, A].
-            actions: [T, B, N].
-            state: [T, B, S].
+            values: of every action, [T, B, N, A].
+            features: whatever else the agents gave, [T, B, N, ...] each.
+            actions: the chosen ones, [T, B, N].
+            state: what ``encode`` gave for the mixers, [T, B, S].
+            available: the actions that are, [T, B, N, A] bool.
 
         Returns:
-            [T, B].
+            Q_tot [T, B], and whatever else of the mixer the losses need.
         """
         chosen = values.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
-        return mixer(chosen, state)
+        return (mixer(chosen, state),)
 
-    def before_update(self, batch: Batch) -> None:
+    def before_update(self, batch: Batch, *others: Batch) -> None:
         """Trains whatever must be ready before the TD step, e.g. a model of the dynamics."""
 
-    def intrinsic_reward(self, batch: Batch) -> Tensor | float:
+    def intrinsic_reward(self, batch: Batch, online: Online) -> Tensor | float:
         """Bonus on the team's reward, [T, B]; computed without gradient."""
         return 0.0
 
-    def auxiliary_losses(self, batch: Batch, values: Tensor) -> dict[str, Tensor]:
-        """Losses that are added to the TD loss, by the name under which they are logged.
+    def td_loss(self, error: Tensor, batch: Batch) -> Tensor:
+        """The loss of the TD errors [T, B]."""
+        return masked_mean(error.square(), batch.filled)
+
+    def auxiliary_losses(self, batch: Batch, online: Online) -> dict[str, Tensor]:
+        """Losses that are added to the TD loss, by the name under which they are logged."""
+        return {}
+
+    def after_update(self) -> None:
+        """What follows the TD step, e.g. a slowly moving copy of a network."""
+
+    def on_collect(self, episodes: Episodes, env_steps: int) -> None:
+        """Takes note of a round of battles, before the updates that it pays for.
 
         Args:
-            batch: the sampled episodes.
-            values: the online action values [T + 1, B, N, A].
+            episodes: the battles.
+            env_steps: of all training battles so far, these included.
         """
-        return {}
+        self.env_steps = env_steps
+
+    def after_round(self, replay: ReplayBuffer) -> None:
+        """What follows the updates of a round of battles, e.g. a change of structure."""
 
     # Acting ---------------------------------------------------------------------------------------
 
@@ -181,44 +239,60 @@ class Learner(nn.Module):
             values [B, N, A] and the memory after the step [B, N, H].
         """
         obs, last_actions = obs.to(self.device), last_actions.to(self.device)
-        values, hidden = self.agent(self.inputs(obs[None], last_actions[None]), hidden)
+        values, hidden, *_ = self.agent(self.inputs(obs[None], last_actions[None]), hidden)
         return values[0], hidden
+
+    def frozen_hidden(self, before: Tensor, after: Tensor) -> Tensor:
+        """The memory after a random step under the rule that such steps do not advance it."""
+        return before
 
     # Learning -------------------------------------------------------------------------------------
 
-    def update(self, batch: Batch) -> None:
-        """One gradient step on a batch of episodes, and the target copy when it is due."""
-        batch = batch.to(self.device)
-        self.before_update(batch)
-        inputs = self.inputs(batch.obs, self.replayed_last_actions(batch))
-        hidden = self.initial_hidden(batch.size)
-        values, _ = self.agent(inputs, hidden, self.observed(batch))  # [T + 1, B, N, A]
-        targets = self.td_targets(batch, inputs, values)
-        team = self.mix(self.mixer, values[:-1], batch.actions, batch.state[:-1])
-        losses = {"td": masked_mean((team - targets).square(), batch.filled)}
-        losses |= self.auxiliary_losses(batch, values)
+    def update(self, batch: Batch, *others: Batch) -> None:
+        """One gradient step on a batch of episodes, and the targets' move when it is due.
+
+        Args:
+            batch: of the TD step.
+            others: ``BATCHES - 1`` more, for ``before_update``.
+        """
+        batch, *others = (each.to(self.device) for each in (batch, *others))
+        self.before_update(batch, *others)
+        online = self.online(batch)
+        error = online.team - self.td_targets(batch, online)
+        losses = {"td": self.td_loss(error, batch)} | self.auxiliary_losses(batch, online)
         self.descend(sum(losses.values()))
         self.updates += 1
         if self.updates % self.config.target_interval == 0:
-            self.copy_targets()
-        self.log(**losses, q_total=masked_mean(team, batch.filled))
+            self.move_targets()
+        self.after_update()
+        self.log(**losses, q_total=masked_mean(online.team, batch.filled))
+
+    def online(self, batch: Batch) -> Online:
+        """Runs the online agents and mixer over whole episodes."""
+        inputs, state = self.encode(batch)
+        values, _, *features = self.agent(inputs, real=self.observed(batch))
+        before = [each[:-1] for each in features]
+        team, *extras = self.mix(
+            self.mixer, values[:-1], before, batch.actions, state[:-1], batch.available[:-1]
+        )
+        return Online(inputs, state, values, features, team, extras)
 
     @torch.no_grad()
-    def td_targets(self, batch: Batch, inputs: Tensor, values: Tensor) -> Tensor:
-        """The one-step double-Q targets y, [T, B].
-
-        Args:
-            batch: the sampled episodes.
-            inputs: of the agent network, [T + 1, B, N, D].
-            values: of the online agent, [T + 1, B, N, A].
-        """
-        first = self.config.target_first_step
-        hidden, observed = self.initial_hidden(batch.size), self.observed(batch)
-        target_values, _ = self._targets["agent"](inputs[first:], hidden, observed[first:])
-        greedy = values[1:].masked_fill(~batch.available[1:], NEVER).argmax(-1)  # [T, B, N]
-        team = self.mix(self._targets["mixer"], target_values[1 - first :], greedy, batch.state[1:])
-        reward = batch.reward + self.intrinsic_reward(batch)
-        return reward + self.config.gamma * (~self.terminal(batch)) * team
+    def td_targets(self, batch: Batch, online: Online) -> Tensor:
+        """The double-Q targets y, [T, B]: one-step, or TD(lambda)."""
+        config, first = self.config, self.config.target_first_step
+        observed, available = self.observed(batch)[first:], batch.available[1:]
+        values, _, *features = self._targets["agent"](online.inputs[first:], real=observed)
+        greedy = online.values[1:].masked_fill(~available, NEVER).argmax(-1)  # [T, B, N]
+        after = [each[1 - first :] for each in (values, *features)]
+        team, *_ = self.mix(
+            self._targets["mixer"], after[0], after[1:], greedy, online.state[1:], available
+        )
+        reward = batch.reward + self.intrinsic_reward(batch, online)
+        future = config.gamma * (~self.terminal(batch)) * team
+        if config.td_lambda == 0:
+            return reward + future
+        return lambda_returns(reward, future, batch.filled, config.gamma, config.td_lambda)
 
     def terminal(self, batch: Batch) -> Tensor:
         """Where the value of the next state is zero, [T, B] bool."""
@@ -233,56 +307,55 @@ class Learner(nn.Module):
     def replayed_last_actions(self, batch: Batch) -> Tensor:
         """The action before each observation, [T + 1, B, N]; -1 where there is none."""
         none = torch.full_like(batch.actions[:1], -1)
-        correct = torch.cat([none, batch.actions])
+        correct = torch.cat([none, batch.actions.where(batch.filled.unsqueeze(-1), -1)])
         if self.rules.replayed_last_action == "correct":
             return correct
         # ACORM's and R3DM's buffers file the action under the next index, all but the final one.
         shifted = torch.cat([none, correct[:-1]])
         steps = torch.arange(len(correct), device=correct.device)
-        final = (steps[:, None] == batch.filled.sum(0)).unsqueeze(-1)
+        length = batch.filled.sum(0)
+        final = (steps[:, None] >= length).unsqueeze(-1)
         return torch.where(final, correct, shifted)
 
-    def make_optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-        """An optimiser over ``parameters`` as the hyper-parameters say."""
+    def make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """One optimiser per parameter group; a method adds those of its further losses."""
         config = self.config
-        if config.optimizer == "rmsprop":
-            return torch.optim.RMSprop(
-                parameters,
-                lr=config.learning_rate,
-                alpha=0.99,
-                eps=config.rmsprop_eps,
-                foreach=True,
-            )
-        return torch.optim.Adam(parameters, lr=config.learning_rate, foreach=True)
+        common = {"lr": config.learning_rate, "foreach": True}
+        if config.optimizer == "adam":
+            make = partial(torch.optim.Adam, **common)
+        else:
+            make = partial(torch.optim.RMSprop, **common, alpha=0.99, eps=config.rmsprop_eps)
+        return {name: make(parameters) for name, parameters in self.parameter_groups().items()}
 
     def descend(self, loss: Tensor) -> None:
-        """One step of every optimiser down ``loss``, each group's gradient clipped on its own."""
-        for optimizer in self.optimizers.values():
-            optimizer.zero_grad(set_to_none=True)
+        """The TD step down ``loss``, each group's gradient clipped on its own."""
+        groups = self.parameter_groups()
+        for name in groups:
+            self.optimizers[name].zero_grad(set_to_none=True)
         loss.backward()
-        for name, parameters in self.parameter_groups().items():
+        for name, parameters in groups.items():
             norm = nn.utils.clip_grad_norm_(parameters, self.config.gradient_clip)
             self.log(**{f"gradient_norm_{name}": norm})
             self.optimizers[name].step()
 
-    def copy_targets(self) -> None:
-        """Makes every target network equal to its online network."""
+    def move_targets(self) -> None:
+        """Moves every target network towards its online network."""
         for name, network in self.target_networks().items():
-            self._targets[name].load_state_dict(network.state_dict())
+            follow(self._targets[name], network, self.config.target_rate)
 
     # Bookkeeping ----------------------------------------------------------------------------------
 
     def log(self, **metrics: Tensor) -> None:
         """Adds to the running means; the values stay on the device until they are read."""
         for name, value in metrics.items():
-            value = value.detach()
-            self._metric_sums[name] = self._metric_sums.get(name, 0) + value
+            self._metric_sums[name] = self._metric_sums.get(name, 0) + value.detach()
+            self._metric_counts[name] = self._metric_counts.get(name, 0) + 1
 
     def read_metrics(self) -> dict[str, float]:
         """The means of the logged metrics since the last reading."""
-        count = max(1, self.updates - self._metric_count)
-        means = {name: float(total) / count for name, total in self._metric_sums.items()}
-        self._metric_sums, self._metric_count = {}, self.updates
+        counts = self._metric_counts
+        means = {name: float(total) / counts[name] for name, total in self._metric_sums.items()}
+        self._metric_sums, self._metric_counts = {}, {}
         return means
 
     def policy_state(self) -> dict[str, Tensor]:
@@ -295,6 +368,7 @@ class Learner(nn.Module):
             "networks": self.state_dict(),
             "targets": {name: network.state_dict() for name, network in self._targets.items()},
             "optimizers": {name: each.state_dict() for name, each in self.optimizers.items()},
+            "streams": {name: each.get_state() for name, each in self.streams.items()},
             "updates": self.updates,
         }
 
@@ -305,7 +379,26 @@ class Learner(nn.Module):
             network.load_state_dict(state["targets"][name])
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
-        self.updates = self._metric_count = state["updates"]
+        for name, stream in self.streams.items():
+            stream.set_state(state["streams"][name].cpu())
+        self.updates = state["updates"]
+
+
+@torch.no_grad()
+def follow(follower: nn.Module, leader: nn.Module, rate: float) -> None:
+    """Moves the weights of ``follower`` by ``rate`` of the way to those of ``leader``."""
+    if rate == 1:
+        follower.load_state_dict(leader.state_dict())
+        return
+    weights = zip(follower.parameters(), leader.parameters(), strict=True)
+    followers, leaders = map(list, zip(*weights, strict=True))
+    torch._foreach_lerp_(followers, leaders, rate)
+
+
+def _spawned(seed: int, index: int) -> int:
+    """The seed of a method's ``index``-th random stream."""
+    words = np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)
+    return int(words[0] >> np.uint64(1))  # torch takes 63 bits
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

@@ -37,7 +37,20 @@ class QMixer(nn.Module):
         Returns:
             Q_tot, [T, B].
         """
-        w1 = self.hyper_w1(state).abs().unflatten(-1, (self.n_agents, -1))  # [T, B, N, E]
-        w2 = self.hyper_w2(state).abs()  # [T, B, E]
-        hidden = F.elu((values.unsqueeze(-1) * w1).sum(-2) + self.hyper_b1(state))
-        return (hidden * w2).sum(-1) + self.hyper_b2(state).squeeze(-1)
+        return self.combine(values, *self.weights(state))
+
+    def weights(self, state: Tensor) -> tuple[Tensor, ...]:
+        """W1 [T, B, N, E], b1 [T, B, E], w2 [T, B, E] and b2 [T, B] of the states [T, B, S]."""
+        w1 = self.hyper_w1(state).abs().unflatten(-1, (self.n_agents, -1))
+        w2 = self.hyper_w2(state).abs()
+        return w1, self.hyper_b1(state), w2, self.hyper_b2(state).squeeze(-1)
+
+    @staticmethod
+    def combine(values: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
+        """Q_tot [T, B] of the agents' values [T, B, N] under these weights."""
+        return (QMixer.hidden(values, w1, b1) * w2).sum(-1) + b2
+
+    @staticmethod
+    def hidden(values: Tensor, w1: Tensor, b1: Tensor) -> Tensor:
+        """The hidden layer, [T, B, E]."""
+        return F.elu((values.unsqueeze(-1) * w1).sum(-2) + b1)

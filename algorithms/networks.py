@@ -5,56 +5,65 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from algorithms.gru import GRU
+from algorithms.packing import Packing
 
 
 class RecurrentAgent(nn.Module):
     """The agent network of the PyMARL family: Linear, ReLU, GRU, Linear; shared by all agents.
 
     Whole sequences go through one GRU call, so that acting (one step) and learning (many) are the
-    same function. Shapes: T steps, B battles or episodes, N agents, D inputs, H hidden, A actions.
+    same function. A subclass may read more than one output from the memory. Shapes: T steps, B
+    battles or episodes, N agents, D inputs, H hidden, A outputs (the values of the actions).
     """
 
-    def __init__(self, input_size: int, hidden_size: int, n_actions: int) -> None:
+    def __init__(self, input_size: int, hidden_size: int, output_size: int) -> None:
         super().__init__()
         self.hidden_size = hidden_size
         self.encoder = nn.Linear(input_size, hidden_size)
         self.memory = GRU(hidden_size, hidden_size)
-        self.head = nn.Linear(hidden_size, n_actions)
+        self.head = nn.Linear(hidden_size, output_size)
 
     def forward(
-        self, inputs: Tensor, hidden: Tensor, real: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+        self, inputs: Tensor, hidden: Tensor | None = None, real: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
         """Runs the network over time.
 
         Args:
             inputs: [T, B, N, D].
-            hidden: [B, N, H], zeros at the start of an episode.
+            hidden: [B, N, H]; none at the start of an episode, which means zeros.
             real: [T, B] bool, false beyond the end of an episode. On the CPU no time is spent
-                there, and the values there are zero.
+                there, and the outputs there are zero.
 
         Returns:
-            action values [T, B, N, A] and the hidden state after the last (real) step [B, N, H].
+            outputs [T, B, N, A], the hidden state after the last (real) step [B, N, H], and
+            further outputs [T, B, N, ...] if ``read`` gives any.
         """
-        if real is not None and real.device.type == "cpu" and not real.all():
-            return self._forward_packed(inputs, hidden, real)
         steps, battles, agents, _ = inputs.shape
+        if hidden is None:
+            hidden = inputs.new_zeros(battles, agents, self.hidden_size)
+        if real is not None and real.device.type == "cpu" and not real.all():
+            return self._forward_packed(inputs, hidden, Packing(real, agents))
         features = torch.relu(self.encoder(inputs.flatten(1, 2)))  # [T, B*N, H]
         features, last = self.memory(features, hidden.flatten(0, 1).unsqueeze(0))
-        values = self.head(features).view(steps, battles, agents, -1)
-        return values, last.view(battles, agents, -1)
+        outputs = [
+            each.view(steps, battles, agents, -1)
+            for each in self.read(features.view(-1, agents, self.hidden_size))
+        ]
+        return outputs[0], last.view(battles, agents, -1), *outputs[1:]
+
+    def read(self, memory: Tensor) -> tuple[Tensor, ...]:
+        """Reads outputs [M, N, ...] from the agents' memory after M steps [M, N, H]."""
+        return (self.head(memory),)
 
     def _forward_packed(
-        self, inputs: Tensor, hidden: Tensor, real: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """The same, over the rows of real steps only: step by step, long episodes first."""
-        shape = inputs.shape[:-1]
-        order = real.sum(0).argsort(descending=True)
-        rows = torch.arange(shape.numel()).view(shape)[:, order][real[:, order]].flatten()
-        sizes = real.sum(1) * shape[-1]
-        features = torch.relu(self.encoder(inputs.flatten(0, 2)[rows]))
+        self, inputs: Tensor, hidden: Tensor, packing: Packing
+    ) -> tuple[Tensor, ...]:
+        """The same over real steps only."""
+        features = torch.relu(self.encoder(packing.pack(inputs)))
         features, last = self.memory(
-            PackedSequence(features, sizes), hidden[order].flatten(0, 1).unsqueeze(0)
+            PackedSequence(features, packing.sizes),
+            hidden[packing.order].flatten(0, 1).unsqueeze(0),
         )
-        values = self.head(features.data)
-        padded = values.new_zeros(shape.numel(), values.shape[-1]).index_copy(0, rows, values)
-        return padded.view(*shape, -1), last.view_as(hidden)[order.argsort()]
+        memory = features.data.view(-1, inputs.shape[2], self.hidden_size)
+        outputs = [packing.unpack(each.flatten(0, 1)) for each in self.read(memory)]
+        return outputs[0], last.view_as(hidden)[packing.order.argsort()], *outputs[1:]

@@ -1,21 +1,27 @@
 """Times one learner update: ``python bench/learner.py [--map M] [--algorithm A]``.
 
 The batch has full-length episodes (32 x 150 steps), so nothing is saved on padding. Beside the time
-stands what the matrix products of the agent network alone need on this machine.
+stands what the matrix products of the agent network alone need on this machine. Methods that do
+more than update get a second line: the contrastive step, due every hundredth update (ACORM, R3DM),
+what they do with a collected episode (EMC's memory), and at the end of a round when something is
+due (GoMARL's regrouping). EMC's memory is full and holds the batch.
 """
 
 import argparse
+import resource
 import time
 
 import numpy as np
 import torch
 
 from algorithms import ALGORITHMS
+from algorithms.learner import Learner
 from benchmark import record
 from benchmark.config import resolve_run
 from benchmark.envs import spec_of
 from benchmark.replay import Episodes, ReplayBuffer
 from benchmark.train import keep_freed_memory
+from benchmark.train_command import assignment
 
 
 def random_episodes(spec, count: int, steps: int) -> Episodes:
@@ -54,28 +60,66 @@ def products(spec, config, rows: int) -> float:
     return 4 * sum(fastest(lambda a=a, b=b: a @ b) for a, b in pairs)
 
 
+def beside_updates(learner, replay: ReplayBuffer, steps: int) -> str:
+    """What else a method does, in words; empty for nothing."""
+    said = []
+    if hasattr(learner, "contrast"):
+        batch = replay.sample(len(replay), np.random.default_rng(0)).to(learner.device)
+        seconds = fastest(lambda: learner.contrast(batch), repeats=3)
+        said.append(f"{seconds * 1e3:.1f} ms per contrastive step")
+    if type(learner).on_collect is not Learner.on_collect:
+        episodes = random_episodes(learner.spec, 8, steps)
+        seconds = fastest(lambda: learner.on_collect(episodes, 0)) / 8
+        said.append(f"{seconds * 1e3:.2f} ms per collected episode")
+    if type(learner).after_round is not Learner.after_round:
+        replay.add(random_episodes(learner.spec, 256, steps))
+        begin = time.perf_counter()
+        learner.env_steps = 10**6
+        learner.after_round(replay)
+        said.append(f"{time.perf_counter() - begin:.2f} s for what is due now and then")
+    return ", ".join(said)
+
+
+def fill(memory, state_size: int) -> None:
+    """Writes as many states as a memory holds."""
+    rng = torch.Generator().manual_seed(0)
+    while memory.size < memory.capacity:
+        states = torch.randn(100_000, state_size, generator=rng)
+        memory.write(states.to(memory.keys.device), states[:, 0].to(memory.keys.device))
+    memory.refresh()
+
+
 def main() -> None:
-    """Prints one line per method."""
+    """Prints one line per method, or two."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--map", default="3s5z_vs_3s6z")
     parser.add_argument("--algorithm", nargs="*", default=list(ALGORITHMS))
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
     keep_freed_memory()
     machine = record.hardware(torch.device(arguments.device))
     print(f"{machine['device']}, {machine['cpu']}, {machine['threads']} threads, {record.now()}")
     spec = spec_of(arguments.map)
     for name in arguments.algorithm:
-        run = resolve_run(map=arguments.map, algorithm=name, seed=0)
+        changes = dict(map(assignment, arguments.set))
+        pretraining = {"embedding_pretraining", "contrastive_pretraining"}
+        changes |= dict.fromkeys(pretraining & ALGORITHMS[name].Config.model_fields.keys(), 0)
+        run = resolve_run(map=arguments.map, algorithm=name, seed=0, overrides=[changes])
         learner = ALGORITHMS[name](spec, run.hyperparameters, run.training, 0, arguments.device)
-        replay = ReplayBuffer(spec, arguments.batch)
+        replay = ReplayBuffer(spec, max(256, arguments.batch))
         replay.add(random_episodes(spec, arguments.batch, arguments.steps))
         rng = np.random.default_rng(0)
+        if getattr(learner, "memory", None) is not None:
+            fill(learner.memory, spec.state_size)
+            learner.on_collect(replay.episodes(0, arguments.batch), 0)
+            learner.memory.refresh()
 
         def update(learner=learner, replay=replay, rng=rng) -> None:
-            learner.update(replay.sample(arguments.batch, rng))
+            batches = [replay.sample(arguments.batch, rng) for _ in range(learner.BATCHES)]
+            learner.update(*batches)
             if learner.device.type == "cuda":
                 torch.cuda.synchronize()
 
@@ -85,8 +129,11 @@ def main() -> None:
         print(
             f"{name} {arguments.map} batch {arguments.batch} T {arguments.steps}:"
             f" {seconds * 1e3:.1f} ms per update; agent's matrix products alone"
-            f" {limit * 1e3:.1f} ms on the CPU"
+            f" {limit * 1e3:.1f} ms on the CPU; peak memory of the process so far"
+            f" {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.1f} GB"
         )
+        if besides := beside_updates(learner, replay, arguments.steps):
+            print(f"{name} besides: {besides}")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,11 @@ COMMANDS = {
     "statistics": ("benchmark.statistics", "summarise the table with rliable's definitions"),
     "tables": ("benchmark.tables", "write the tables"),
     "figures": ("benchmark.figures", "draw the figures"),
+    "ablations": ("benchmark.ablations", "draw the ablations and write their tables"),
+    "roles": ("benchmark.roles", "show the roles of trained policies, and measure them"),
+    "export": ("benchmark.export", "write a study's evaluations as marl-eval's JSON"),
     "report": ("benchmark.report", "write the HTML report"),
+    "published": ("benchmark.published.command", "check published results and judge claims"),
 }
 
 
@@ -39,15 +43,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     modules = {}
-    for name, (module, text) in COMMANDS.items():
-        command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-        if name in arguments[:1]:  # only the chosen command pays for its imports
-            modules[name] = importlib.import_module(module)
-            modules[name].add_arguments(command)
-    parsed = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("benchmark").setLevel(logging.INFO)
     try:
+        for name, (module, text) in COMMANDS.items():
+            description = text[0].upper() + text[1:] + "."
+            command = commands.add_parser(name, help=text, description=description)
+            if name in arguments[:1]:  # only the chosen command pays for its imports
+                modules[name] = importlib.import_module(module)
+                modules[name].add_arguments(command)
+        parsed = parser.parse_args(arguments)
         return modules[parsed.command].main(parsed) or 0
     except BenchmarkError as error:
         print(f"error: {error}", file=sys.stderr)

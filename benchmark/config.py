@@ -1,9 +1,10 @@
 """From a study file to fully resolved runs.
 
 A *study* is a grid of runs. A *run* is resolved in this order, later wins: rules of the protocol,
-rules of the map, the algorithm's defaults, its released table (under that protocol), its per-map
-table, the study's ``set``, its ``per_map``, the variant's ``set``, the command line. Keys are flat:
-every rule, hyper-parameter and env option has one name, so ``--set learning_rate=0.001`` is enough.
+rules of the map, the algorithm's defaults, its per-map table, its released tables (under that
+protocol), the study's ``set``, its ``per_map``, its ``per_algorithm``, the variant's ``set``, the
+command line. Keys are flat: every rule, hyper-parameter and env option has one name, so ``--set
+learning_rate=0.001`` is enough.
 """
 
 import dataclasses
@@ -29,6 +30,7 @@ from pydantic import (
 )
 
 from algorithms import ALGORITHMS
+from algorithms.acorm import ACORM
 from algorithms.learner import LearnerConfig
 from benchmark.envs import BACKENDS
 from benchmark.envs.maps import MAPS
@@ -116,14 +118,14 @@ def resolve_run(
     known("backend", backend, BACKENDS)
     known("protocol", protocol, RULES)
     algorithm_class = ALGORITHMS[algorithm]
-    released = [algorithm_class.RELEASED] if protocol == "released" else []
     tables = [
         RULES[protocol],
         MAP_RULES.get(map, {}),
-        *released,
         algorithm_class.MAP_HYPERPARAMETERS.get(map, {}),
-        *overrides,
     ]
+    if protocol == "released":
+        tables += [algorithm_class.RELEASED, algorithm_class.RELEASED_MAPS.get(map, {})]
+    tables += overrides
     sections: dict[str, dict] = {"training": {}, "env": {}, "hyperparameters": {}}
     for table in tables:
         for key, value in table.items():
@@ -172,6 +174,37 @@ class Variant(BaseModel):
     set: dict[str, Any]
 
 
+class Curve(BaseModel):
+    """One method of an ablation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    algorithm: str
+    variant: str = "default"
+    label: str = Field(min_length=1)
+
+
+class Ablation(BaseModel):
+    """Methods that are shown side by side, on the maps that all of them ran on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    title: str = Field(min_length=1)
+    curves: list[Curve] = Field(min_length=2)
+
+
+class Roles(BaseModel):
+    """Whose roles are shown and measured in battle: one run of each method on one map."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    map: str
+    algorithms: list[str] = Field(min_length=1)
+    seed: int
+    battles: int = Field(default=32, gt=0)
+
+
 class Statistics(BaseModel):
     """How results are summarised."""
 
@@ -195,7 +228,10 @@ class Study(BaseModel):
     algorithms: list[str]
     set: dict[str, Any] = {}
     per_map: dict[str, dict[str, Any]] = {}
+    per_algorithm: dict[str, dict[str, Any]] = {}
     variants: list[Variant] = []
+    ablations: list[Ablation] = []
+    roles: Roles | None = None
     statistics: Statistics = Statistics()
 
     @field_validator("backend", "protocol", mode="before")
@@ -220,7 +256,8 @@ class Study(BaseModel):
 
     @model_validator(mode="after")
     def _names(self) -> "Study":
-        for name in [self.name, *(variant.name for variant in self.variants)]:
+        named = [*self.variants, *self.ablations]
+        for name in [self.name, *(each.name for each in named)]:
             if not _FOLDER_NAME.fullmatch(name):
                 raise ValueError(
                     f"{name!r} names a folder: use lower-case letters, digits and _ only"
@@ -228,11 +265,60 @@ class Study(BaseModel):
         for map in self.per_map:
             if map not in self.maps:
                 raise ValueError(f"per_map: {map!r} is not among the study's maps")
+        for algorithm in self.per_algorithm:
+            if algorithm not in self.algorithms:
+                raise ValueError(
+                    f"per_algorithm: {algorithm!r} is not among the study's algorithms"
+                )
         names = [(variant.algorithm, variant.name) for variant in self.variants]
         for algorithm, name in names:
             if name == "default" or names.count((algorithm, name)) > 1:
                 raise ValueError(f"variants: {algorithm}/{name} stands for two different runs")
+        for ablation in self.ablations:
+            if not self.ablation_maps(ablation):
+                raise ValueError(
+                    f"ablations: no map has runs of every method of {ablation.name!r}; each must be"
+                    " an algorithm of the study (variant default) or one of its variants"
+                )
+        twice = [each.name for each in self.ablations]
+        if len(set(twice)) < len(twice):
+            raise ValueError("ablations: every name must be different")
         return self
+
+    def ablation_maps(self, ablation: Ablation) -> list[str]:
+        """The maps on which every method of an ablation has runs."""
+        maps = {(name, "default"): self.maps for name in self.algorithms}
+        maps |= {(each.algorithm, each.name): each.maps for each in self.variants}
+        of_curves = [maps.get((each.algorithm, each.variant), []) for each in ablation.curves]
+        return [map for map in of_curves[0] if all(map in others for others in of_curves)]
+
+    @model_validator(mode="after")
+    def _role_runs(self) -> "Study":
+        if self.roles is None:
+            return self
+        if self.backend != "simulator":
+            raise ValueError("roles: battles can be shown on the simulator only")
+        chosen = [("map", self.roles.map, self.maps), ("seed", self.roles.seed, self.seeds)]
+        chosen += [("algorithm", name, self.algorithms) for name in self.roles.algorithms]
+        for kind, value, values in chosen:
+            if value not in values:
+                raise ValueError(f"roles: {value!r} is not among the study's {kind}s")
+        for name in self.roles.algorithms:
+            if name in ALGORITHMS and not issubclass(ALGORITHMS[name], ACORM):
+                raise ValueError(f"roles: {name} has no roles")
+        return self
+
+    def role_runs(self) -> list[RunConfig]:
+        """The runs whose roles are shown."""
+        if self.roles is None:
+            return []
+        wanted = [(self.roles.map, name, self.roles.seed) for name in self.roles.algorithms]
+        found = {
+            (run.map, run.algorithm, run.seed): run
+            for run in self.runs()
+            if run.variant == "default"
+        }
+        return [found[run] for run in wanted]
 
     def runs(self) -> list[RunConfig]:
         """Every run of the study, fully resolved.
@@ -251,7 +337,12 @@ class Study(BaseModel):
                 algorithm=algorithm,
                 variant=variant,
                 seed=seed,
-                overrides=[self.set, self.per_map.get(map, {}), changes],
+                overrides=[
+                    self.set,
+                    self.per_map.get(map, {}),
+                    self.per_algorithm.get(algorithm, {}),
+                    changes,
+                ],
             )
             for algorithm, variant, maps, changes in methods
             for map in maps

@@ -6,7 +6,7 @@ they rest on and what is left out. Its bytes depend on the statistics only.
 
 import argparse
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -18,6 +18,7 @@ from benchmark import methods, panels, record, statistics
 FORMATS = ("pdf", "png")
 _DPI = 300
 _LINE = 0.095  #: inches per line of the footer
+_CHARACTERS = 84 / panels.WIDTH  #: of the footer, per inch
 _SUITE_FIGURES = {
     "aggregate": panels.aggregate,
     "profiles": panels.profiles,
@@ -78,7 +79,7 @@ def draw(results: dict[str, pd.DataFrame]) -> Iterator[tuple[str, Figure]]:
             rows = curves[(curves["family"] == family) & (curves["metric"] == metric)]
             figure = panels.learning(rows, algorithms)
             footer = f"{source}, {methods.count(rows['n'], 'run')} per map{_window(rows)}"
-            yield f"learning_{family}_{metric}", _finish(figure, footer)
+            yield f"learning_{family}_{metric}", finish(figure, footer)
     for suite in methods.suites(maps):
         for kind, function in _SUITE_FIGURES.items():
             rows = main[kind]
@@ -91,7 +92,7 @@ def draw(results: dict[str, pd.DataFrame]) -> Iterator[tuple[str, Figure]]:
                 panels.nothing(figure, "one method only: nothing to compare it with")
             elif rows.empty:
                 panels.nothing(figure, "no map has a run of every method")
-            yield f"{kind}_{suite}", _finish(figure, f"{source}. {_suite(stated, suite)}")
+            yield f"{kind}_{suite}", finish(figure, f"{source}. {_suite(stated, suite)}")
 
 
 def _window(rows: pd.DataFrame) -> str:
@@ -107,10 +108,11 @@ def _suite(rows: pd.DataFrame, suite: str) -> str:
     return text + (f"; not all methods ran on {left_out.replace(' ', ', ')}" if left_out else "")
 
 
-def _finish(figure: Figure, footer: str) -> Figure:
+def finish(figure: Figure, footer: str) -> Figure:
     """Lays the panels out above a footer."""
-    lines = len(textwrap.wrap(footer, 84))
-    lines = textwrap.wrap(footer, min(84, len(footer) // lines + 12))  # about equally long
+    width = round(_CHARACTERS * figure.get_figwidth())
+    lines = len(textwrap.wrap(footer, width))
+    lines = textwrap.wrap(footer, min(width, len(footer) // lines + 12))  # about equally long
     height = figure.get_figheight() + _LINE * len(lines)
     figure.set_figheight(height)
     share = (_LINE * len(lines) + 0.03) / height
@@ -128,10 +130,17 @@ def _finish(figure: Figure, footer: str) -> Figure:
 def write(results: dict[str, pd.DataFrame], folder: Path) -> None:
     """Draws every figure of a study and writes it in every format."""
     for name, figure in draw(results):
-        for suffix in FORMATS:
-            dated = {"pdf": {"CreationDate": None}, "png": {}}[suffix]
-            with record.atomic(Path(folder) / f"{name}.{suffix}") as temporary:
-                figure.savefig(temporary, format=suffix, dpi=_DPI, metadata=dated)
+        save(figure, name, folder)
+
+
+def save(
+    figure: Figure, name: str, folder: Path, formats: Sequence[str] = FORMATS, dpi: int = _DPI
+) -> None:
+    """Writes a figure in some formats; its bytes do not depend on the day."""
+    for suffix in formats:
+        dated = {"pdf": {"CreationDate": None}, "png": {}}[suffix]
+        with record.atomic(Path(folder) / f"{name}.{suffix}") as temporary:
+            figure.savefig(temporary, format=suffix, dpi=dpi, metadata=dated)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

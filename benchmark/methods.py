@@ -87,6 +87,11 @@ def source(backend: str, protocol: str) -> str:
     return f"{played_by(backend)}, {protocol} protocol"
 
 
+def backend(name: str) -> str:
+    """Display name of a backend."""
+    return _BACKENDS.get(name, name)
+
+
 def family(map: str) -> str:
     """The family of a map: ``smac`` or ``smacv2``.
 

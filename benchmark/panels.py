@@ -64,22 +64,28 @@ def learning(rows: pd.DataFrame, algorithms: Sequence[str]) -> Figure:
     panels = figure.subplots(lines, columns, squeeze=False, sharey=True).flat
     for axes in panels[len(maps) :]:
         axes.remove()
-    scale, unit = _unit(rows)
+    scale, unit_name = unit(rows)
     for axes, map in zip(panels, maps, strict=False):
         of_map = rows[rows["map"] == map]
-        for name, curve in _by_algorithm(of_map, algorithms):
-            thinned = _averaged(curve, window(curve))
-            _curve(axes, name, thinned["step"] / scale, thinned)
+        curves(axes, {methods.look(name): part for name, part in _by_algorithm(of_map, algorithms)})
         axes.set_title(map)
-        _steps_axis(axes, of_map, scale)
+        steps_axis(axes, of_map, scale)
         if map in maps[-columns:]:  # the lowest panel of its column
-            axes.set_xlabel(f"env steps ({unit})")
+            axes.set_xlabel(f"env steps ({unit_name})")
     metric = rows["metric"].iloc[0]
     if metric == "win_rate":
         axes.set_ylim(-0.03, 1.03)
     figure.supylabel(f"test {methods.METRICS[metric]}", fontsize=7)
-    _legend(figure, algorithms)
+    legend(figure, algorithms)
     return figure
+
+
+def curves(axes: Axes, rows: dict[methods.Look, pd.DataFrame]) -> None:
+    """Thinned curves over env steps, the last one on top."""
+    scale, _ = unit(pd.concat(rows.values()))
+    for look, curve in rows.items():
+        thinned = _averaged(curve, window(curve))
+        _curve(axes, look, thinned["step"] / scale, thinned)
 
 
 def window(curve: pd.DataFrame) -> int:
@@ -96,12 +102,12 @@ def _averaged(curve: pd.DataFrame, window: int) -> pd.DataFrame:
 def efficiency(rows: pd.DataFrame, algorithms: Sequence[str]) -> Figure:
     """The IQM of the win rate over steps."""
     figure, axes = _single()
-    scale, unit = _unit(rows)
+    scale, unit_name = unit(rows)
     for name, curve in _by_algorithm(rows, algorithms):
-        _curve(axes, name, curve["step"] / scale, curve)
-    _steps_axis(axes, rows, scale)
-    axes.set(xlabel=f"env steps ({unit})", ylabel="IQM of test win rate", ylim=(-0.03, 1.03))
-    _legend(figure, algorithms)
+        _curve(axes, methods.look(name), curve["step"] / scale, curve)
+    steps_axis(axes, rows, scale)
+    axes.set(xlabel=f"env steps ({unit_name})", ylabel="IQM of test win rate", ylim=(-0.03, 1.03))
+    legend(figure, algorithms)
     return figure
 
 
@@ -109,10 +115,10 @@ def profiles(rows: pd.DataFrame, algorithms: Sequence[str]) -> Figure:
     """The share of runs above each win rate."""
     figure, axes = _single()
     for name, curve in _by_algorithm(rows, algorithms):
-        _curve(axes, name, curve["threshold"], curve)
+        _curve(axes, methods.look(name), curve["threshold"], curve)
     axes.set(xlabel=r"win rate $\tau$", ylabel=r"share of runs above $\tau$")
     axes.set(xlim=(0, 1), ylim=(-0.03, 1.03))
-    _legend(figure, algorithms)
+    legend(figure, algorithms)
     return figure
 
 
@@ -123,7 +129,7 @@ def aggregate(rows: pd.DataFrame, algorithms: Sequence[str]) -> Figure:
     for axes, metric in zip(panels.flat, methods.AGGREGATES, strict=True):
         of_metric = rows[rows["metric"] == metric]
         points = dict(_by_algorithm(of_metric, algorithms))
-        _intervals(axes, [(methods.label(name), name, points.get(name)) for name in algorithms])
+        intervals(axes, [(methods.look(name), points.get(name)) for name in algorithms])
         better = _DOWN if metric == "optimality_gap" else _UP
         axes.set_title(f"{methods.AGGREGATES[metric]} {better}")
     return figure
@@ -138,7 +144,7 @@ def improvement(rows: pd.DataFrame, algorithms: Sequence[str]) -> Figure:
         name: rows[(rows["algorithm_x"] == first) & (rows["algorithm_y"] == name)]
         for name in others
     }
-    _intervals(axes, [(methods.label(name), name, pair) for name, pair in pairs.items()])
+    intervals(axes, [(methods.look(name), pair) for name, pair in pairs.items()])
     axes.axvline(0.5, color="#777777", linewidth=0.7, linestyle=(0, (4, 3)), zorder=1)
     axes.set(xlim=(-0.02, 1.02), xlabel=f"P({methods.label(first)} > method)")
     return figure
@@ -157,21 +163,24 @@ def _by_algorithm(rows: pd.DataFrame, algorithms: Sequence[str]):
             yield name, part
 
 
-def _unit(rows: pd.DataFrame) -> tuple[float, str]:
+def unit(rows: pd.DataFrame) -> tuple[float, str]:
+    """What env steps are divided by on an axis, and its name."""
     millions = len(rows) and rows["step"].max() >= 1e6
     return (1e6, "millions") if millions else (1e3, "thousands")
 
 
-def _steps_axis(axes: Axes, rows: pd.DataFrame, scale: float) -> None:
+def steps_axis(axes: Axes, rows: pd.DataFrame, scale: float) -> None:
+    """Env steps from 0 to the last one of ``rows``, in units of ``scale``."""
     last = rows["step"].max() if len(rows) else scale
     axes.set_xlim(0, max(last, 1) / scale)
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.xaxis.set_major_formatter("{x:g}")
 
 
-def _curve(axes: Axes, name: str, x: pd.Series, curve: pd.DataFrame) -> None:
-    look = methods.look(name)
-    offset = len(x) // _MARKS * (sum(name.encode()) % 10) // 10  # so that markers do not coincide
+def _curve(axes: Axes, look: methods.Look, x: pd.Series, curve: pd.DataFrame) -> None:
+    offset = (
+        len(x) // _MARKS * (sum(look.name.encode()) % 10) // 10
+    )  # so that markers do not coincide
     axes.plot(
         x,
         curve["value"],
@@ -184,12 +193,12 @@ def _curve(axes: Axes, name: str, x: pd.Series, curve: pd.DataFrame) -> None:
     axes.fill_between(x, curve["low"], curve["high"], color=look.colour, alpha=0.18, linewidth=0)
 
 
-def _intervals(axes: Axes, lines: list[tuple[str, str, pd.DataFrame | None]]) -> None:
-    """One line per (label, algorithm, row): a marker on the value, a bar over the interval."""
-    for height, (_, name, row) in enumerate(lines):
+def intervals(axes: Axes, lines: list[tuple[methods.Look, pd.DataFrame | None]]) -> None:
+    """One line per method: a marker on the value of its row, a bar over the interval."""
+    for height, (look, row) in enumerate(lines):
         if row is None or row.empty:
             continue
-        look, found = methods.look(name), row.iloc[0]
+        found = row.iloc[0]
         axes.plot(
             [found["low"], found["high"]],
             [height, height],
@@ -201,13 +210,14 @@ def _intervals(axes: Axes, lines: list[tuple[str, str, pd.DataFrame | None]]) ->
         axes.plot(
             found["value"], height, look.marker, color=look.colour, markersize=4, markeredgewidth=0
         )
-    axes.set_yticks(range(len(lines)), [label for label, _, _ in lines])
+    axes.set_yticks(range(len(lines)), [look.name for look, _ in lines])
     axes.set_ylim(len(lines) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
 
 
-def _legend(figure: Figure, algorithms: Sequence[str]) -> None:
+def legend(figure: Figure, algorithms: Sequence[str], columns: int = 4) -> None:
+    """A line per algorithm above the panels."""
     handles = [
         Line2D([], [], color=look.colour, marker=look.marker, markeredgewidth=0, label=look.name)
         for look in map(methods.look, algorithms)
@@ -215,7 +225,7 @@ def _legend(figure: Figure, algorithms: Sequence[str]) -> None:
     figure.legend(
         handles=handles,
         loc="outside upper center",
-        ncols=min(len(handles), 4),
+        ncols=min(len(handles), columns),
         frameon=False,
         handlelength=1.6,
         columnspacing=1.2,

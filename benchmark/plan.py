@@ -7,6 +7,7 @@ measure side by side as runs would train, so that they get in each other's way a
 
 import argparse
 import io
+import math
 import multiprocessing
 import os
 import resource
@@ -30,6 +31,7 @@ from benchmark.config import RunConfig
 from benchmark.envs import make, make_evaluation
 from benchmark.envs.spec import EnvSpec
 from benchmark.errors import BenchmarkError
+from benchmark.profiles import Profile, find_profile, jobs_of
 from benchmark.protocol import evaluation_grid
 from benchmark.replay import ReplayBuffer
 from benchmark.rollout import Outcome, evaluate, explore
@@ -57,6 +59,7 @@ class Cost:
     device_memory: float  #: bytes on the GPU, at most; 0 without one
     results: float  #: bytes on disk that stay
     checkpoints: float  #: bytes on disk while it is under way, at most
+    replay: float  #: bytes of main memory for the full replay buffer, contained in ``memory``
 
 
 def measure(run: RunConfig, seconds: float) -> Cost:
@@ -78,6 +81,7 @@ def measure(run: RunConfig, seconds: float) -> Cost:
         episodes, outcome = explore(env, learner, rules, seeds, lambda _: 1.0, exploration)
         replay.add(episodes)
         lengths.extend(outcome.length)
+        learner.on_collect(episodes, sum(lengths))
         return int(outcome.length.sum())
 
     def update() -> int:
@@ -112,6 +116,7 @@ def measure(run: RunConfig, seconds: float) -> Cost:
         device_memory=torch.cuda.max_memory_reserved(learner.device) if on_gpu else 0.0,
         results=policy + _table_bytes(run, outcome, evaluations),
         checkpoints=replay_bytes + 2 * (policy + _saved_bytes(learner.training_state())),
+        replay=replay_bytes,
     )
 
 
@@ -180,15 +185,31 @@ def measure_all(runs: list[RunConfig], side_by_side: int) -> Iterator[tuple[RunC
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
     parser.add_argument("study", help="study file, or the name of one in config/")
+    parser.add_argument("--cores", type=int, help="runs at a time (default: this machine's cores)")
     parser.add_argument(
-        "--cores", type=int, default=_cores(), help="runs at a time (default: this machine's cores)"
+        "--profile", help="a Snakemake profile: a folder, or the name of one in workflow/profiles"
+    )
+    parser.add_argument(
+        "--runs-per-gpu",
+        type=int,
+        metavar="N",
+        help="with a profile that asks Slurm for shards: how many runs one GPU takes",
     )
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Runs the command."""
-    if arguments.cores < 1:
-        raise BenchmarkError(f"--cores {arguments.cores}: at least one run at a time")
+    for option in ("cores", "runs_per_gpu"):
+        value = getattr(arguments, option)
+        if value is not None and value < 1:
+            raise BenchmarkError(f"--{option.replace('_', '-')} {value}: at least 1")
+    if arguments.profile and arguments.cores:
+        raise BenchmarkError("the profile says how many runs there are at a time; no --cores then")
+    profile = None
+    at_a_time = side_by_side = arguments.cores or _cores()
+    if arguments.profile:
+        profile = find_profile(arguments.profile, _cores(), arguments.runs_per_gpu)
+        at_a_time, side_by_side = profile.at_a_time, profile.sharing
     study = find_study(arguments.study)
     groups: dict[tuple, list[RunConfig]] = {}
     for run in study.runs():
@@ -197,18 +218,23 @@ def main(arguments: argparse.Namespace) -> None:
     costs: dict[tuple, Cost] = {}
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("measuring", total=len(first))
-        for run, cost in measure_all(first, min(arguments.cores, _cores(), len(first))):
+        for run, cost in measure_all(first, min(side_by_side, _cores(), len(first))):
             costs[run.map, run.algorithm, run.variant] = cost
             progress.update(task, advance=1, description=f"measured {run.algorithm} on {run.map}")
     console = Console(width=None if Console().is_terminal else 100)
     console.print(_table(study.name, groups, costs))
-    for line in _totals(groups, costs, arguments.cores):
+    for line in _totals(groups, costs, at_a_time):
         console.print(line, highlight=False)
+    if profile is not None:
+        each = [costs[key] for key, runs in groups.items() for _ in runs]
+        for line in _on_profile(profile, each):
+            console.print(line, highlight=False)
 
 
 def _table(name: str, groups: dict[tuple, list[RunConfig]], costs: dict[tuple, Cost]) -> Table:
     table = Table(title=f"study {name}", title_justify="left", box=SIMPLE)
-    for heading in ("map", "method", "runs", "env steps each", "steps/s", "time each", "memory"):
+    headings = ("map", "method", "runs", "env steps each", "steps/s", "time each", "memory")
+    for heading in (*headings, "of it replay"):
         right = heading not in ("map", "method")
         table.add_column(heading, justify="right" if right else "left", no_wrap=True)
     for key, runs in groups.items():
@@ -222,6 +248,7 @@ def _table(name: str, groups: dict[tuple, list[RunConfig]], costs: dict[tuple, C
             f"{budget / cost.seconds:,.0f}",
             duration(cost.seconds),
             size(cost.memory),
+            size(cost.replay),
         )
     return table
 
@@ -254,6 +281,35 @@ def _totals(
         f" {size(sum(unfinished))} of checkpoints while {at_a_time} runs are under way"
     )
     yield _ASSUMPTIONS
+
+
+def _on_profile(profile: Profile, costs: list[Cost]) -> Iterator[str]:
+    """What a profile makes of the study's runs, and where it does not suffice."""
+    hours = sum(cost.seconds for cost in costs) / 3600
+    longest = max(cost.seconds for cost in costs)
+    most = max(cost.memory for cost in costs)
+    at_a_time = min(profile.at_a_time, len(costs))
+    yield f"profile {profile.name}: {at_a_time} runs at a time"
+    if profile.gpus_per_run:
+        sharing = round(1 / profile.gpus_per_run) if profile.gpus_per_run < 1 else 1
+        yield (
+            f"  GPUs    {hours * profile.gpus_per_run:,.1f} GPU hours on up to"
+            f" {math.ceil(at_a_time * profile.gpus_per_run)} GPUs, {sharing} run(s) on each"
+        )
+        if not any(cost.device_memory for cost in costs):
+            yield "          measured without a GPU; plan again on a node that has one"
+        elif sharing > _cores():
+            yield f"          measured with {_cores()} runs on the GPU, as many as there are cores"
+    if profile.memory is not None:
+        note = "" if most <= profile.memory else ": too little, raise mem_mb"
+        yield f"  memory  {size(profile.memory)} for a run, the largest takes {size(most)}{note}"
+    if profile.seconds is not None:
+        jobs = jobs_of(profile, longest)
+        note = "" if jobs <= profile.attempts else ": too few, raise retries or runtime"
+        yield (
+            f"  limit   {duration(profile.seconds)} for a job; the longest run takes {jobs} of"
+            f" {profile.attempts} attempts{note}"
+        )
 
 
 def _machine() -> str:

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from benchmark import record
+from benchmark.board import Board
 from benchmark.config import RunConfig
 from benchmark.rollout import Outcome
 
@@ -29,6 +30,7 @@ class Progress:
         self._written = 0.0
         self._win_rate: float | None = None
         self._bar: Bar | None = None
+        self._board = Board(folder)
 
     def show(self, steps: int, learner) -> None:
         """After every round of battles."""
@@ -51,13 +53,23 @@ class Progress:
         self._win_rate = float(outcome.battle_won.mean())
         self._steps = max(self._steps, step)
         self._write("running")
+        length, returns = outcome.length.mean(), outcome.returns.mean()
+        of_evaluation = {"win_rate": self._win_rate, "return": returns, "length": length}
+        self._board.write(
+            step,
+            {f"evaluation/{name}": float(value) for name, value in of_evaluation.items()}
+            | {f"training/{name}": value for name, value in metrics.items()},
+        )
         losses = " ".join(f"{name} {value:.4g}" for name, value in sorted(metrics.items()))
         line = (
-            f"step {step} win_rate {self._win_rate:.3f} return {outcome.returns.mean():.2f}"
-            f" length {outcome.length.mean():.1f} steps/s {self._rate():.0f} {losses}".rstrip()
+            f"step {step} win_rate {self._win_rate:.3f} return {returns:.2f}"
+            f" length {length:.1f} steps/s {self._rate():.0f} {losses}".rstrip()
         )
-        with (self._folder / "train.log").open("a") as file:
-            file.write(f"{record.now()} {line}\n")
+        try:
+            with (self._folder / "train.log").open("a") as file:
+                file.write(f"{record.now()} {line}\n")
+        except OSError as problem:  # a full disk: the next checkpoint ends the run, with its reason
+            log.warning("cannot write %s: %s", self._folder / "train.log", problem.strerror)
         if self._bar is None:
             log.info(line)
 
@@ -65,6 +77,7 @@ class Progress:
         """At the end: state is "done", "interrupted" or "failed"."""
         if self._bar is not None:
             self._bar.stop()
+        self._board.close()
         self._write(state, error)
 
     def _open_bar(self) -> None:

@@ -28,6 +28,8 @@ class Training(BaseModel):
     """Episodes that the replay buffer holds; the oldest goes first."""
     batch_size: int = Field(gt=0)
     """Episodes per update, drawn uniformly without replacement; updates wait for as many."""
+    burn_in_episodes: int = Field(ge=0)
+    """Episodes for which updates wait besides."""
 
     epsilon_start: float = Field(ge=0, le=1)
     """Exploration at the first env step."""
@@ -35,6 +37,8 @@ class Training(BaseModel):
     """Exploration from ``epsilon_steps`` on."""
     epsilon_steps: int = Field(gt=0)
     """Env steps of the linear decay."""
+    epsilon_clock: Literal["step", "round"]
+    """Whether exploration decays with every env step, or between rounds of battles only."""
     epsilon_coin: Literal["agent", "team"]
     """Who tosses: each agent for itself, or one coin for the whole team."""
     hidden_on_random_steps: Literal["advanced", "frozen"]
@@ -76,15 +80,18 @@ _COMMON = {
     "updates_per_episode": 1,
     "replay_episodes": 5000,
     "batch_size": 32,
+    "burn_in_episodes": 0,
     "epsilon_start": 1.0,
     "epsilon_end": 0.02,
     "epsilon_steps": 80_000,
+    "epsilon_clock": "step",
     "evaluation_interval": 10_000,
     "evaluation_episodes": 32,
     "absolute_episodes": 320,
 }
 
-#: protocol -> rules. "released" is the harness of R3DM's authors for QMIX, ACORM and R3DM.
+#: protocol -> rules. "released" is the harness of R3DM's authors for QMIX, ACORM and R3DM; their
+#: runs of the other methods had PyMARL's, below.
 RULES: dict[str, dict] = {
     "unified": _COMMON
     | {
@@ -106,6 +113,21 @@ RULES: dict[str, dict] = {
     },
 }
 
+#: The harness of the forks of PyMARL in which R3DM's authors ran CIA, GoMARL, CDS and EMC. The
+#: ``RELEASED`` table of such a method begins with it; it overrides ``MAP_RULES``, but for budgets.
+PYMARL: dict = {
+    "battles": 1,
+    "batch_size": 32,
+    "epsilon_end": 0.05,
+    "epsilon_steps": 50_000,
+    "epsilon_clock": "round",
+    "epsilon_coin": "agent",
+    "hidden_on_random_steps": "advanced",
+    "time_outs": "terminal",
+    "replayed_last_action": "correct",
+    "evaluated_last_action": "correct",
+}
+
 #: map -> rules, in both protocols: training lengths as plotted in the paper, and Table 2's
 #: exceptions for batch size and exploration.
 MAP_RULES: dict[str, dict] = {
@@ -118,8 +140,15 @@ MAP_RULES: dict[str, dict] = {
 }
 
 
-def epsilon(rules: Training, step: int) -> float:
-    """Exploration after ``step`` env steps of training: linear, then constant."""
+def epsilon(rules: Training, begin: int, played: int = 0) -> float:
+    """Exploration: linear in the env steps of training, then constant.
+
+    Args:
+        rules: of the run.
+        begin: env steps before this round of battles.
+        played: env steps in this round.
+    """
+    step = begin if rules.epsilon_clock == "round" else begin + played
     progress = min(1.0, step / rules.epsilon_steps)
     return rules.epsilon_start + progress * (rules.epsilon_end - rules.epsilon_start)
 

@@ -10,6 +10,7 @@ import os
 import platform
 import re
 import subprocess
+import sys
 import tempfile
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -173,7 +174,8 @@ def source_hash(module: str) -> str:
     pending, seen = [module], {}
     while pending:
         name = pending.pop()
-        path = ROOT.joinpath(*name.split(".")).with_suffix(".py")
+        loaded = getattr(sys.modules.get(name), "__file__", None)  # may lie outside
+        path = Path(loaded or ROOT.joinpath(*name.split(".")).with_suffix(".py"))
         if name in seen or not path.exists():
             continue
         seen[name] = path.read_bytes()
@@ -202,6 +204,7 @@ def hardware(device: torch.device) -> dict:
     on_gpu = device.type == "cuda"
     return {
         "device": torch.cuda.get_device_name(device) if on_gpu else "cpu",
+        "visible_gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),  # set by Slurm: those of the job
         "cpu": _cpu_name(),
         "cores": len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")

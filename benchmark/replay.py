@@ -48,6 +48,16 @@ class Batch:
         """Episodes in the batch."""
         return self.obs.shape[1]
 
+    @property
+    def seen(self) -> Tensor:
+        """Where there is an observation, [T + 1, B] bool: one more than there are steps."""
+        return torch.cat([torch.ones_like(self.filled[:1]), self.filled])
+
+    def split(self, size: int) -> list["Batch"]:
+        """The same episodes in parts of at most ``size``, padded as before."""
+        parts = (getattr(self, field.name).split(size, dim=1) for field in fields(self))
+        return [Batch(*each) for each in zip(*parts, strict=True)]
+
     def to(self, device: torch.device) -> "Batch":
         """The same batch on ``device``."""
         if self.obs.device == device:

@@ -8,15 +8,20 @@ opens offline and can be sent around. Numbers come from the statistics, provenan
 import argparse
 import base64
 from collections import Counter
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import jinja2
+import numpy as np
+import pandas as pd
 
 from algorithms import ALGORITHMS
-from benchmark import figures, methods, record, statistics, tables
+from benchmark import ablations, figures, methods, record, role_numbers, statistics, tables
+from benchmark.config import Ablation
 from benchmark.errors import BenchmarkError
+from benchmark.published import beside, document, facts
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -29,12 +34,14 @@ class Panel(NamedTuple):
     image: str  #: data URI
 
 
-def write(folder: Path, output: Path) -> None:
+def write(folder: Path, output: Path, compared: Sequence[Ablation] = ()) -> None:
     """Writes the report of a study.
 
     Args:
-        folder: the study's folder, with ``runs.json``, ``statistics/`` and ``figures/``.
+        folder: the study's folder, with ``runs.json``, ``statistics/``, ``figures/`` and
+            ``published/``, and with ``roles/`` if it has a figure of roles.
         output: the HTML file.
+        compared: the study's ablations.
 
     Raises:
         BenchmarkError: one of them is missing or damaged.
@@ -47,7 +54,7 @@ def write(folder: Path, output: Path) -> None:
     maps = sorted(main["map"].unique(), key=methods.map_order)
     runs = sorted(summary["runs"], key=_run_order)
     stale = [run for run in runs if run["source_hash"] != _source_hash(run["algorithm"])]
-    panels = _panels(folder / "figures", maps)
+    panels = _panels(folder / "figures", figures.captions(maps), "figures")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -55,7 +62,10 @@ def write(folder: Path, output: Path) -> None:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.globals.update(label=methods.label, count=methods.count)
+    environment.globals.update(label=methods.label, count=methods.count, backend=methods.backend)
+    environment.filters.update(
+        backend_name=methods.backend, score=_score, interval=_interval, blank=_blank
+    )
     commit, dirty = record.commit()
     text = environment.get_template("report.html.j2").render(
         studies=sorted({run["study"] for run in runs}),
@@ -67,6 +77,14 @@ def write(folder: Path, output: Path) -> None:
             methods.suite_name(suite): [p for p in panels if p.name.endswith(f"_{suite}")]
             for suite in methods.suites(maps)
         },
+        ablations=list(
+            zip(
+                _panels(folder / "figures", ablations.captions(compared), "ablations"),
+                ablations.make(results, compared),
+                strict=True,
+            )
+        ),
+        roles=_roles(folder / "roles"),
         tables=tables.make(results),
         runs=runs,
         stale=_by_cell(stale),
@@ -76,9 +94,27 @@ def write(folder: Path, output: Path) -> None:
         provenance=_provenance(runs),
         total=_total(runs),
         commit=_commit({"commit": commit, "dirty": dirty}),
+        published=_published(folder / "published"),
     )
     with record.atomic(Path(output)) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def _published(folder: Path) -> dict:
+    """The published facts, and the study beside them."""
+    claims, reproduction = beside.read(folder)
+    known = document.context(facts.FOLDER)
+    pictures = _panels(facts.FOLDER / "figures", known["pictures"], "published distill")
+    return {
+        "beside": _panels(folder, {"beside": beside.CAPTION}, "published beside"),
+        "pictures": pictures,
+        "sources": known["sources"],
+        "rules": known["rules"],
+        "findings": known["findings"],
+        "claims": document.claims_summary(claims),
+        "judged": claims[claims["verdict"] != "no valid data"].to_dict("records"),
+        "reproduction": reproduction.to_dict("records"),
+    }
 
 
 @cache
@@ -102,19 +138,43 @@ def _by_cell(runs: list[dict]) -> list[tuple[str, str, list[int]]]:
     return [(*cell, seeds) for cell, seeds in cells.items()]
 
 
-def _panels(folder: Path, maps: list[str]) -> list[Panel]:
-    """The study's figures; those that do not exist are an error, not a gap."""
+def _panels(folder: Path, captions: dict[str, str], command: str) -> list[Panel]:
+    """Figures of a folder by name; those that do not exist are an error, not a gap."""
     panels = []
-    for name, caption in figures.captions(maps).items():
+    for name, caption in captions.items():
         path = folder / f"{name}.png"
         try:
             image = base64.b64encode(path.read_bytes()).decode()
         except OSError as error:
             raise BenchmarkError(
-                f"cannot read {path}: {error.strerror}; draw it with python -m benchmark figures"
+                f"cannot read {path}: {error.strerror}; draw it with python -m benchmark {command}"
             ) from error
         panels.append(Panel(name, caption, f"data:image/png;base64,{image}"))
     return panels
+
+
+def _score(value: float) -> str:
+    return tables.DASH if np.isnan(value) else f"{value:.2f}"
+
+
+def _interval(row: dict) -> str:
+    """A difference with its interval."""
+    value = _score(row["difference"])
+    return value if np.isnan(row["low"]) else f"{value} [{row['low']:.2f}, {row['high']:.2f}]"
+
+
+def _blank(value: str | float) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _roles(folder: Path) -> list[tuple[Panel, tables.Table]]:
+    """The figures of roles with their tables, from their numbers."""
+    found = []
+    for path in sorted(folder.glob("roles_*.csv")):
+        table = role_numbers.summary(pd.read_csv(path), role_numbers.STEPS)
+        caption = f"Roles in battle on {path.stem.removeprefix('roles_')}."
+        found += [(panel, table) for panel in _panels(folder, {table.name: caption}, "roles")]
+    return found
 
 
 def _commit(run: dict) -> str:
@@ -157,11 +217,13 @@ def _total(runs: list[dict]) -> dict[str, str]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
     parser.add_argument("folder", type=Path, help="the study's folder, e.g. results/smoke")
+    parser.add_argument("--study", help="study file, or its ablations as JSON, to show them")
     parser.add_argument("--output", type=Path, help="HTML file; report.html there when left out")
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Runs the command."""
     output = arguments.output or arguments.folder / "report.html"
-    write(arguments.folder, output)
+    compared = ablations.declared(arguments.study) if arguments.study else []
+    write(arguments.folder, output, compared)
     print(output)

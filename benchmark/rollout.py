@@ -65,6 +65,15 @@ def evaluate(env: Env, learner: Learner, rules: Training, seeds: np.ndarray) -> 
     return Outcome(**{name: column[order] for name, column in columns.items()})
 
 
+def record_greedy(
+    env: Env, learner: Learner, rules: Training, seeds: np.ndarray
+) -> tuple[Episodes, Outcome]:
+    """Plays one greedy battle per env of the batch and records them, as ``explore`` does."""
+    recorder = _Recorder(env)
+    outcome = _play(env, learner, rules, seeds, None, recorder)
+    return recorder.episodes(outcome.length), outcome
+
+
 def _play(
     env: Env,
     learner: Learner,
@@ -99,7 +108,8 @@ def _play(
             actions, random_teams = explorer.choose(actions, seen.available, int(length.sum()))
             if rules.hidden_on_random_steps == "frozen":
                 frozen = torch.from_numpy(random_teams)[:, None, None].to(hidden.device)
-                new_hidden = torch.where(frozen, hidden, new_hidden)
+                kept = learner.frozen_hidden(hidden, new_hidden)
+                new_hidden = torch.where(frozen, kept, new_hidden)
         hidden = new_hidden
         step = env.step(actions)
         if recorder is not None:

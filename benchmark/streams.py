@@ -8,7 +8,7 @@ import json
 import numpy as np
 
 #: The order is part of the format: a new purpose goes to the end.
-PURPOSES = ("battles", "exploration", "replay", "learner", "evaluation")
+PURPOSES = ("battles", "exploration", "replay", "learner", "evaluation", "further_replay")
 
 
 class Streams:

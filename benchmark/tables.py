@@ -31,16 +31,19 @@ class Cell:
     high: float = np.nan
     bold: bool = False
     note: str = ""  #: e.g. "n = 4" where a cell has fewer runs than the others
+    digits: int = 2  #: after the point
 
     @property
     def number(self) -> str:
         """The value, or a dash where there is none."""
-        return DASH if np.isnan(self.value) else f"{self.value:.2f}"
+        return DASH if np.isnan(self.value) else f"{self.value:.{self.digits}f}"
 
     @property
     def interval(self) -> str:
         """The interval, empty where there is none."""
-        return "" if np.isnan(self.low) else f"[{self.low:.2f}, {self.high:.2f}]"
+        if np.isnan(self.low):
+            return ""
+        return f"[{self.low:.{self.digits}f}, {self.high:.{self.digits}f}]"
 
 
 @dataclass(frozen=True)

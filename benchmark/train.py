@@ -1,10 +1,10 @@
 """One run: collect, learn, evaluate, until the budget; killed at any moment, it can go on."""
 
 import ctypes
-import fcntl
 import logging
 import os
 import platform
+import shutil
 import signal
 import time
 from contextlib import closing, contextmanager
@@ -21,6 +21,7 @@ from benchmark.checkpoint import Checkpoints
 from benchmark.config import RunConfig
 from benchmark.envs import make, make_evaluation
 from benchmark.errors import BenchmarkError
+from benchmark.lock import exclusive
 from benchmark.progress import Progress
 from benchmark.protocol import epsilon, evaluation_grid
 from benchmark.replay import ReplayBuffer
@@ -65,8 +66,11 @@ def train(
             " or delete that folder"
         )
     keep_freed_memory()
-    with _exclusive(folder), _deferred_signals() as interrupted:
+    with exclusive(folder), _deferred_signals() as interrupted:
         record.remove_unfinished(folder)
+        if put_back(config, folder):
+            log.info("%s was finished before; its deleted records are back", folder)
+            return
         with closing(Run(config, folder, device, progress or Progress(config, folder))) as run:
             try:
                 run.play(checkpoint_seconds, interrupted)
@@ -91,9 +95,47 @@ def keep_freed_memory() -> None:
     libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
+#: What a finished run is known by; Snakemake declares both as outputs of the run's job.
+RECORDS = ("evaluations.parquet", "run.json")
+
+
 def is_finished(folder: Path) -> bool:
     """Whether a run folder holds a complete record."""
-    return (folder / "run.json").exists() and (folder / "evaluations.parquet").exists()
+    return all((folder / name).exists() for name in RECORDS)
+
+
+def keep_records(folder: Path) -> None:
+    """Copies a finished run's records to hidden names, for ``put_back``.
+
+    Snakemake deletes the outputs of a job that failed, also where the run itself had finished: its
+    node broke before the job was reported, or another run of the same Slurm job was stopped.
+    """
+    for name in RECORDS:
+        with record.atomic(folder / f".{name}") as temporary:
+            shutil.copyfile(folder / name, temporary)
+
+
+def put_back(config: RunConfig, folder: Path) -> bool:
+    """Restores deleted records of a run that finished with this configuration and this source.
+
+    Returns:
+        whether that was possible.
+    """
+    kept = {name: folder / f".{name}" for name in RECORDS}
+    if not all(path.exists() for path in kept.values()):
+        return False
+    try:
+        about = record.read_json(kept["run.json"])
+        record.read_evaluations(kept["evaluations.parquet"])
+    except BenchmarkError:
+        return False
+    source = record.source_hash(ALGORITHMS[config.algorithm].__module__)
+    if (about["config_hash"], about["source_hash"]) != (config.hash, source):
+        return False
+    for name, path in kept.items():
+        with record.atomic(folder / name) as temporary:
+            shutil.copyfile(path, temporary)
+    return True
 
 
 class Run:
@@ -126,7 +168,12 @@ class Run:
         self._restore()
         self._started = time.monotonic()
         self.attempts.append(
-            {"started": record.now(), "from_step": self.steps, "host": platform.node()}
+            {
+                "started": record.now(),
+                "from_step": self.steps,
+                "host": platform.node(),
+                "slurm_job": os.environ.get("SLURM_JOB_ID"),
+            }
         )
 
     def play(self, checkpoint_seconds: float, interrupted: "list[int]") -> None:
@@ -162,20 +209,29 @@ class Run:
             self.learner,
             self.rules,
             self.streams.seeds("battles", self.rules.battles),
-            lambda played: epsilon(self.rules, begin + played),
+            lambda played: epsilon(self.rules, begin, played),
             self.streams["exploration"],
         )
         self.replay.add(episodes)
         self.episodes += len(episodes.length)
         self.steps += int(outcome.length.sum())
+        self.learner.on_collect(episodes, self.steps)
         return len(outcome.length)
 
     def _learn(self, collected: int) -> None:
         """The updates that so many collected episodes pay for."""
-        if len(self.replay) < self.rules.batch_size:
+        if len(self.replay) < max(self.rules.batch_size, self.rules.burn_in_episodes):
             return
+        # The first batch has a stream of its own: a method that draws more than another sees the
+        # same episodes in its TD steps.
+        purposes = ["replay"] + ["further_replay"] * (self.learner.BATCHES - 1)
         for _ in range(int(collected * self.rules.updates_per_episode)):
-            self.learner.update(self.replay.sample(self.rules.batch_size, self.streams["replay"]))
+            batches = [
+                self.replay.sample(self.rules.batch_size, self.streams[purpose])
+                for purpose in purposes
+            ]
+            self.learner.update(*batches)
+        self.learner.after_round(self.replay)
 
     def _evaluate_when_due(self) -> None:
         """Evaluates once for every point of the grid that has been reached."""
@@ -212,6 +268,7 @@ class Run:
         policy = {"config": self.config.resolved(), "policy": self.best["policy"]}
         checkpoint.write(policy, self.folder / "policy.pt")
         record.write_json(self._provenance(), self.folder / "run.json")
+        keep_records(self.folder)
         self.checkpoints.delete()
         self.progress.stop("done")
 
@@ -320,28 +377,6 @@ def _arrays(evaluation: dict) -> dict:
         name: value.numpy() if isinstance(value, torch.Tensor) else value
         for name, value in evaluation.items()
     }
-
-
-@contextmanager
-def _exclusive(folder: Path):
-    """Holds the run folder for this process; the lock goes with the process, however it ends."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise BenchmarkError(
-            f"cannot write to {folder}: {error.strerror}; choose another folder with --output"
-        ) from error
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BenchmarkError(
-                f"{folder} is in use by another process; wait for it or stop it"
-            ) from None
-        yield
-    finally:
-        os.close(handle)
 
 
 @contextmanager

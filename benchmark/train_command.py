@@ -67,7 +67,7 @@ def _from_options(arguments: argparse.Namespace) -> RunConfig:
                 f"{arguments.config}: expected keys and values, e.g. budget: 200000"
             )
         overrides.append(values)
-    overrides.append(dict(_assignment(text) for text in arguments.set))
+    overrides.append(dict(assignment(text) for text in arguments.set))
     return resolve_run(
         map=arguments.map,
         algorithm=arguments.algorithm,
@@ -78,7 +78,12 @@ def _from_options(arguments: argparse.Namespace) -> RunConfig:
     )
 
 
-def _assignment(text: str) -> tuple[str, object]:
+def assignment(text: str) -> tuple[str, object]:
+    """Key and value of ``KEY=VALUE``.
+
+    Raises:
+        BenchmarkError: it is none.
+    """
     key, separator, value = text.partition("=")
     if not separator or not key:
         raise BenchmarkError(f"--set {text}: expected KEY=VALUE, e.g. --set budget=200000")

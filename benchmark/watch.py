@@ -15,18 +15,14 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from algorithms import ALGORITHMS
-from benchmark import methods, record, scenes
-from benchmark.checkpoint import load_policy
-from benchmark.config import RunConfig, known, one_line_errors
+from benchmark import methods, policy, record, scenes
+from benchmark.config import known
 from benchmark.envs import BACKENDS, make
 from benchmark.envs.maps import find_map
 from benchmark.envs.scripted import POLICIES, play
 from benchmark.errors import BenchmarkError
 from benchmark.film import Camera, Film
 from benchmark.rollout import evaluate
-from benchmark.streams import Streams
-from benchmark.train import make_learner
 
 log = logging.getLogger("benchmark")
 
@@ -171,10 +167,9 @@ def play_checkpoint(
         BenchmarkError: the file is missing, damaged or of another program; or of another map; or
             StarCraft II fails.
     """
-    state = load_policy(path)
     if map is not None:
         find_map(map)
-    config, weights = _unpack(state, path)
+    config, weights = policy.read(path)
     if map not in (None, config.map):
         raise BenchmarkError(
             f"{path} was trained on {config.map}, not on {map}; leave out --map or give its own"
@@ -182,14 +177,7 @@ def play_checkpoint(
     backend = backend or config.backend
     known("backend", backend, BACKENDS, str(path))
     with closing(Camera(make(config.map, 1, backend, config.env))) as camera:
-        learner = make_learner(config, Streams(config.seed), "cpu", camera.spec)
-        try:
-            learner.load_state_dict(weights)
-        except (RuntimeError, TypeError) as error:
-            raise BenchmarkError(
-                f"{path} does not fit {config.algorithm} on {config.map} in this version of the"
-                " program; use the version that wrote it (its run.json names the commit)"
-            ) from error
+        learner = policy.learner_of(config, weights, camera.spec, str(path))
         evaluate(camera, learner, config.training, np.array([seed], np.uint64))
         player = f"{methods.label(config.algorithm, config.variant)}, seed {config.seed}"
         return _developed(camera, replays), player
@@ -232,17 +220,6 @@ def write_stills(film: Film, title: str, steps: Sequence[int], stem: Path) -> li
         with record.atomic(path) as temporary:
             figure.savefig(temporary, format=path.suffix[1:], dpi=_STILLS_DPI, metadata=dated)
     return paths
-
-
-def _unpack(state: dict, path: Path) -> tuple[RunConfig, dict]:
-    """The configuration and the weights in either kind of file."""
-    config = state.get("config") if isinstance(state, dict) else None
-    if not isinstance(config, dict) or not {"policy", "learner"} & set(state):
-        raise BenchmarkError(f"{path} is no policy.pt or checkpoint.pt of this benchmark")
-    known("algorithm", config.get("algorithm"), ALGORITHMS, str(path))
-    with one_line_errors(str(path)):
-        config = RunConfig.model_validate(config)
-    return config, state["policy"] if "policy" in state else state["learner"]["networks"]
 
 
 def _steps(text: str) -> list[int]:

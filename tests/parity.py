@@ -4,6 +4,8 @@ The official code is run elsewhere on the same weights and episodes; ``tests/fix
 what it measured. Both sides use the functions below.
 """
 
+import zlib
+
 import numpy as np
 import torch
 from torch import nn
@@ -37,6 +39,12 @@ def fill_parameters(module: nn.Module, seed: int) -> None:
         for _, parameter in module.named_parameters():
             values = rng.normal(scale=0.15, size=tuple(parameter.shape)).astype(np.float32)
             parameter.copy_(torch.from_numpy(values))
+
+
+def drawn(name: str, *shape: int, seed: int) -> torch.Tensor:
+    """Values for the official parameter of this name and shape."""
+    rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+    return torch.from_numpy(rng.normal(scale=0.15, size=shape).astype(np.float32))
 
 
 def random_episodes(seed: int, count: int, spec: EnvSpec = SPEC) -> Episodes:

@@ -167,3 +167,43 @@ def test_studies_are_found_by_name_or_file(monkeypatch):
     assert find_study("paper") == find_study("config/paper.yaml")
     with pytest.raises(BenchmarkError, match="unknown study 'papr'; did you mean paper"):
         find_study("papr")
+
+
+ROLES = {"map": "8m", "algorithms": ["r3dm", "acorm"], "seed": 1}
+
+
+def with_roles(**changes) -> dict:
+    return STUDY | {"algorithms": ["r3dm", "qmix", "acorm"], "roles": ROLES | changes}
+
+
+def test_the_runs_whose_roles_are_shown():
+    variant = VARIANT | {"algorithm": "r3dm", "maps": ["8m"]}
+    study = parse_study(with_roles() | {"variants": [variant]}, "study")
+    paths = [run.path.as_posix() for run in study.role_runs()]
+    folder = "made_up/runs/simulator/8m"
+    assert paths == [f"{folder}/r3dm/default/1", f"{folder}/acorm/default/1"]
+    assert parse_study(STUDY, "study").role_runs() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"map": "2s3z"}, "'2s3z' is not among the study's maps"),
+        ({"seed": 2}, "2 is not among the study's seeds"),
+        ({"algorithms": ["cia"]}, "'cia' is not among the study's algorithms"),
+        ({"algorithms": ["r3dm", "qmix"]}, "qmix has no roles"),
+        ({"algorithms": []}, "roles.algorithms"),
+        ({"battles": 0}, "roles.battles"),
+        ({"steps": [1]}, "roles.steps"),
+    ],
+)
+def test_mistakes_in_roles_are_one_line(changes, words):
+    with pytest.raises(BenchmarkError, match=r"study: .*roles") as error:
+        parse_study(with_roles(**changes), "study")
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_roles_are_shown_on_the_simulator_only():
+    with pytest.raises(BenchmarkError, match="roles: battles can be shown on the simulator only"):
+        parse_study(with_roles() | {"backend": "starcraft2"}, "study")

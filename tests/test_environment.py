@@ -21,7 +21,8 @@ from benchmark.envs.installation import PACKAGES
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-NEEDED = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
+EXTRAS = PROJECT["optional-dependencies"]
+NEEDED = [*PROJECT["dependencies"], *EXTRAS["dev"], *EXTRAS["slurm"]]
 
 
 def locked() -> dict[str, Version]:
@@ -39,7 +40,9 @@ def test_environment_lists_what_the_project_needs():
     dependencies = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     packages = next(each["pip"] for each in dependencies if isinstance(each, dict))
     assert normal(packages) == normal(NEEDED)
-    assert not any("-e" in each or "/" in each for each in packages)  # a path means nothing there
+    assert not any(
+        each.startswith("-e") or "/" in each for each in packages
+    )  # a path means nothing there
     python = next(each for each in dependencies if str(each).startswith("python="))
     assert Version(python.removeprefix("python=")) in SpecifierSet(PROJECT["requires-python"])
 

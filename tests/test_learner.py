@@ -39,12 +39,11 @@ def make_batch(episodes=None):
 
 
 def td_loss(learner: QMIX, batch) -> float:
-    inputs = learner.inputs(batch.obs, learner.replayed_last_actions(batch))
-    values, _ = learner.agent(inputs, learner.initial_hidden(batch.size))
-    targets = learner.td_targets(batch, inputs, values)
-    team = learner.mix(learner.mixer, values[:-1], batch.actions, batch.state[:-1])
-    error = torch.where(batch.filled, (team - targets).square(), 0)
-    return float(error.sum().detach() / batch.filled.sum())
+    """With the networks run over padding too, as they are on CUDA."""
+    learner.observed = lambda batch: torch.ones(batch.obs.shape[:2], dtype=torch.bool)
+    online = learner.online(batch)
+    error = online.team - learner.td_targets(batch, online)
+    return float(learner.td_loss(error, batch).detach())
 
 
 def test_released_qmix_equals_the_authors_module():
@@ -102,9 +101,7 @@ def test_extra_padding_steps_never_change_the_loss():
 
 def test_target_of_a_terminal_step_is_the_reward():
     learner, batch = make_qmix(), make_batch()
-    inputs = learner.inputs(batch.obs, learner.replayed_last_actions(batch))
-    values, _ = learner.agent(inputs, learner.initial_hidden(batch.size))
-    targets = learner.td_targets(batch, inputs, values)
+    targets = learner.td_targets(batch, learner.online(batch))
     ends = batch.terminated | batch.timed_out
     assert ends.sum() == EPISODES
     torch.testing.assert_close(targets[ends], batch.reward[ends])
@@ -119,21 +116,19 @@ def test_time_out_convention_changes_only_last_steps_of_timed_out_episodes():
     targets = {}
     for convention in ("terminal", "bootstrap"):
         learner = make_qmix(rule_changes={"time_outs": convention})
-        inputs = learner.inputs(batch.obs, learner.replayed_last_actions(batch))
-        values, _ = learner.agent(inputs, learner.initial_hidden(batch.size))
-        targets[convention] = learner.td_targets(batch, inputs, values)
+        targets[convention] = learner.td_targets(batch, learner.online(batch))
     differs = (targets["terminal"] != targets["bootstrap"]) & batch.filled
     assert torch.equal(differs, batch.timed_out)
 
 
 def test_double_q_never_picks_an_unavailable_action():
     learner, batch = make_qmix(), make_batch()
-    inputs = learner.inputs(batch.obs, learner.replayed_last_actions(batch))
-    values, _ = learner.agent(inputs, learner.initial_hidden(batch.size))
-    expected = learner.td_targets(batch, inputs, values)
+    online = learner.online(batch)
+    expected = learner.td_targets(batch, online)
+    values = online.values
     best = values.masked_fill(batch.available, -1e9)  # raise what is unavailable sky-high
     tempting = torch.where(batch.available, values, best.abs() + 1e6)
-    assert torch.equal(learner.td_targets(batch, inputs, tempting), expected)
+    assert torch.equal(learner.td_targets(batch, online._replace(values=tempting)), expected)
 
 
 def test_targets_are_copied_exactly_when_due():

@@ -5,7 +5,7 @@ import re
 import pytest
 import yaml
 
-from benchmark import plan
+from benchmark import plan, record
 from benchmark.cli import main
 from benchmark.config import resolve_run
 from benchmark.envs import spec_of
@@ -64,7 +64,7 @@ def test_totals(study, capsys, monkeypatch):
 
     def measure_all(runs, side_by_side):
         for run in runs:
-            yield run, plan.Cost(3600.0 * hours[run.map], 2e9, 0.0, 1e6, 5e9)
+            yield run, plan.Cost(3600.0 * hours[run.map], 2e9, 0.0, 1e6, 5e9, 1e9)
 
     monkeypatch.setattr(plan, "measure_all", measure_all)
     assert main(["plan", study, "--cores", "2"]) == 0
@@ -88,6 +88,73 @@ def test_what_a_step_takes_in_the_replay_buffer():
 def test_cores_must_be_positive(study, capsys):
     assert main(["plan", study, "--cores", "0"]) == 2
     assert "--cores 0" in capsys.readouterr().err
+
+
+PROFILES = record.ROOT / "workflow" / "profiles"
+
+
+@pytest.fixture
+def known_costs(monkeypatch):
+    """Every run takes 30 hours, 9 GB and a GPU that it does not fill."""
+
+    def measure_all(runs, side_by_side):
+        for run in runs:
+            yield run, plan.Cost(30 * 3600.0, 9e9, 1e9, 1e6, 5e9, 4e9)
+
+    monkeypatch.setattr(plan, "measure_all", measure_all)
+
+
+def planned(study: str, capsys, *options: str) -> str:
+    assert main(["plan", study, *options]) == 0
+    return capsys.readouterr().out
+
+
+def test_what_a_study_costs_on_a_cluster(study, capsys, known_costs):
+    text = planned(study, capsys, "--profile", str(PROFILES / "slurm"))
+    assert "profile slurm: 6 runs at a time" in text
+    assert "180.0 GPU hours on up to 6 GPUs, 1 run(s) on each" in text
+    assert "8.0 GB for a run, the largest takes 9.0 GB: too little, raise mem_mb" in text
+    assert "24.0 h for a job; the longest run takes 2 of 21 attempts" in text
+    assert "9.0 GB   4.0 GB" in re.sub(r" {2,}", "   ", text)
+
+
+def test_runs_that_share_a_gpu(study, capsys, known_costs, tmp_path):
+    text = planned(study, capsys, "--profile", str(PROFILES / "gpu"))
+    at_a_time = min(plan._cores(), 5)
+    assert f"profile gpu: {at_a_time} runs at a time" in text
+    assert "36.0 GPU hours on up to 1 GPUs, 5 run(s) on each" in text
+    values = yaml.safe_load((PROFILES / "slurm" / "profile.yaml").read_text())
+    values["set-resources"]["train"] |= {"gres": "shard:1", "mem_mb": 9000, "runtime": 60}
+    (tmp_path / "profile.yaml").write_text(yaml.safe_dump(values))
+    text = planned(study, capsys, "--profile", str(tmp_path), "--runs-per-gpu", "4")
+    assert "45.0 GPU hours on up to 2 GPUs, 4 run(s) on each" in text
+    assert "too little" not in text
+    assert "the longest run takes 30 of 21 attempts: too few, raise retries" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        ({"gres": "shard:1"}, [], "--runs-per-gpu"),
+        ({}, ["--runs-per-gpu", "2"], "gres: shard:1 only"),
+        ({"mem_mb": "8000 * attempt"}, [], "'8000 * attempt' is no whole number"),
+        ({}, ["--cores", "2"], "no --cores"),
+    ],
+)
+def test_profiles_that_cannot_be_planned_with(study, capsys, tmp_path, change, options, message):
+    values = yaml.safe_load((PROFILES / "slurm" / "profile.yaml").read_text())
+    values["set-resources"]["train"] |= change
+    (tmp_path / "profile.yaml").write_text(yaml.safe_dump(values))
+    assert main(["plan", study, "--profile", str(tmp_path), *options]) == 2
+    errors = capsys.readouterr().err
+    assert message in errors
+    assert len(errors.splitlines()) == 1
+
+
+def test_a_wrong_profile_name_is_helped(study, capsys, monkeypatch):
+    monkeypatch.chdir(record.ROOT)
+    assert main(["plan", "smoke", "--profile", "slrm"]) == 2
+    assert "unknown profile 'slrm'; did you mean slurm" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,15 @@
 """The report stands alone, and tells what is missing, damaged or stale."""
 
 import re
+import shutil
 
+import pandas as pd
 import pytest
 
-from benchmark import cli, figures, record, report, statistics
+from benchmark import cli, figures, record, report, role_numbers, statistics
 from benchmark.errors import BenchmarkError
+from benchmark.published import beside, claims, facts
+from benchmark.published.command import CLAIMS
 from tests import synthetic
 
 MAPS = ["3m", "terran_3_vs_3"]
@@ -21,6 +25,9 @@ def finished(tmp_path_factory):
     for name, figure in figures.draw(results):  # PNG only: half the time
         (folder / "figures").mkdir(exist_ok=True)
         figure.savefig(folder / "figures" / f"{name}.png", dpi=50)
+    published, about = facts.read()
+    found = beside.compare(table, published, about, claims.load(CLAIMS), replications=50)
+    beside.write(found, folder / "published")
     return folder, synthetic.provenance(table)
 
 
@@ -39,6 +46,40 @@ def written(finished, tmp_path):
     return write
 
 
+@pytest.fixture
+def with_roles(finished, tmp_path):
+    """The figure of roles and its numbers in the study's folder, as long as the test runs."""
+    folder = finished[0] / "roles"
+    folder.mkdir()
+    numbers = pd.DataFrame(
+        {name: 0.5 for name in ("agreement", *role_numbers.NUMBERS)}, index=range(4)
+    )
+    numbers = numbers.assign(**{f"living_{name}": 0.25 for name in role_numbers.NUMBERS})
+    identity = dict(zip(record.IDENTITY, ("s", "simulator", "unified", "3m", "r3dm"), strict=False))
+    identity |= {"variant": "default", "seed": 0, "battle": 0, "t": [1, 1, 2, 2]}
+    numbers.assign(**identity).to_csv(folder / "roles_3m.csv", index=False)
+    shutil.copy(finished[0] / "figures" / "aggregate_all.png", folder / "roles_3m.png")
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_report_shows_roles_where_a_study_has_them(written, with_roles):
+    text = written()
+    assert 'href="#roles"' in text
+    assert 'id="figure_roles_3m"' in text
+    assert 'id="roles_3m"' in text
+    assert "R3DM, seed 0: t = 1 (1 battle)" in text
+    assert "0.2500" in text  # the divergence
+    assert text.count('<figure id="figure_roles_') == 1
+    (with_roles / "roles_3m.png").unlink()
+    with pytest.raises(BenchmarkError, match=r"roles_3m\.png"):
+        written()
+
+
+def test_report_of_a_study_without_roles_has_no_such_part(written):
+    assert "#roles" not in written()
+
+
 def test_report_loads_nothing(written):
     text = written()
     assert "<script" not in text
@@ -51,13 +92,38 @@ def test_report_loads_nothing(written):
 
 def test_report_holds_every_figure_and_table_with_its_source(written):
     text = written()
-    assert text.count("data:image/png") == len(figures.captions(MAPS))
-    captions = re.findall(r"<figcaption>(.*?)</figcaption>", text)
+    ours, published = text.split('<h2 id="published">')
+    assert ours.count("data:image/png") == len(figures.captions(MAPS))
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", ours)
     assert all("battle simulator (not StarCraft II), unified protocol" in c for c in captions)
+    assert published.count("data:image/png") == 1 + len(facts.read()[1]["pictures"])
     for target in re.findall(r'href="#([^"]+)"', text):
         assert f'id="{target}"' in text
     assert 'id="win_rate_smac_final"' in text
     assert 'id="improvement_all_absolute"' in text
+
+
+def test_report_sets_the_study_beside_what_is_published(written):
+    """Claims with their counts, findings, pictures; and no verdict across backends."""
+    section = written().split('<h2 id="published">')[1].split('<h2 id="definitions">')[0]
+    claimed = claims.load(CLAIMS)
+    for claim in claimed.claims:
+        assert claim.says.replace("'", "&#39;") in section
+    findings = facts.read()[0]["findings"]
+    assert f"All {len(findings)} findings" in section
+    assert "not_test" in section
+    assert "this study is from: battle simulator (not StarCraft II), unified protocol" in section
+    assert "reproduced</td>" not in section  # maps that nobody published
+
+
+def test_missing_published_results_are_an_error(finished, tmp_path):
+    folder, runs = finished
+    summary = {"runs": runs, "missing": [], "changed": [], "broken": []}
+    record.write_json(summary, folder / "runs.json")
+    kept = (folder / "published").rename(tmp_path / "published")
+    with pytest.raises(BenchmarkError, match="python -m benchmark published beside"):
+        report.write(folder, tmp_path / "report.html")
+    kept.rename(folder / "published")
 
 
 def test_complete_study_says_so(written):

@@ -15,6 +15,7 @@ import pytest
 from benchmark import record, train
 from benchmark.config import resolve_run
 from benchmark.errors import BenchmarkError
+from benchmark.lock import exclusive
 
 SMALL = {
     "budget": 9600,
@@ -201,7 +202,7 @@ def test_finished_run_is_left_alone_and_another_configuration_refused(tmp_path):
 
 def test_two_processes_never_share_a_folder(tmp_path):
     with (
-        train._exclusive(tmp_path),
+        exclusive(tmp_path),
         pytest.raises(BenchmarkError, match="in use by another process"),
     ):
         train.train(small_run(), tmp_path, device="cpu")

@@ -11,17 +11,22 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
 import pytest
 import yaml
 
-from benchmark import figures, record, statistics, tables
+from benchmark import figures, lock, record, statistics, tables
 from benchmark.config import load_study
+from benchmark.published import beside
 
 ROOT = Path(__file__).parent.parent
-AFTER_TRAINING = {"aggregate", "statistics", "tables", "figures", "report", "all"}
+AFTER_TRAINING = {"aggregate", "statistics", "tables", "figures", "beside", "report", "all"}
+COMMANDS = {"beside": "published"}  #: of rules that are not called like their command
+PROFILES = ROOT / "workflow" / "profiles"
 STUDY = {
     "version": 1,
     "name": "made_up",
@@ -99,6 +104,7 @@ def made(tmp_path_factory) -> Path:
         "statistics": [f"statistics/{name}" for name in statistics.outputs()],
         "tables": [f"tables/{name}" for name in tables.outputs(maps)],
         "figures": [f"figures/{name}" for name in figures.outputs(maps)],
+        "published": [f"published/{name}" for name in beside.NAMES],
         "report": ["report.html"],
     }
     paths = {
@@ -106,11 +112,13 @@ def made(tmp_path_factory) -> Path:
     }
     (folder / "outputs.json").write_text(json.dumps(paths))
     (folder / "benchmark").mkdir()
+    (folder / "benchmark" / "__init__.py").touch()  # else an installed package would come first
     (folder / "benchmark" / "__main__.py").write_text(STAND_IN)
     done = snakemake(folder, "all")
     assert done.code == 0, done.output
     jobs = (folder / "jobs").read_text().split()
-    assert sorted(jobs) == sorted(["train"] * 4 + list(AFTER_TRAINING - {"all"}))
+    after = [COMMANDS.get(rule, rule) for rule in AFTER_TRAINING - {"all"}]
+    assert sorted(jobs) == sorted(["train"] * 4 + after)
     return folder
 
 
@@ -120,8 +128,8 @@ def study(made, tmp_path) -> Path:
     return shutil.copytree(made, tmp_path / "study")
 
 
-def run_folder(study: Path, map: str, seed: int) -> Path:
-    return study / "results/made_up/runs/simulator" / map / "qmix/default" / str(seed)
+def run_folder(study: Path, map: str, seed: int, algorithm: str = "qmix") -> Path:
+    return study / "results/made_up/runs/simulator" / map / algorithm / "default" / str(seed)
 
 
 def test_the_full_study_lists_every_run(tmp_path):
@@ -129,7 +137,7 @@ def test_the_full_study_lists_every_run(tmp_path):
     runs = load_study(paper).runs()
     assert len(runs) >= 60
     jobs = planned(tmp_path, study=paper)
-    assert jobs == dict.fromkeys(AFTER_TRAINING, 1) | {"train": len(runs)}
+    assert jobs == dict.fromkeys(AFTER_TRAINING | {"roles", "ablations"}, 1) | {"train": len(runs)}
 
 
 def test_a_finished_study_has_nothing_to_do(study):
@@ -170,6 +178,43 @@ def test_figures_need_the_aggregated_table_alone(study, memory):
     shutil.rmtree(study / "results/made_up/figures")
     assert planned(study, "figures") == {"figures": 1}
     assert set(planned(study, "all")) == {"figures", "report", "all"}
+
+
+def test_published_results_need_their_raw_files(study):
+    done = snakemake(study, "--dry-run", "published")
+    assert done.code != 0
+    assert "--config published=FOLDER" in done.output
+    for name in ("r3dm_release", "acorm_release"):
+        (study / "raw" / name).mkdir(parents=True)
+    assert planned(study, "published", "--config", "published=raw") == {
+        "import_release": 2,
+        "published": 1,
+    }
+    assert planned(study, "all", "--config", "published=raw") == {}  # it is no key of a study
+
+
+def test_the_figure_of_roles_needs_the_runs_it_shows_and_no_others(study):
+    shown = {"map": "3m", "algorithms": ["acorm"], "seed": 0}
+    write_study(study, algorithms=["qmix", "acorm"], roles=shown)
+    assert planned(study, "all")["roles"] == 1
+    done = snakemake(study, "--dry-run", *figure_of_roles("3m"))
+    assert re.findall(r"train (\w+) on (\w+), seed (\d+)", done.output) == [("acorm", "3m", "0")]
+
+
+def test_a_copy_without_runs_has_no_figure_of_roles_or_keeps_the_one_it_came_with(study):
+    shown = {"map": "3m", "algorithms": ["acorm"], "seed": 0}
+    write_study(study, algorithms=["qmix", "acorm"], roles=shown)
+    shutil.rmtree(study / ".snakemake")
+    shutil.rmtree(study / "results/made_up/runs")
+    assert planned(study, "all") == {}
+    for path in figure_of_roles("3m"):
+        (study / path).parent.mkdir(exist_ok=True)
+        (study / path).touch()
+    assert set(planned(study, "all")) <= {"report", "all"}
+
+
+def figure_of_roles(map: str) -> list[str]:
+    return [f"results/made_up/roles/roles_{map}.{suffix}" for suffix in ("png", "csv")]
 
 
 def test_another_study_takes_nothing_from_the_default_one(study):
@@ -229,22 +274,77 @@ def test_a_retry_finds_what_the_first_attempt_left(study):
         "    sys.exit('killed')\n"
     )
     (study / "benchmark" / "__main__.py").write_text(failing_once + STAND_IN)
-    done = snakemake(study, "all")
+    done = snakemake(study, "all", "--retries", "3")
     assert done.code == 0, done.output
     assert (study / "tried").exists()
     assert (folder / "checkpoint.pt").exists()
 
 
-def test_trains_for_real(tmp_path):
+def test_two_workflows_on_one_results_folder(study, tmp_path):
+    """Also where Snakemake's own lock is switched off, or lies in another folder."""
+    shutil.rmtree(study / "results/made_up/figures")
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(study, elsewhere, ignore=shutil.ignore_patterns("results"))
+    (elsewhere / "results").symlink_to(study / "results")
+    jobs = (study / "jobs").read_text()
+    with lock.exclusive(study / "results/made_up"):
+        for folder in (study, elsewhere):
+            done = snakemake(folder, "all", "--nolock")
+            assert done.code == 2
+            assert "error: results/made_up is in use by another process" in done.output
+            assert "Traceback" not in done.output
+            assert planned(folder, "all", "--nolock") == {"figures": 1, "report": 1, "all": 1}
+    assert (study / "jobs").read_text() == jobs
+    done = snakemake(study, "all")  # no lock is left behind, Snakemake's neither
+    assert done.code == 0, done.output
+
+
+def test_read_only_results_are_one_clear_line(study):
+    shutil.rmtree(study / "results/made_up/figures")
+    (study / "results/made_up/.lock").unlink()
+    (study / "results/made_up/.lock").mkdir()  # root may write where others may not
+    done = snakemake(study, "all")
+    assert done.code == 2
+    assert "error: cannot write to results/made_up: " in done.output
+    assert "Traceback" not in done.output
+
+
+def test_dates_of_runs_never_train(study):
+    """Of a clock that jumped, a copy, a clone: at most what follows from the runs is made again."""
+    for age in (-400, 400):
+        date = time.time() - age * 86_400
+        for path in (study / "results/made_up/runs").rglob("*.*"):
+            os.utime(path, (date, date))
+        assert "train" not in planned(study, "all")
+
+
+@pytest.mark.parametrize("name", ["cpu", "gpu", "slurm", "slurm-no-accounting"])
+def test_profiles_are_understood(study, name):
+    shutil.rmtree(run_folder(study, "3m", 1))
+    assert planned(study, "all", "--profile", str(PROFILES / name))["train"] == 1
+
+
+def test_both_slurm_profiles_differ_in_accounting_only():
+    with_it, without = (
+        yaml.safe_load((PROFILES / name / "profile.yaml").read_text())
+        for name in ("slurm", "slurm-no-accounting")
+    )
+    accounting = {"slurm-status-command": "squeue", "slurm-no-account": True}
+    assert without == with_it | accounting
+
+
+def test_trains_and_shows_roles_for_real(tmp_path):
     short = {"budget": 100, "battles": 2, "batch_size": 2, "replay_episodes": 8}
     grid = {"evaluation_interval": 100, "evaluation_episodes": 2, "absolute_episodes": 2}
-    write_study(tmp_path, maps=["3m"], set=short | grid)
-    table = "results/made_up/evaluations.parquet"
-    done = snakemake(tmp_path, "--retries", "0", table)
+    shown = {"map": "3m", "algorithms": ["acorm"], "seed": 1, "battles": 1}
+    write_study(tmp_path, maps=["3m"], algorithms=["acorm"], set=short | grid, roles=shown)
+    table, *roles = "results/made_up/evaluations.parquet", *figure_of_roles("3m")
+    done = snakemake(tmp_path, "--retries", "0", table, *roles)
     assert done.code == 0, done.output
     assert len(record.read_evaluations(tmp_path / table)) == 2 * 6
-    assert planned(tmp_path, table) == {}
-    about = record.read_json(run_folder(tmp_path, "3m", 0) / "run.json")
+    assert set(pd.read_csv(tmp_path / roles[1])["seed"]) == {1}
+    assert planned(tmp_path, table, *roles) == {}
+    about = record.read_json(run_folder(tmp_path, "3m", 0, "acorm") / "run.json")
     assert about["hardware"]["threads"] == 1
     assert about["config_hash"] == load_study(tmp_path / "study.yaml").runs()[0].hash
 

@@ -9,15 +9,19 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, workflow.basedir)  # finds the package also where it is not installed
 
-from benchmark import figures, statistics, tables
-from benchmark.config import parse_study
 from benchmark.errors import BenchmarkError
+from benchmark.published import beside, facts
 
 # Jobs call the python that runs Snakemake, whether or not its environment is activated. With
 # --sdm conda, conda puts its own before it.
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]))
 
+RAW = config.pop("published", None)  # the folder with the raw files of published results
+
 try:
+    from benchmark import ablations, figures, lock, statistics, tables
+    from benchmark.config import parse_study
+
     STUDY = parse_study(config, " ".join(map(str, workflow.configfiles)))
 except BenchmarkError as error:
     print(f"error: {error}", file=sys.stderr)
@@ -30,9 +34,33 @@ MAPS = list(dict.fromkeys(run.map for run in RUNS.values()))
 STATISTICS = [f"{RESULTS}/statistics/{name}" for name in statistics.outputs()]
 TABLES = [f"{RESULTS}/tables/{name}" for name in tables.outputs(MAPS)]
 FIGURES = [f"{RESULTS}/figures/{name}" for name in figures.outputs(MAPS)]
+DECLARED = json.dumps([each.model_dump() for each in STUDY.ablations])
+ABLATIONS = [
+    *(f"{RESULTS}/figures/{name}" for name in ablations.figure_files(STUDY.ablations)),
+    *(f"{RESULTS}/tables/{name}" for name in ablations.table_files(STUDY.ablations)),
+]
+BESIDE = [f"{RESULTS}/published/{name}" for name in beside.NAMES]
+RELEASES = ["r3dm_release", "acorm_release"]  # claims are judged on the first one
+FACTS_HASH = facts.content_hash()
+ROLE_RUNS = [f"results/{run.path.as_posix()}" for run in STUDY.role_runs()]
+ROLES = [
+    f"{RESULTS}/roles/roles_{STUDY.roles.map}.{suffix}"
+    for suffix in (*figures.FORMATS, *tables.FORMATS)
+    if ROLE_RUNS
+]
 
 
 report: "../report/workflow.rst"
+
+
+onstart:
+    # Two workflows on one folder would take each other's files for broken ones. Unlike Snakemake's
+    # own lock, which --nolock switches off, this one does not outlive a killed workflow.
+    try:
+        lock.acquire(Path(RESULTS))
+    except BenchmarkError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 wildcard_constraints:
@@ -51,19 +79,38 @@ def resolved_run(wildcards):
     return json.dumps(RUNS[folder].resolved(), sort_keys=True)
 
 
+def raw_files(wildcards):
+    """The folder with the raw files of a release."""
+    if RAW is None:
+        raise WorkflowError(
+            "published results need their raw files: --config published=FOLDER, the folder that"
+            f" holds {' and '.join(RELEASES)}"
+        )
+    return f"{RAW}/{wildcards.release}"
+
+
 def run_records(wildcards):
     """The records of all runs."""
     return [f"{folder}/{name}" for folder in RUNS for name in ("evaluations.parquet", "run.json")]
 
 
+def without_runs():
+    """Whether the study came as its aggregated table; then it is not trained again."""
+    return Path(RESULTS, "evaluations.parquet").exists() and not Path(RESULTS, "runs").exists()
+
+
+def role_files(wildcards):
+    """The figure of roles; it needs the policies of its runs."""
+    return [] if without_runs() and not all(map(os.path.exists, ROLES)) else ROLES
+
+
 def whole_study(wildcards):
     """All that a study ends with.
 
-    One that came as its aggregated table, without its runs, is not trained again; the report also
-    needs the provenance that lies beside that table.
+    The report also needs the provenance that lies beside the aggregated table.
     """
-    results = [*TABLES, *FIGURES]
-    if Path(RESULTS, "evaluations.parquet").exists() and not Path(RESULTS, "runs").exists():
+    results = [*TABLES, *FIGURES, *ABLATIONS, *role_files(wildcards)]
+    if without_runs():
         return results + [f"{RESULTS}/report.html"] * Path(RESULTS, "runs.json").exists()
     return [*results, f"{RESULTS}/report.html", *run_records(wildcards)]
 

@@ -36,12 +36,41 @@ rule figures:
         "python -m benchmark figures {params.statistics:q} --output {params.folder:q} > {log:q} 2>&1"
 
 
+if STUDY.ablations:
+
+    rule ablations:
+        input:
+            STATISTICS,
+        output:
+            [
+                marked(path, "Ablations") if path.endswith((".png", ".md")) else path
+                for path in ABLATIONS
+            ],
+        log:
+            f"{RESULTS}/logs/ablations.log",
+        localrule: True
+        conda:
+            "../../environment.yml"
+        params:
+            statistics=subpath(input[0], parent=True),
+            folder=subpath(input[0], ancestor=2),
+            declared=DECLARED,
+        message:
+            "ablations"
+        shell:
+            "python -m benchmark ablations {params.statistics:q} {params.declared:q}"
+            " --output {params.folder:q} > {log:q} 2>&1"
+
+
 rule report:
     input:
         f"{RESULTS}/runs.json",
         STATISTICS,
         TABLES,
         FIGURES,
+        ABLATIONS,
+        BESIDE,
+        role_files,
     output:
         f"{RESULTS}/report.html",
     log:
@@ -51,7 +80,8 @@ rule report:
         "../../environment.yml"
     params:
         folder=subpath(output[0], parent=True),
+        declared=DECLARED,
     message:
         "report"
     shell:
-        "python -m benchmark report {params.folder:q} > {log:q} 2>&1"
+        "python -m benchmark report {params.folder:q} --study {params.declared:q} > {log:q} 2>&1"

@@ -1,0 +1,281 @@
+"""CDS (Li et al., NeurIPS 2021): celebrating diversity in shared multi-agent learning, on QPLEX.
+
+Agents share a network but for a head of their own, which a penalty keeps small, so that they differ
+only where it pays. The team is paid a bonus for the mutual information between an agent's identity
+and its trajectory: for acting unlike the average agent, and for observations that are easier to
+predict for who knows which agent it is. Two predictors of the next observation, one that knows the
+agent and one that does not, are trained along the way; lagged copies of them judge.
+
+    Q_i(h, .) = shared(h) + local_i(h)
+    K_i = KL( softmax(beta1 Q_i) || mean_j softmax(Q_j) )                              over actions
+    O_i = beta1 log q(o_i' | h_i, o_i, a_i, i) - log p(o_i' | h_i, o_i, a_i)
+    bonus = beta mean_i (O_i + beta2 K_i)
+    L = TD with the bonus + attention penalty + 0.1 mean |local_i(h)|
+
+q and p are Gaussians of unit variance, so log q is minus the squared prediction error. With beta1
+above 1 the bonus is mostly minus that error: a price on observations that are hard to predict,
+larger where observations are. That is the published method, in both protocols.
+
+``unified`` takes beta, beta1, beta2 from CDS's own repository for the map; for maps that it lacks
+but R3DM's authors ran (27m_vs_30m, SMACv2), theirs, which are 6h_vs_8z's; elsewhere 5m_vs_6m's.
+``released`` is the authors' run: two updates per episode from the hundredth on, penalties averaged
+over padding, padding among the rows of the predictors' minibatches (which weighs nothing there, but
+makes more and smaller minibatches). In both we keep an empty minibatch from dividing by zero.
+
+Shapes as in learner.py, and P transitions of single agents, H width of their memory.
+"""
+
+import math
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from algorithms.grouped import GroupedLinear
+from algorithms.learner import Online
+from algorithms.networks import RecurrentAgent
+from algorithms.qplex import QPLEX
+from benchmark.protocol import PYMARL
+from benchmark.replay import Batch
+
+
+class SharedAndLocalAgent(RecurrentAgent):
+    """The shared network with an additional head for each agent.
+
+    Gives the action values, the local heads' part of them, and the memory without gradient.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, n_actions: int, n_agents: int) -> None:
+        super().__init__(input_size, hidden_size, n_actions)
+        self.local = GroupedLinear(n_agents, hidden_size, n_actions)
+
+    def read(self, memory: Tensor) -> tuple[Tensor, ...]:
+        local = self.local(memory.transpose(0, 1)).transpose(0, 1)
+        return self.head(memory) + local, local, memory.detach()
+
+
+class Transitions(NamedTuple):
+    """What the predictors learn from: P rows, one per agent and step."""
+
+    before: Tensor  #: memory before the step, observation, action: [P, H + O + A]
+    agent: Tensor  #: who it is, one-hot [P, N]
+    after: Tensor  #: the next observation, [P, O]
+    weight: Tensor  #: 1, or 0 for padding, [P]
+
+
+class ObservationPredictors(nn.Module):
+    """Two predictors of an agent's next observation; only the second knows which agent it is.
+
+    Both hidden layers read the agent's one-hot number, which the first predictor sees as zeros.
+
+    Args:
+        input_size: H + O + A.
+        n_agents: N.
+        hidden_size: width of the hidden layers.
+        obs_size: O.
+    """
+
+    def __init__(self, input_size: int, n_agents: int, hidden_size: int, obs_size: int) -> None:
+        super().__init__()
+        self.hidden_size = hidden_size
+        self.first = GroupedLinear(2, input_size + n_agents, hidden_size)
+        self.second = GroupedLinear(2, hidden_size + n_agents, hidden_size)
+        self.last = GroupedLinear(2, hidden_size, obs_size)
+        for layer in self.children():
+            unread = n_agents if layer is not self.last else 0
+            read = layer.weight.data[0, : layer.weight.shape[1] - unread]
+            nn.init.xavier_uniform_(read)
+            nn.init.xavier_uniform_(layer.weight.data[1])
+            nn.init.zeros_(layer.bias)
+
+    def squared_errors(self, part: Transitions) -> Tensor:
+        """Of the two predictions, summed over the observation's features, [2, P]."""
+        return self._run(part)[-1].square().sum(-1)
+
+    @torch.no_grad()
+    def set_gradients(self, part: Transitions, largest: float) -> Tensor:
+        """Sets the parameters' gradients of the mean squared errors.
+
+        They are written out: on minibatches this small autograd takes longer than the products.
+
+        Args:
+            part: a minibatch.
+            largest: norm to which the gradient of each predictor is clipped.
+
+        Returns:
+            the mean squared errors, [2].
+        """
+        *inputs, error = self._run(part)
+        weight = part.weight / part.weight.sum().clamp(min=1)
+        losses = error.square().sum(-1) @ weight
+        layers, gradient = (self.first, self.second, self.last), 2 * error * weight.unsqueeze(-1)
+        for layer, seen in zip(reversed(layers), reversed(inputs), strict=True):
+            layer.weight.grad = torch.bmm(seen.transpose(1, 2), gradient)
+            layer.bias.grad = gradient.sum(1)
+            if layer is not self.first:  # back through what the layer reads of a hidden layer
+                read = layer.weight[:, : self.hidden_size].transpose(1, 2)
+                gradient = torch.bmm(gradient, read).mul_(seen[..., : self.hidden_size].sign())
+        gradients = [each.grad.flatten(1) for each in self.parameters()]
+        norm = torch.stack([each.norm(dim=1) for each in gradients]).norm(dim=0)  # [2]
+        scale = (largest / (norm + 1e-6)).clamp(max=1).unsqueeze(1)
+        for each in gradients:
+            each.mul_(scale)
+        return losses
+
+    def _run(self, part: Transitions) -> tuple[Tensor, ...]:
+        """What each layer reads, [2, P, ...], and the error of the prediction, [2, P, O]."""
+        agent = torch.stack([torch.zeros_like(part.agent), part.agent])
+        seen = torch.cat([part.before.expand(2, -1, -1), agent], dim=-1)
+        first = torch.cat([self.first(seen).relu(), agent], dim=-1)
+        second = self.second(first).relu()
+        return seen, first, second, self.last(second) - part.after
+
+
+class CDS(QPLEX):
+    """QPLEX with local heads, the diversity bonus, and the predictors behind it."""
+
+    class Config(QPLEX.Config):
+        """Hyper-parameters of CDS; defaults are its repository's for 5m_vs_6m."""
+
+        beta: float = Field(0.01, ge=0)
+        """Coefficient of the bonus."""
+        beta1: float = Field(2.0, gt=0)
+        """Sharpness of an agent's policy, and weight of the predictor that knows the agent."""
+        beta2: float = Field(1.0, ge=0)
+        """Weight of diverse actions against diverse observations."""
+        anneal_rate: float = Field(0.0, ge=0)
+        """After a million env steps the bonus falls by this fraction per million; 0 never."""
+        local_penalty: float = Field(0.1, ge=0)
+        """Coefficient of the local heads' absolute values."""
+        predictor_size: int = Field(128, gt=0)
+        """Width of the predictors' hidden layers."""
+        predictor_batch: int = Field(256, gt=0)
+        """Rows per step of the predictors, which go once through all rows in every update."""
+        predictor_learning_rate: float = Field(1e-3, gt=0)
+        """Adam's rate for the predictors."""
+        predictor_clip: float = Field(1.0, gt=0)
+        """Largest gradient norm per predictor."""
+        predictor_rows: Literal["real", "padded"] = "real"
+        """Whether minibatches are drawn from real rows, or from padding too (with weight 0)."""
+
+    RELEASED: ClassVar[dict[str, Any]] = (
+        PYMARL
+        | QPLEX.RELEASED
+        | {"updates_per_episode": 2, "burn_in_episodes": 100, "predictor_rows": "padded"}
+    )
+    MAP_HYPERPARAMETERS: ClassVar[dict[str, dict[str, Any]]] = {
+        "MMM2": {"beta": 0.07},
+        "3s5z_vs_3s6z": {"beta": 0.03},
+        "corridor": {"beta": 0.1, "beta1": 0.5, "beta2": 0.5, "anneal_rate": 5.0},
+        "6h_vs_8z": {"beta": 0.1},
+        "27m_vs_30m": {"beta": 0.1},
+        "protoss_5_vs_5": {"beta": 0.1},
+        "terran_5_vs_5": {"beta": 0.1},
+        "zerg_5_vs_5": {"beta": 0.1},
+        "protoss_10_vs_11": {"beta": 0.1},
+        "terran_10_vs_11": {"beta": 0.1},
+        "zerg_10_vs_11": {"beta": 0.1},
+    }
+    STREAMS: ClassVar[tuple[str, ...]] = ("minibatches",)
+
+    def build(self) -> None:
+        super().build()
+        spec, config = self.spec, self.config
+        seen = config.hidden_size + spec.obs_size + spec.n_actions
+        self.predictors = ObservationPredictors(
+            seen, spec.n_agents, config.predictor_size, spec.obs_size
+        )
+
+    def build_agent(self) -> SharedAndLocalAgent:
+        spec = self.spec
+        return SharedAndLocalAgent(
+            spec.obs_size + spec.n_actions, self.config.hidden_size, spec.n_actions, spec.n_agents
+        )
+
+    def target_networks(self) -> dict[str, nn.Module]:
+        return super().target_networks() | {"predictors": self.predictors}
+
+    def make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        rate = self.config.predictor_learning_rate
+        return super().make_optimizers() | {
+            "predictors": torch.optim.Adam(self.predictors.parameters(), lr=rate, fused=True)
+        }
+
+    def inputs(self, obs: Tensor, last_actions: Tensor) -> Tensor:
+        """Observation and last action; the local heads know the agent."""
+        return torch.cat([obs, self._action_codes[last_actions + 1]], dim=-1)
+
+    def observed(self, batch: Batch) -> Tensor:
+        return batch.seen if self.config.penalty_mean == "real" else torch.ones_like(batch.seen)
+
+    # Diversity ------------------------------------------------------------------------------------
+
+    def intrinsic_reward(self, batch: Batch, online: Online) -> Tensor:
+        config = self.config
+        anonymous, knowing = self.surprise(batch, online)
+        diversity = anonymous - config.beta1 * knowing
+        diversity += config.beta2 * self.action_diversity(online.values[:-1])
+        return self.bonus_scale() * diversity.mean(-1)
+
+    def action_diversity(self, values: Tensor) -> Tensor:
+        """K_i of all actions, available or not: [T, B, N, A] -> [T, B, N]."""
+        own = (self.config.beta1 * values).log_softmax(-1)
+        average = values.log_softmax(-1).logsumexp(-2, keepdim=True) - math.log(values.shape[-2])
+        return (own.exp() * (own - average)).sum(-1)
+
+    def bonus_scale(self) -> float:
+        """beta, annealed."""
+        millions = max(0.0, self.env_steps / 1e6 - 1)
+        return self.config.beta * max(0.0, 1 - self.config.anneal_rate * millions)
+
+    def auxiliary_losses(self, batch: Batch, online: Online) -> dict[str, Tensor]:
+        local, _ = online.features
+        size = self.penalty_average(local.abs().mean((-1, -2)), batch.seen)
+        return super().auxiliary_losses(batch, online) | {"local": self.config.local_penalty * size}
+
+    # Predictors -----------------------------------------------------------------------------------
+
+    def surprise(self, batch: Batch, online: Online) -> Tensor:
+        """Squared errors of the lagged predictors, [2, T, B, N]; the predictors learn on the way.
+
+        All transitions pass once, in random order and in minibatches.
+        """
+        rows = self.shuffled_rows(batch)
+        transitions = self.transitions(batch, online, rows)
+        parts = [each.split(self.config.predictor_batch) for each in transitions]
+        errors, losses = [], []
+        for part in map(Transitions, *parts):
+            errors.append(self._targets["predictors"].squared_errors(part))
+            losses.append(self.fit_predictors(part))
+        anonymous, knowing = torch.stack(losses).mean(0)
+        self.log(predictor_anonymous=anonymous, predictor_knowing=knowing)
+        surprise = errors[0].new_zeros(2, batch.actions.numel())
+        surprise[:, rows] = torch.cat(errors, dim=-1)
+        return surprise.view(2, *batch.actions.shape)
+
+    def shuffled_rows(self, batch: Batch) -> Tensor:
+        """The rows of the flattened [T, B, N] from which minibatches are drawn, in random order."""
+        drawn = batch.filled.unsqueeze(-1).expand_as(batch.actions).flatten()
+        if self.config.predictor_rows == "padded":
+            drawn = torch.ones_like(drawn)
+        rows = drawn.nonzero().squeeze(-1)
+        order = torch.randperm(len(rows), generator=self.streams["minibatches"], device=self.device)
+        return rows[order]
+
+    def transitions(self, batch: Batch, online: Online, rows: Tensor) -> Transitions:
+        """The agents' parts in the steps of the batch, by row of the flattened [T, B, N]."""
+        _, memory = online.features
+        before = torch.cat([torch.zeros_like(memory[:1]), memory[:-2]])
+        action = self._action_codes[batch.actions.flatten()[rows] + 1]
+        now, after = (each.flatten(0, 2)[rows] for each in (batch.obs[:-1], batch.obs[1:]))
+        seen = torch.cat([before.flatten(0, 2)[rows], now, action], dim=-1)
+        agent = self._agent_codes[rows % self.spec.n_agents]
+        weight = batch.filled.flatten()[rows // self.spec.n_agents].float()
+        return Transitions(seen, agent, after, weight)
+
+    def fit_predictors(self, part: Transitions) -> Tensor:
+        """One step of both predictors; gives their mean squared errors before it, [2]."""
+        losses = self.predictors.set_gradients(part, self.config.predictor_clip)
+        self.optimizers["predictors"].step()
+        return losses

@@ -1,0 +1,224 @@
+"""EMC (Zheng et al., NeurIPS 2021): episodic multi-agent exploration by curiosity, on QPLEX.
+
+The team is paid for surprise: a predictor learns the action values that the agents will have at the
+next step, and where it errs, the values of the agents (and through them of the team) are new. The
+values come from a second set of agents, factorised by VDN and trained on the true reward alone, of
+which a slow copy is the predictor's target. Good outcomes of exploration are kept: a memory of the
+best return that ever followed a state pulls Q_tot towards it.
+
+    d_t = mean_i || predictor_i(history_{t+1}) - 10 Q^slow_i(history_{t+1}) ||_2        all actions
+    y_t = r_t + kappa d_t + gamma Q_tot'(s_{t+1}, greedy)
+    L = mean (Q_tot - y)^2 + attention penalty
+        + weight mean (Q_tot - r_t - gamma H(s_{t+1}))^2 where s_{t+1} is remembered
+    L_vdn = TD of sum_i Q^vdn_i without bonus,   L_predictor = mean d
+
+The three sets of agents have optimisers of their own. kappa decays in steps.
+
+``unified`` takes EMC's own repository: its generic setting (small kappa, memory on), and its
+special ones for 3s5z_vs_3s6z, corridor and 6h_vs_8z, two of which go without memory. ``released``
+is the run of R3DM's authors, who gave MMM2 and all of SMACv2 the setting of 3s5z_vs_3s6z, and so no
+memory; two updates per episode, the penalty averaged over padding. In both, kappa's steps fall on
+multiples of their interval (the authors' drift by up to an episode each), padding is not written to
+the memory (theirs fills entries that nothing ever reads), and among entries with one key the best
+counts (theirs takes whichever its search tree finds).
+"""
+
+import copy
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from algorithms.episodic_memory import EpisodicMemory
+from algorithms.learner import NEVER, Online, follow, masked_mean
+from algorithms.qplex import QPLEX
+from algorithms.returns import discounted_sums
+from benchmark.protocol import PYMARL
+from benchmark.replay import Batch, Episodes
+
+#: EMC's setting for 3s5z_vs_3s6z, which R3DM's authors also gave to other maps.
+_BOLD = {
+    "curiosity": 0.08,
+    "curiosity_decay": 0.95,
+    "curiosity_floor": 0.01,
+    "memory_weight": 0.0,
+}
+_COPIED = _BOLD | {"epsilon_steps": 200_000}
+
+
+class EMC(QPLEX):
+    """QPLEX with the curiosity branch and the episodic memory."""
+
+    class Config(QPLEX.Config):
+        """Hyper-parameters of EMC; defaults are its repository's generic setting."""
+
+        curiosity: float = Field(0.001, ge=0)
+        """kappa at the beginning."""
+        curiosity_decay: float = Field(0.9, gt=0, le=1)
+        """Factor on kappa every ``curiosity_interval`` env steps."""
+        curiosity_interval: int = Field(100_000, gt=0)
+        """Env steps between the decays."""
+        curiosity_floor: float = Field(0.0, ge=0)
+        """kappa's value once it has fallen below this."""
+        predictor_scale: float = Field(10.0, gt=0)
+        """Factor on the values that the predictor is to predict."""
+        predictor_learning_rate: float = Field(5e-4, gt=0)
+        """Adam's rate for the predictor."""
+        slow_rate: float = Field(0.005, gt=0, le=1)
+        """How far the slow copy follows the VDN agents after each update."""
+        memory_weight: float = Field(0.1, ge=0)
+        """Coefficient of the memory's loss; 0 for no memory."""
+        memory_capacity: int = Field(1_000_000, gt=0)
+        """States that are remembered."""
+        memory_key_size: int = Field(4, gt=0)
+        """Numbers to which a state is projected."""
+
+    RELEASED: ClassVar[dict[str, Any]] = PYMARL | QPLEX.RELEASED | {"updates_per_episode": 2}
+    MAP_HYPERPARAMETERS: ClassVar[dict[str, dict[str, Any]]] = {
+        "3s5z_vs_3s6z": _BOLD,
+        "corridor": {
+            "curiosity": 0.1,
+            "curiosity_decay": 0.8,
+            "curiosity_interval": 200_000,
+            "curiosity_floor": 0.01,
+            "memory_weight": 0.01,
+        },
+        "6h_vs_8z": {
+            "curiosity": 0.2,
+            "curiosity_interval": 200_000,
+            "curiosity_floor": 0.01,
+            "memory_weight": 0.0,
+        },
+    }
+    RELEASED_MAPS: ClassVar[dict[str, dict[str, Any]]] = {
+        "MMM2": _COPIED,
+        "3s5z_vs_3s6z": _COPIED,
+        "protoss_5_vs_5": _COPIED,
+        "terran_5_vs_5": _COPIED,
+        "zerg_5_vs_5": _COPIED,
+        "protoss_10_vs_11": _COPIED,
+        "terran_10_vs_11": _COPIED,
+        "zerg_10_vs_11": _COPIED,
+    }
+
+    def build(self) -> None:
+        super().build()
+        spec, config = self.spec, self.config
+        self.vdn = copy.deepcopy(self.agent)
+        self.slow_vdn = copy.deepcopy(self.agent).requires_grad_(False)
+        self.predictor = self.build_agent()
+        self.memory = None
+        if config.memory_weight:
+            self.memory = EpisodicMemory(
+                spec.state_size, config.memory_capacity, config.memory_key_size, self.device
+            )
+
+    def target_networks(self) -> dict[str, nn.Module]:
+        return super().target_networks() | {"vdn": self.vdn}
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        return super().parameter_groups() | {
+            "vdn": [*self.vdn.parameters()],
+            "predictor": [*self.predictor.parameters()],
+        }
+
+    def make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        rate = self.config.predictor_learning_rate
+        return super().make_optimizers() | {
+            "predictor": torch.optim.Adam(self.predictor.parameters(), lr=rate, foreach=True)
+        }
+
+    # Curiosity ------------------------------------------------------------------------------------
+
+    def online(self, batch: Batch) -> Online:
+        """The pass of QPLEX, and the predictor's error [T, B] as one more extra."""
+        online = super().online(batch)
+        return online._replace(extras=[*online.extras, self.surprise(batch, online.inputs)])
+
+    def surprise(self, batch: Batch, inputs: Tensor) -> Tensor:
+        """The predictor's error d, [T, B]."""
+        real = self.observed(batch)
+        with torch.no_grad():
+            values, *_ = self.slow_vdn(inputs, real=real)
+        predicted, *_ = self.predictor(inputs, real=real)
+        scaled = self.config.predictor_scale * values[1:]
+        return F.pairwise_distance(predicted[1:], scaled).mean(-1)
+
+    def intrinsic_reward(self, batch: Batch, online: Online) -> Tensor:
+        _, surprise = online.extras
+        return self.kappa() * surprise.where(batch.filled, 0)
+
+    def kappa(self) -> float:
+        """The coefficient of curiosity: a falling staircase that ends on the floor."""
+        config = self.config
+        stage = self.env_steps // config.curiosity_interval
+        before = config.curiosity * config.curiosity_decay ** (stage - 1)
+        if stage and before <= config.curiosity_floor:
+            return config.curiosity_floor
+        return config.curiosity * config.curiosity_decay**stage
+
+    def auxiliary_losses(self, batch: Batch, online: Online) -> dict[str, Tensor]:
+        _, surprise = online.extras
+        losses = {
+            "predictor": masked_mean(surprise, batch.filled),
+            "vdn": self.vdn_loss(batch, online.inputs),
+        }
+        if self.memory is not None:
+            losses["memory"] = self.config.memory_weight * self.memory_loss(batch, online.team)
+        return super().auxiliary_losses(batch, online) | losses
+
+    def vdn_loss(self, batch: Batch, inputs: Tensor) -> Tensor:
+        """One-step TD of the sum of the VDN agents' values, without bonus."""
+        real = self.observed(batch)
+        values, *_ = self.vdn(inputs, real=real)
+        team = values[:-1].gather(-1, batch.actions.unsqueeze(-1)).sum((-1, -2))
+        with torch.no_grad():
+            target_values, *_ = self._targets["vdn"](inputs, real=real)
+            greedy = values[1:].masked_fill(~batch.available[1:], NEVER).argmax(-1, keepdim=True)
+            future = target_values[1:].gather(-1, greedy).sum((-1, -2))
+            target = batch.reward + self.config.gamma * (~self.terminal(batch)) * future
+        return masked_mean((team - target).square(), batch.filled)
+
+    def after_update(self) -> None:
+        follow(self.slow_vdn, self.vdn, self.config.slow_rate)
+
+    # Memory ---------------------------------------------------------------------------------------
+
+    def on_collect(self, episodes: Episodes, env_steps: int) -> None:
+        super().on_collect(episodes, env_steps)
+        if self.memory is None:
+            return
+        state, reward, length = (
+            torch.from_numpy(each).to(self.device)
+            for each in (episodes.state, episodes.reward, episodes.length)
+        )
+        step = torch.arange(state.shape[1], device=self.device)
+        reward = F.pad(reward, (0, 1)).where(step < length.unsqueeze(1), 0)  # [E, T + 1]
+        returns = discounted_sums(reward.t(), self.config.gamma).t()
+        seen = step <= length.unsqueeze(1)
+        self.memory.write(state[seen], returns[seen])
+
+    def memory_loss(self, batch: Batch, team: Tensor) -> Tensor:
+        """Squared distance of Q_tot to the best return ever; zero where none is remembered."""
+        best, found = (torch.zeros_like(batch.reward, dtype=t) for t in (torch.float, torch.bool))
+        best[batch.filled], found[batch.filled] = self.memory.read(batch.state[1:][batch.filled])
+        error = team - batch.reward - self.config.gamma * best
+        return masked_mean(error.square().where(found, 0), batch.filled)
+
+    def move_targets(self) -> None:
+        super().move_targets()
+        if self.memory is not None:
+            self.memory.refresh()
+
+    # Bookkeeping ----------------------------------------------------------------------------------
+
+    def training_state(self) -> dict:
+        state = super().training_state()
+        return state if self.memory is None else state | {"memory": self.memory.state_dict()}
+
+    def load_training_state(self, state: dict) -> None:
+        super().load_training_state(state)
+        if self.memory is not None:
+            self.memory.load_state_dict(state["memory"])

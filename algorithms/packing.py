@@ -1,0 +1,36 @@
+"""The real steps of padded episodes as one list, so that no time is spent on padding.
+
+Batches are padded to their longest episode, [T, B, N, ...]. Packed data are the rows of the steps
+that were played, [M, ...], step by step and long episodes first, as in torch's ``PackedSequence``:
+the rows that are still running are always the first ones of a step.
+"""
+
+import torch
+from torch import Tensor
+
+
+class Packing:
+    """Which rows of [T, B, N, ...] are real.
+
+    Args:
+        real: [T, B] bool, false from the end of an episode on.
+        agents: N, rows per episode and step.
+    """
+
+    def __init__(self, real: Tensor, agents: int) -> None:
+        steps, battles = real.shape
+        self.shape = (steps, battles, agents)
+        self.order = real.sum(0).argsort(descending=True, stable=True)  #: long episodes first [B]
+        index = torch.arange(steps * battles * agents, device=real.device).view(self.shape)
+        #: of every packed row in the flattened padded data, [M]
+        self.rows = index[:, self.order][real[:, self.order]].flatten()
+        self.sizes = (real.sum(1) * agents).cpu()  #: packed rows of every step, [T] on the CPU
+
+    def pack(self, padded: Tensor) -> Tensor:
+        """[T, B, N, ...] -> [M, ...]."""
+        return padded.flatten(0, 2)[self.rows]
+
+    def unpack(self, packed: Tensor) -> Tensor:
+        """[M, ...] -> [T, B, N, ...], zero on padding."""
+        padded = packed.new_zeros(self.shape[0] * self.shape[1] * self.shape[2], *packed.shape[1:])
+        return padded.index_copy(0, self.rows, packed).view(*self.shape, *packed.shape[1:])

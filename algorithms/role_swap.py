@@ -1,0 +1,95 @@
+"""An agent in another agent's role: what it would value, and how far its own role decides.
+
+    Q_i(. | j)   agent i's values, with its own observations and actions but agent j's roles
+    P_ij         softmax Q_i(. | j)
+    divergence   KL(P_ii, mean_j P_ij), R3DM's policy term (its eq. 7)
+
+Shapes as in learner.py; M packed rows, P real steps (see packing.py).
+"""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.nn.utils.rnn import PackedSequence
+
+from algorithms.networks import RecurrentAgent
+from algorithms.packing import Packing
+
+
+def swapped_values(
+    agent: RecurrentAgent,
+    inputs: Tensor,
+    role_size: int,
+    real: Tensor,
+    counterfactual: Literal["history", "step"] = "history",
+) -> Tensor:
+    """The values of all agents in the roles of all agents.
+
+    Args:
+        agent: reads observation, last action and role, in this order.
+        inputs: of the agents, [T, B, N, D], the last ``role_size`` of D are the role.
+        role_size: Z.
+        real: [T, B] bool, false beyond the end of an episode.
+        counterfactual: whose role is swapped, that of the whole history or of the last step.
+
+    Returns:
+        Q_i(. | j) of every real step, [P, N (i), N (j), A].
+    """
+    agents = inputs.shape[2]
+    single = Packing(real, agents)
+    rows = single.pack(inputs)
+    # The first layer is linear: the part of i's history plus the part of j's role.
+    seen_weight, role_weight = agent.encoder.weight.split(
+        [rows.shape[-1] - role_size, role_size], dim=1
+    )
+    seen, roles = rows.split([seen_weight.shape[1], role_weight.shape[1]], dim=1)
+    of_history = F.linear(seen, seen_weight, agent.encoder.bias)
+    of_role = F.linear(roles, role_weight)
+    of_history, of_role = (each.unflatten(0, (-1, agents)) for each in (of_history, of_role))
+    features = torch.relu(of_history.unsqueeze(2) + of_role.unsqueeze(1))  # [P, N, N, H]
+    if counterfactual == "history":
+        memory = _whole_history(agent, features, real)
+    else:
+        memory = _last_step(agent, features, single)
+    return agent.head(memory).unflatten(0, (-1, agents, agents))
+
+
+def policy_divergence(values: Tensor, sharpness: float = 1.0) -> Tensor:
+    """How far an agent's policy is from its average over all roles, in nats.
+
+    Args:
+        values: Q_i(. | j), [..., N, N, A].
+        sharpness: inverse temperature of the agent's own policy.
+
+    Returns:
+        [..., N], between 0 and log N where ``sharpness`` is 1.
+    """
+    agents = values.shape[-2]
+    own = values.diagonal(dim1=-3, dim2=-2).transpose(-1, -2)  # [..., N, A]
+    log_own = (sharpness * own).log_softmax(-1)
+    log_mean = values.log_softmax(-1).logsumexp(-2) - math.log(agents)
+    return (log_own.exp() * (log_own - log_mean)).sum(-1)
+
+
+def _whole_history(agent: RecurrentAgent, features: Tensor, real: Tensor) -> Tensor:
+    """The agent's memory had it had j's role all along, [P N N, H]."""
+    packing = Packing(real, features.shape[1] ** 2)
+    start = features.new_zeros(1, int(packing.sizes[0]), features.shape[-1])
+    memory, _ = agent.memory(PackedSequence(features.flatten(0, 2), packing.sizes), start)
+    return memory.data
+
+
+def _last_step(agent: RecurrentAgent, features: Tensor, single: Packing) -> Tensor:
+    """The agent's memory with its own history and j's role in the last step, [P N N, H]."""
+    own = features.diagonal(dim1=1, dim2=2).transpose(1, 2).flatten(0, 1)
+    start = own.new_zeros(1, int(single.sizes[0]), own.shape[-1])
+    memory, _ = agent.memory(PackedSequence(own, single.sizes), start)
+    after = single.unpack(memory.data)  # [T, B, N, H]
+    before = single.pack(torch.cat([torch.zeros_like(after[:1]), after[:-1]]))
+    pairs = before.repeat_interleave(features.shape[1], 0)  # i's memory for every j
+    gru = agent.memory
+    weights = gru.weight_ih_l0, gru.weight_hh_l0, gru.bias_ih_l0, gru.bias_hh_l0
+    return torch.gru_cell(features.flatten(0, 2), pairs, *weights)

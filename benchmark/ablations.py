@@ -1,0 +1,197 @@
+"""Ablations of a study: methods side by side as a figure and a table each.
+
+What is compared stands in the study file under ``ablations``; numbers come from the statistics
+alone. Each figure has learning curves on the left and final win rates on the right.
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+from pydantic import TypeAdapter
+
+from benchmark import figures, methods, panels, statistics, tables
+from benchmark.config import Ablation, load_study, one_line_errors
+from benchmark.methods import Look
+
+_WIDTH = 1.6 * panels.WIDTH
+#: Colours and markers of methods other than an algorithm's default, in their order.
+_FURTHER = [
+    ("#332288", "<"),
+    ("#117733", ">"),
+    ("#AA4499", "p"),
+    ("#999933", "h"),
+    ("#882255", "d"),
+    ("#777777", "*"),
+    ("#661100", "8"),
+]
+_COLUMNS = {
+    "Final win rate": ("win_rate", "training"),
+    "Absolute win rate": ("win_rate", "absolute"),
+    "Final return": ("return", "training"),
+}
+
+
+def captions(ablations: list[Ablation]) -> dict[str, str]:
+    """Names and captions of the figures, in the study's order."""
+    return {
+        f"ablation_{each.name}": f"{each.title}: mean test win rate over runs, and at the end of"
+        " training; 95 % bootstrap intervals."
+        for each in ablations
+    }
+
+
+def figure_files(ablations: list[Ablation]) -> list[str]:
+    """Names of the files in the figures folder."""
+    return [f"{name}.{suffix}" for name in captions(ablations) for suffix in figures.FORMATS]
+
+
+def table_files(ablations: list[Ablation]) -> list[str]:
+    """Names of the files in the tables folder."""
+    return [f"{name}.{suffix}" for name in captions(ablations) for suffix in tables.FORMATS]
+
+
+def draw(results: dict[str, pd.DataFrame], ablations: list[Ablation]) -> Iterator:
+    """Draws every ablation.
+
+    Args:
+        results: the study's statistics, see ``statistics.COLUMNS``.
+
+    Yields:
+        Name and figure; a method without data is left out, and the footer says so.
+    """
+    panels.style()
+    for ablation in ablations:
+        yield f"ablation_{ablation.name}", _figure(results, ablation)
+
+
+def make(results: dict[str, pd.DataFrame], ablations: list[Ablation]) -> list[tables.Table]:
+    """Makes the table of every ablation: one row per method and map."""
+    return [_table(results["final"], ablation) for ablation in ablations]
+
+
+def _figure(results: dict[str, pd.DataFrame], ablation: Ablation) -> Figure:
+    curves = results["curves"][results["curves"]["metric"] == "win_rate"]
+    final = _of(results["final"], metric="win_rate", phase="training")
+    looks, maps = _looks(ablation), _maps(final, ablation)
+    figure = Figure(figsize=(_WIDTH, 0.6 + 1.4 * max(1, len(maps))))
+    grid = figure.subplots(max(1, len(maps)), 2, squeeze=False, width_ratios=(3, 2))
+    for (left, right), map in zip(grid, maps, strict=False):
+        found = {look: _of(curves, map=map, **method) for method, look in _items(looks)}
+        on_map = {look: rows for look, rows in found.items() if len(rows)}
+        panels.curves(left, on_map)
+        scale, unit = panels.unit(pd.concat(on_map.values()))
+        panels.steps_axis(left, pd.concat(on_map.values()), scale)
+        left.set(title=map, ylabel="test win rate", ylim=(-0.03, 1.03))
+        left.set_xlabel(f"env steps ({unit})")
+        ends = [(look, _of(final, map=map, **method)) for method, look in _items(looks)]
+        panels.intervals(
+            right, [(look, end.rename(columns={"mean": "value"})) for look, end in ends]
+        )
+        right.set(title="end of training", xlim=(-0.03, 1.03), xlabel="test win rate")
+    if not maps:
+        panels.nothing(figure, "no runs yet")
+    source = methods.source(*results["final"][["backend", "protocol"]].iloc[0])
+    runs = methods.count(_shown(final, ablation)["n"], "run")
+    return figures.finish(figure, f"{source}, {runs} per method{_lacking(final, ablation)}")
+
+
+def _table(final: pd.DataFrame, ablation: Ablation) -> tables.Table:
+    shown, cells = _shown(final, ablation), {}
+    maps = _maps(final, ablation)
+    for map in maps:
+        for method, look in _items(_looks(ablation)):
+            label = look.name if len(maps) == 1 else f"{look.name}, {map}"
+            rows = _of(shown, map=map, **method)
+            cells[label] = [
+                _cell(_of(rows, metric=metric, phase=phase)) for metric, phase in _COLUMNS.values()
+            ]
+    source = methods.source(*final[["backend", "protocol"]].iloc[0])
+    caption = (
+        f"{ablation.title}, on {', '.join(maps) or 'no map yet'}: mean over"
+        f" {methods.count(shown['n'], 'run')} per method, with 95 % bootstrap interval"
+        f"{_lacking(final, ablation)}. Source: {source}."
+    )
+    name = f"ablation_{ablation.name}"
+    return tables.Table(name, caption, "Method", list(_COLUMNS), cells, shown)
+
+
+def _cell(found: pd.DataFrame) -> tables.Cell:
+    return tables.Cell(*found.iloc[0][["mean", "low", "high"]]) if len(found) else tables.Cell()
+
+
+def _looks(ablation: Ablation) -> dict[tuple[str, str], Look]:
+    """How each method appears: a default as everywhere, the others in further colours."""
+    further = iter(_FURTHER)
+    return {
+        (curve.algorithm, curve.variant): methods.look(curve.algorithm)._replace(name=curve.label)
+        if curve.variant == methods.DEFAULT
+        else Look(curve.label, *next(further))
+        for curve in ablation.curves
+    }
+
+
+def _items(looks: dict[tuple[str, str], Look]) -> Iterator[tuple[dict[str, str], Look]]:
+    for (algorithm, variant), look in looks.items():
+        yield {"algorithm": algorithm, "variant": variant}, look
+
+
+def _of(rows: pd.DataFrame, **values: str) -> pd.DataFrame:
+    for column, value in values.items():
+        rows = rows[rows[column] == value]
+    return rows
+
+
+def _shown(final: pd.DataFrame, ablation: Ablation) -> pd.DataFrame:
+    """The rows of the ablation's methods, on its maps."""
+    on_maps = final[final["map"].isin(_maps(final, ablation))]
+    return pd.concat([_of(on_maps, **method) for method, _ in _items(_looks(ablation))])
+
+
+def _maps(final: pd.DataFrame, ablation: Ablation) -> list[str]:
+    """The maps on which every method of the ablation is expected to have runs."""
+    parts = [_of(final, **method)["map"] for method, _ in _items(_looks(ablation))]
+    common = set.intersection(*map(set, (part for part in parts if len(part)))) if parts else set()
+    return sorted(common, key=methods.map_order)
+
+
+def _lacking(final: pd.DataFrame, ablation: Ablation) -> str:
+    """Names the methods without a run."""
+    lacking = [look.name for method, look in _items(_looks(ablation)) if _of(final, **method).empty]
+    return f"; no runs of {', '.join(lacking)}" if lacking else ""
+
+
+def declared(study: str) -> list[Ablation]:
+    """The ablations of a study file, or those that JSON gives as the workflow does.
+
+    Raises:
+        BenchmarkError: the file or the JSON is not valid.
+    """
+    if not study.startswith("["):
+        return load_study(study).ablations
+    with one_line_errors("ablations"):
+        return TypeAdapter(list[Ablation]).validate_json(study)
+
+
+def write(statistics_folder: Path, ablations: list[Ablation], output: Path) -> None:
+    """Writes figures and tables of every ablation into ``figures/`` and ``tables/``."""
+    results = statistics.read(statistics_folder)
+    for name, figure in draw(results, ablations):
+        figures.save(figure, name, output / "figures")
+    tables.write(make(results, ablations), output / "tables")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's options."""
+    parser.add_argument("statistics", type=Path, help="a study's statistics folder")
+    parser.add_argument("study", help="study file, or its ablations as JSON")
+    parser.add_argument("--output", type=Path, help="the study's folder; beside when left out")
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Runs the command."""
+    output = arguments.output or arguments.statistics.parent
+    write(arguments.statistics, declared(arguments.study), output)
+    print(output)

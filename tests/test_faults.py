@@ -1,0 +1,144 @@
+"""Disks that are full or read-only, damaged files, jumping clocks, files that Snakemake deletes.
+
+Kills, signals and the most common damage are in ``test_resume.py``; two workflows on one results
+folder and file dates in ``test_workflow.py``; broken nodes and time limits in ``test_slurm.py``.
+"""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from benchmark import record, train
+from benchmark.errors import BenchmarkError
+from tests.test_resume import small_run
+
+
+@pytest.fixture
+def disk(tmp_path) -> Iterator[Path]:
+    """A file system of its own, of 700 kB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", folder]
+    done = subprocess.run(mount, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"cannot mount a file system here: {done.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def remount(disk: Path, options: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{options}", disk], check=True)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> bytes:
+    """The evaluations of an undisturbed run."""
+    folder = tmp_path_factory.mktemp("whole")
+    train.train(small_run(), folder, device="cpu")
+    return (folder / "evaluations.parquet").read_bytes()
+
+
+def test_a_full_disk_loses_nothing(disk, whole):
+    with pytest.raises(BenchmarkError, match="No space left on device; free the disk"):
+        train.train(small_run(), disk / "run", device="cpu", checkpoint_seconds=0)
+    assert not list(disk.rglob("*.tmp"))
+    remount(disk, "size=64m")
+    train.train(small_run(), disk / "run", device="cpu")
+    assert (disk / "run" / "evaluations.parquet").read_bytes() == whole
+    assert record.read_json(disk / "run" / "run.json")["attempts"][-1]["from_step"] > 0
+
+
+def test_a_read_only_disk_is_one_line(disk):
+    remount(disk, "ro")
+    with pytest.raises(BenchmarkError, match=f"cannot write to {disk}/run: Read-only file system"):
+        train.train(small_run(), disk / "run", device="cpu")
+
+
+def stopped_at_the_end(folder: Path, monkeypatch) -> None:
+    """A run with checkpoints that did everything but write its records."""
+
+    def stop(self):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train.Run, "_finish", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train.train(small_run(), folder, device="cpu", checkpoint_seconds=0)
+
+
+@pytest.mark.parametrize(
+    "damaged", ["checkpoint.pt", "checkpoint.*pt", "replay/*.pt"], ids=["newest", "both", "replay"]
+)
+def test_a_changed_byte_in_a_checkpoint_is_noticed(tmp_path, monkeypatch, caplog, whole, damaged):
+    stopped_at_the_end(tmp_path, monkeypatch)
+    files = sorted(tmp_path.glob(damaged))
+    assert files
+    for path in files:
+        content = bytearray(path.read_bytes())
+        middle = len(content) // 2
+        for each in range(middle, middle + 256):  # longer than the padding between records
+            content[each] ^= 1
+        path.write_bytes(content)
+    train.train(small_run(), tmp_path, device="cpu")
+    assert "is damaged" in caplog.text
+    assert (tmp_path / "evaluations.parquet").read_bytes() == whole
+    attempts = record.read_json(tmp_path / "run.json")["attempts"]
+    assert (attempts[-1]["from_step"] > 0) == (damaged == "checkpoint.pt")
+
+
+def test_jumps_of_the_clock_change_nothing(tmp_path, monkeypatch, whole):
+    """The clock goes back a year between the attempts, and files come from the future."""
+    stopped_at_the_end(tmp_path, monkeypatch)
+    future = (datetime.now(UTC) + timedelta(days=400)).timestamp()
+    for path in tmp_path.rglob("*.pt"):
+        os.utime(path, (future, future))
+    monkeypatch.setattr(record, "now", lambda: "2020-01-01T00:00:00+00:00")
+    train.train(small_run(), tmp_path, device="cpu")
+    assert (tmp_path / "evaluations.parquet").read_bytes() == whole
+    about = record.read_json(tmp_path / "run.json")
+    assert about["attempts"][-1]["from_step"] > 0
+    assert 0 < about["wall_seconds"] < 600
+    assert about["steps_per_second"] > 0
+
+
+@pytest.fixture
+def finished(tmp_path) -> Path:
+    folder = tmp_path / "run"
+    train.train(small_run(budget=400), folder, device="cpu")
+    return folder
+
+
+def delete_records(folder: Path) -> dict[str, bytes]:
+    """What Snakemake does to the outputs of a failed job; returns what they held."""
+    content = {name: (folder / name).read_bytes() for name in train.RECORDS}
+    for name in content:
+        (folder / name).unlink()
+    return content
+
+
+def test_deleted_records_of_a_finished_run_come_back(finished):
+    before = delete_records(finished)
+    train.train(small_run(budget=400), finished, device="cpu")
+    assert {name: (finished / name).read_bytes() for name in before} == before
+
+
+@pytest.mark.parametrize("reason", ["configuration", "source", "damage"])
+def test_only_records_that_still_hold_come_back(finished, monkeypatch, reason):
+    delete_records(finished)
+    config = small_run(budget=800 if reason == "configuration" else 400)
+    if reason == "source":
+        monkeypatch.setattr(record, "source_hash", lambda module: "of another source")
+    if reason == "damage":
+        copy = finished / ".evaluations.parquet"
+        copy.write_bytes(copy.read_bytes()[:-50])
+    train.train(config, finished, device="cpu")
+    about = record.read_json(finished / "run.json")
+    assert about["config_hash"] == config.hash
+    assert len(about["attempts"]) == 1
+    assert "ended" in about["attempts"][0]
+    assert about["source_hash"] == record.source_hash("algorithms.qmix")
+    assert len(record.read_evaluations(finished / "evaluations.parquet"))

@@ -1,0 +1,71 @@
+# Published results. `beside` sets every study beside the facts in results/published/, which come with
+# the repository. `published` makes these facts anew from the raw files:
+#
+#   snakemake --cores 1 published --config published=FOLDER    FOLDER/r3dm_release, FOLDER/acorm_release
+
+
+rule beside:
+    # The facts are a parameter, not an input: only their content, never their date, makes it run.
+    input:
+        f"{RESULTS}/evaluations.parquet",
+    output:
+        [marked(path, "Published") if path.endswith(".png") else path for path in BESIDE],
+    log:
+        f"{RESULTS}/logs/beside.log",
+    localrule: True
+    conda:
+        "../../environment.yml"
+    params:
+        study=subpath(input[0], parent=True),
+        replications=STUDY.statistics.replications,
+        facts=FACTS_HASH,
+    message:
+        "published results beside the study"
+    shell:
+        "python -m benchmark published beside {params.study:q}"
+        " --replications {params.replications} > {log:q} 2>&1"
+
+
+rule import_release:
+    input:
+        raw_files,
+    output:
+        "results/imported/{release}/evaluations.parquet",
+        "results/imported/{release}/import.json",
+        "results/imported/{release}/findings.csv",
+    log:
+        "results/imported/{release}/import.log",
+    wildcard_constraints:
+        release="|".join(RELEASES),
+    localrule: True
+    conda:
+        "../../environment.yml"
+    params:
+        folder=subpath(output[0], parent=True),
+    message:
+        "import {wildcards.release}"
+    shell:
+        "python -m benchmark published import {input:q} --source {wildcards.release}"
+        " --output {params.folder:q} > {log:q} 2>&1"
+
+
+rule published:
+    input:
+        expand("results/imported/{release}/findings.csv", release=RELEASES),
+    output:
+        [f"results/published/{name}" for name in facts.outputs()],
+        document="docs/published_audit.md",
+    log:
+        "results/imported/published.log",
+    localrule: True
+    conda:
+        "../../environment.yml"
+    params:
+        imports=[f"results/imported/{release}" for release in RELEASES],
+        folder=subpath(output[0], parent=True),
+    message:
+        "published facts"
+    shell:
+        "(python -m benchmark published distill {params.imports:q} --output {params.folder:q}"
+        " && python -m benchmark published document --facts {params.folder:q}"
+        " --output {output.document:q}) > {log:q} 2>&1"

@@ -1,0 +1,25 @@
+if ROLE_RUNS:
+
+    rule roles:
+        # A run's policy is not declared: it lies beside its record, and whoever deletes it loses this
+        # figure, not the run.
+        input:
+            [f"{folder}/run.json" for folder in ROLE_RUNS],
+        output:
+            [marked(path, "Roles") if path.endswith((".png", ".md")) else path for path in ROLES],
+        log:
+            f"{RESULTS}/logs/roles.log",
+        conda:
+            "../../environment.yml"
+        threads: 1
+        params:
+            policies=[
+                word for folder in ROLE_RUNS for word in ("--checkpoint", f"{folder}/policy.pt")
+            ],
+            battles=STUDY.roles.battles,
+            folder=subpath(output[0], parent=True),
+        message:
+            f"roles of {', '.join(STUDY.roles.algorithms)} on {STUDY.roles.map}"
+        shell:
+            "NUMBA_NUM_THREADS={threads} python -m benchmark roles {params.policies:q}"
+            " --battles {params.battles} --output {params.folder:q} > {log:q} 2>&1"
