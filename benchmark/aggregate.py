@@ -23,6 +23,9 @@ from benchmark.studies import find_study
 #: What makes two runs the same run.
 _RUN = [name for name in record.IDENTITY if name != "study"]
 
+#: Files that decide a battle on StarCraft II, by their key in a run's record.
+_GAME_FILES = {"map_sha256": "the map file", "client_sha256": "the client"}
+
 
 def find_runs(folder: Path) -> list[Path]:
     """The finished runs below ``folder`` (``results/<study>/runs``), sorted."""
@@ -110,13 +113,23 @@ def _source(table: pd.DataFrame, path: Path) -> tuple[str, str]:
 
 
 def _check_game(runs: list[dict], before: list[dict], path: Path) -> None:
-    """Versions of StarCraft II fight differently: their results never meet in one table."""
-    games = {run["backend_version"] for run in (*before, *runs) if run["backend"] == "starcraft2"}
-    if len(games) > 1:
-        raise BenchmarkError(
-            f"{path}: these runs were played by StarCraft II {' and '.join(sorted(games))}, which"
-            " are never averaged or ranked together; aggregate each into its own folder"
-        )
+    """Versions of StarCraft II fight differently, and so may other maps or clients of one name:
+    their results never meet in one table."""
+    together = [run for run in (*before, *runs) if run["backend"] == "starcraft2"]
+    seen: dict[str, set[str]] = {"StarCraft II": {run["backend_version"] for run in together}}
+    for run in together:
+        for attempt in run["attempts"]:
+            for key, what in _GAME_FILES.items():
+                if key in attempt.get("backend", {}):
+                    name = f"{what} of {run['map']}"
+                    seen.setdefault(name, set()).add(attempt["backend"][key][:12])
+    for what, versions in seen.items():
+        if len(versions) > 1:
+            raise BenchmarkError(
+                f"{path}: these runs used different versions of {what}"
+                f" ({', '.join(sorted(versions))}), which are never averaged or ranked together;"
+                " aggregate each into its own folder"
+            )
 
 
 def _provenance(folder: Path) -> list[dict]:

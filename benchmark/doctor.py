@@ -41,7 +41,7 @@ GOOD, NOTE, BAD = "ok", "note", "mend"
 _MARKS = {GOOD: "[green]ok  [/]", NOTE: "[yellow]note[/]", BAD: "[red]mend[/]"}
 
 #: What the clients need besides themselves, in the versions that were tested.
-_LIBRARIES = {
+LIBRARIES = {
     "pysc2": "4.0.0",
     "s2clientprotocol": "5.0.17.98310.0",
     "websocket-client": "1.9.2",
@@ -218,7 +218,7 @@ def _clients() -> Iterator[Finding]:
 
 
 def _libraries() -> Iterator[Finding]:
-    for name, tested in _LIBRARIES.items():
+    for name, tested in LIBRARIES.items():
         try:
             version = metadata.version(name)
         except metadata.PackageNotFoundError:

@@ -201,11 +201,16 @@ def _provenance(runs: list[dict]) -> dict[str, list[tuple[str, int]]]:
 def _total(runs: list[dict]) -> dict[str, str]:
     """What the runs cost together."""
     hours = sum(run["wall_seconds"] for run in runs) / 3600
+    faults = Counter()
+    for attempt in (attempt for run in runs for attempt in run["attempts"]):
+        faults.update(attempt.get("backend", {}).get("faults", {}))
+    listed = ", ".join(f"{count} {kind}" for kind, count in faults.most_common())
     return {
         "Runs": f"{len(runs)}",
         "Env steps": f"{sum(run['budget'] for run in runs):,}",
         "Wall-clock time, summed over runs": f"{hours:,.1f} h",
         "Runs that were interrupted and resumed": str(sum(len(r["attempts"]) > 1 for r in runs)),
+        **({"Faults of StarCraft II, each one battle discarded": listed} if listed else {}),
     }
 
 

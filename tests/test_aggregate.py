@@ -157,3 +157,58 @@ def test_command_refuses_the_folder_of_another_study(tmp_path, capsys):
     )
     assert cli.main(["aggregate", str(tmp_path / "other"), "--study", str(file)]) == 2
     assert "is not the folder of study tiny" in capsys.readouterr().err
+
+
+def of_the_game(table, version):
+    """A run's table and provenance as the StarCraft II backend leaves them."""
+    table = table.assign(backend="starcraft2")
+    return table, synthetic.provenance(table, backend_version=version)[0]
+
+
+def save_game(folder, seed, version, played_by="starcraft2"):
+    table, about = of_the_game(synthetic.run("3m", "qmix", seed, budget=20_000), version)
+    record.write_evaluations(table.assign(backend=played_by), folder / "evaluations.parquet")
+    record.write_json(about, folder / "run.json")
+    return folder
+
+
+def test_versions_of_the_game_are_never_mixed(tmp_path):
+    runs = [
+        save_game(tmp_path / str(seed), seed, version)
+        for seed, version in enumerate(
+            ("4.10 (Base75689)", "4.10 (Base75689)", "4.6.2 (Base69232)")
+        )
+    ]
+    aggregate(runs[:2], tmp_path / "same")
+    both = r"different versions of StarCraft II \(4\.10 \(Base75689\), 4\.6\.2 \(Base69232\)\)"
+    with pytest.raises(BenchmarkError, match=both):
+        aggregate(runs, tmp_path / "mixed")
+    with pytest.raises(BenchmarkError, match=both):
+        aggregate([tmp_path / "same", runs[2]], tmp_path / "mixed")
+
+
+@pytest.mark.parametrize(
+    ("key", "what"), [("map_sha256", "the map file"), ("client_sha256", "the client")]
+)
+def test_maps_and_clients_of_one_name_are_told_apart(tmp_path, key, what):
+    runs = [save_game(tmp_path / str(seed), seed, "4.10 (Base75689)") for seed in range(2)]
+    for digest, folder in zip(("a" * 64, "b" * 64), runs, strict=True):
+        about = record.read_json(folder / "run.json")
+        about["attempts"][0]["backend"] = {key: digest}
+        record.write_json(about, folder / "run.json")
+    aggregate(runs[:1], tmp_path / "one")
+    with pytest.raises(BenchmarkError, match=f"{what} of 3m .a{{12}}, b{{12}}.,"):
+        aggregate(runs, tmp_path / "mixed")
+
+
+def test_the_stand_in_is_never_mixed_with_the_game(tmp_path):
+    """Its rows carry another backend, though the run was configured for the game."""
+    version = "4.10 (Base75689, stand-in)"
+    runs = [
+        save_game(tmp_path / "0", 0, version, played_by="standin"),
+        save_game(tmp_path / "1", 1, "4.10 (Base75689)"),
+    ]
+    expected = [identity("3m", "qmix", 0, backend="starcraft2")]
+    assert aggregate(runs[:1], tmp_path / "one", expected)["missing"] == []
+    with pytest.raises(BenchmarkError, match=r"starcraft2/unified but .* is standin/unified"):
+        aggregate(runs, tmp_path / "mixed")

@@ -16,6 +16,9 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from benchmark.doctor import LIBRARIES
+from benchmark.envs.installation import PACKAGES
+
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
@@ -42,6 +45,24 @@ def test_environment_lists_what_the_project_needs():
     )  # a path means nothing there
     python = next(each for each in dependencies if str(each).startswith("python="))
     assert Version(python.removeprefix("python=")) in SpecifierSet(PROJECT["requires-python"])
+
+
+def test_the_environment_for_starcraft2_adds_the_clients_at_their_pinned_commits():
+    def listed(name):
+        dependencies = yaml.safe_load((ROOT / name).read_text())["dependencies"]
+        return next(each["pip"] for each in dependencies if isinstance(each, dict))
+
+    plain, more = listed("environment.yml"), listed("environment-starcraft2.yml")
+    assert more[: len(plain)] == plain
+    added = [Requirement(each) for each in more[len(plain) :]]
+    urls = {each.name.lower(): each.url for each in added if each.url}
+    assert urls == {
+        name: f"git+https://github.com/{package.repository}.git@{package.commit}"
+        for name, package in PACKAGES.items()
+    }
+    pins = {each.name: str(each.specifier) for each in added if not each.url}
+    tested = {name: f"=={version}" for name, version in LIBRARIES.items()}
+    assert pins == tested | {"protobuf": "==3.20.3"}  # the newest that smac and smacv2 accept
 
 
 @pytest.mark.parametrize("requirement", NEEDED)

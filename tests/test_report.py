@@ -198,3 +198,14 @@ def test_command_writes_beside_the_results(finished, capsys):
     (folder / "runs.json").unlink()
     assert cli.main(["report", str(folder)]) == 2
     assert "runs.json" in capsys.readouterr().err
+
+
+def test_faults_of_the_game_are_counted(written):
+    assert "Faults of StarCraft II" not in written()
+    runs = [
+        {**run, "attempts": [{"backend": {"faults": {"crashed in step": k, "hung in step": 1}}}]}
+        for k, run in enumerate(written.runs[:3])
+    ]
+    text = written(runs + written.runs[3:])
+    assert "Faults of StarCraft II, each one battle discarded" in text
+    assert "3 crashed in step, 3 hung in step" in text

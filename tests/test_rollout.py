@@ -120,3 +120,68 @@ def test_epsilon_is_linear_then_constant():
     assert epsilon(rules, 0) == 1.0
     assert epsilon(rules, 40_000) == pytest.approx(0.51)
     assert epsilon(rules, 80_000) == epsilon(rules, 10**7) == pytest.approx(0.02)
+
+
+# A game that breaks down --------------------------------------------------------------------------
+
+
+class FragileEnv(ToyEnv):
+    """Breaks down in step 2 of battles with the given seeds, the first time that each is played."""
+
+    def __init__(self, n_envs, fragile):
+        super().__init__(n_envs)
+        self.fragile = set(fragile)
+
+    def step(self, actions):
+        done = super().step(actions)
+        breaks = [
+            self._t == 2 and seed in self.fragile and bool(running or won)
+            for seed, running, won in zip(
+                self._seeds.tolist(), self._running, done.terminated, strict=True
+            )
+        ]
+        self.fragile -= {s for s, broke in zip(self._seeds.tolist(), breaks, strict=True) if broke}
+        broke = np.array(breaks)
+        self._running &= ~broke
+        for part in (done.obs, done.state, done.reward, done.terminated, done.battle_won):
+            part[broke] = 0
+        return done._replace(discarded=broke)
+
+
+def test_battles_that_broke_down_are_not_collected():
+    learner, rules = make_learner()
+    rng = np.random.default_rng(0)
+    env = FragileEnv(len(SEEDS), fragile=[0, 3])
+    episodes, outcome = explore(env, learner, rules, SEEDS, lambda step: 0.5, rng)
+    assert outcome.length.tolist() == episodes.length.tolist() == [3, 4, 6]
+    assert outcome.battle_won.tolist() == [True, True, False]
+    assert len(episodes.obs) == len(episodes.reward) == len(episodes.terminated) == 3
+    for row, battle in enumerate((1, 2, 4)):
+        length = outcome.length[row]
+        played = [actions[battle] for actions in env.actions[:length]]
+        assert np.array_equal(episodes.actions[row, :length], played)
+        assert outcome.returns[row] == np.sum(played)
+    buffer = ReplayBuffer(SPEC, 8)
+    buffer.add(episodes)
+    assert len(buffer) == 3
+
+
+def test_nothing_is_collected_where_all_broke_down():
+    learner, rules = make_learner()
+    env = FragileEnv(len(SEEDS), fragile=SEEDS.tolist())
+    episodes, outcome = explore(
+        env, learner, rules, SEEDS, lambda step: 0.5, np.random.default_rng(0)
+    )
+    assert len(outcome.length) == len(episodes.length) == 0
+    buffer = ReplayBuffer(SPEC, 8)
+    buffer.add(episodes)
+    assert len(buffer) == 0
+
+
+@pytest.mark.parametrize("battles", [1, 2, 5])
+def test_battles_that_broke_down_are_evaluated_again(battles):
+    learner, rules = make_learner()
+    expected = evaluate(ToyEnv(battles), learner, rules, SEEDS)
+    outcome = evaluate(FragileEnv(battles, fragile=[0, 1, 4]), learner, rules, SEEDS)
+    for name in ("battle_won", "returns", "length", "dead_allies", "dead_enemies"):
+        assert getattr(outcome, name).tolist() == getattr(expected, name).tolist(), name

@@ -83,7 +83,8 @@ def test_the_command_ends(tmp_path):
 
 
 OWNER = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by what runs in the background
 sys.path[:0] = {path!r}
 from pathlib import Path
 from tests.starcraft2.test_guard import start
@@ -104,7 +105,7 @@ def test_the_owner_dies(tmp_path, number):
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
     assert not gone(pids)
     owner.send_signal(number)
-    owner.wait()
+    owner.wait(20)
     wait_for(lambda: gone([*pids, guard_pid]))
     assert not (tmp_path / "folder").exists()
 

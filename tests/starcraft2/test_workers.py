@@ -273,7 +273,8 @@ def test_settings_come_from_the_environment(monkeypatch):
 # Nothing is left behind ---------------------------------------------------------------------------
 
 OWNER = """
-import json, os, sys, time
+import json, os, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by what runs in the background
 sys.path[:0] = {path!r}
 from pathlib import Path
 import numpy as np
