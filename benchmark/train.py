@@ -385,8 +385,8 @@ def _deferred_signals():
     received: list[int] = []
 
     def note(number, frame):
-        # The second Ctrl-C is meant at once. SIGTERM may come twice by itself: Slurm sends it before
-        # a time limit, at the limit, and once more.
+        # The second Ctrl-C is meant at once. SIGTERM may come twice by itself: Slurm sends it
+        # before a time limit, at the limit, and once more.
         if received and number == signal.SIGINT:
             raise KeyboardInterrupt
         received.append(number)

@@ -28,15 +28,16 @@ def small_run(**changes):
     )
 
 
-def leftovers():
-    """Folders and processes of workers."""
+def leftovers(folder):
+    """Processes of workers, and their folders, below a folder."""
     marked = []
     for process in psutil.process_iter():
         try:
-            marked += [process.pid] if worker.MARK in process.environ() else []
+            mark = process.environ().get(worker.MARK, "")
         except psutil.Error:
             continue
-    return marked, list(worker.FOLDERS.glob("worker-*"))
+        marked += [process.pid] if mark.startswith(str(folder)) else []
+    return marked, list(folder.rglob("worker-*"))
 
 
 def test_a_run_counts_its_faults(tmp_path, monkeypatch, caplog):
@@ -57,7 +58,7 @@ def test_a_run_counts_its_faults(tmp_path, monkeypatch, caplog):
     assert count["training"].tolist() == [6] * 4
     assert count["absolute"].tolist() == [5]
     assert (table["length"] == 6).all()
-    assert leftovers() == ([], [])
+    assert leftovers(tmp_path) == ([], [])
 
 
 def test_a_run_that_cannot_go_on_says_why(tmp_path, monkeypatch, capsys):
@@ -70,7 +71,7 @@ def test_a_run_that_cannot_go_on_says_why(tmp_path, monkeypatch, capsys):
     error = capsys.readouterr().err
     assert "error: StarCraft II failed 3 times within an hour, the last time crashed in" in error
     assert record.read_json(tmp_path / "run" / "progress.json")["state"] == "failed"
-    assert leftovers() == ([], [])
+    assert leftovers(tmp_path) == ([], [])
 
 
 def test_without_the_game_it_is_one_clear_line(tmp_path, monkeypatch, capsys):
@@ -89,6 +90,7 @@ def test_without_the_game_it_is_one_clear_line(tmp_path, monkeypatch, capsys):
 def test_qmix_on_the_real_clients_through_every_fault(game, tmp_path, monkeypatch, name):
     faults = "crash=0.001,hang=0.0003,lame=0.0005,stillborn=0.05,barren=0.05,slow=2"
     folder = game(faults=faults)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # the workers' folders go there
     monkeypatch.setenv("STARCRAFT2_STEP_SECONDS", "10")
     monkeypatch.setenv("STARCRAFT2_RESET_SECONDS", "15")
     monkeypatch.setenv("STARCRAFT2_FAULTS_PER_HOUR", "500")
@@ -112,7 +114,7 @@ def test_qmix_on_the_real_clients_through_every_fault(game, tmp_path, monkeypatc
     assert set(table["backend"]) == {"standin"}
     assert table.groupby(["phase", "step"]).size().tolist() == [5, 6, 6, 6, 6]
     assert np.isfinite(table["return"]).all()
-    assert leftovers() == ([], [])
+    assert leftovers(tmp_path) == ([], [])
     assert str(folder) not in " ".join(
         " ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])
     )
