@@ -255,12 +255,18 @@ class ACORM(Learner):
 
     def update(self, batch: Batch, *others: Batch) -> None:
         """One update of pre-training while it lasts, then of TD."""
-        config = self.config
-        if self.pretraining_updates < config.embedding_pretraining + config.contrastive_pretraining:
+        if self.pretraining_updates < self._last_of_pretraining:
             self.pretrain(batch.to(self.device), *(each.to(self.device) for each in others))
             self.pretraining_updates += 1
         else:
             super().update(batch, *others)
+
+    @property
+    def _last_of_pretraining(self) -> int:
+        return self.config.embedding_pretraining + self.config.contrastive_pretraining
+
+    def skip_pretraining(self) -> None:
+        self.pretraining_updates = self._last_of_pretraining
 
     def pretrain(self, batch: Batch, *others: Batch) -> None:
         """One update before the first TD step."""

@@ -207,6 +207,9 @@ class Learner(nn.Module):
     def after_update(self) -> None:
         """What follows the TD step, e.g. a slowly moving copy of a network."""
 
+    def skip_pretraining(self) -> None:
+        """Lets the next update be one of those that follow pre-training; for measurements."""
+
     def on_collect(self, episodes: Episodes, env_steps: int) -> None:
         """Takes note of a round of battles, before the updates that it pays for.
 

@@ -105,10 +105,9 @@ def main() -> None:
     spec = spec_of(arguments.map)
     for name in arguments.algorithm:
         changes = dict(map(assignment, arguments.set))
-        pretraining = {"embedding_pretraining", "contrastive_pretraining"}
-        changes |= dict.fromkeys(pretraining & ALGORITHMS[name].Config.model_fields.keys(), 0)
         run = resolve_run(map=arguments.map, algorithm=name, seed=0, overrides=[changes])
         learner = ALGORITHMS[name](spec, run.hyperparameters, run.training, 0, arguments.device)
+        learner.skip_pretraining()
         replay = ReplayBuffer(spec, max(256, arguments.batch))
         replay.add(random_episodes(spec, arguments.batch, arguments.steps))
         rng = np.random.default_rng(0)

@@ -38,7 +38,7 @@ from benchmark.rollout import Outcome, evaluate, explore
 from benchmark.status import duration
 from benchmark.streams import Streams
 from benchmark.studies import find_study
-from benchmark.train import keep_freed_memory, make_learner
+from benchmark.train import keep_freed_memory, learn, make_learner
 
 #: About how long all measurements together may take, in seconds; filling batches comes on top.
 _PATIENCE = 60
@@ -73,6 +73,7 @@ def measure(run: RunConfig, seconds: float) -> Cost:
     rules, streams = run.training, Streams(run.seed)
     env = make(run.map, rules.battles, run.backend, run.env)
     learner = make_learner(run, streams, "auto", env.spec)
+    learner.skip_pretraining()
     replay = ReplayBuffer(env.spec, rules.replay_episodes)
     lengths: list[int] = []
 
@@ -85,7 +86,7 @@ def measure(run: RunConfig, seconds: float) -> Cost:
         return int(outcome.length.sum())
 
     def update() -> int:
-        learner.update(replay.sample(rules.batch_size, streams["replay"]))
+        learn(learner, replay, rules, streams)
         learner.read_metrics()  # waits for the device
         return 1
 

@@ -23,7 +23,7 @@ from benchmark.envs import make, make_evaluation
 from benchmark.errors import BenchmarkError
 from benchmark.lock import exclusive
 from benchmark.progress import Progress
-from benchmark.protocol import epsilon, evaluation_grid
+from benchmark.protocol import Training, epsilon, evaluation_grid
 from benchmark.replay import ReplayBuffer
 from benchmark.rollout import Outcome, evaluate, explore
 from benchmark.streams import Streams
@@ -222,15 +222,8 @@ class Run:
         """The updates that so many collected episodes pay for."""
         if len(self.replay) < max(self.rules.batch_size, self.rules.burn_in_episodes):
             return
-        # The first batch has a stream of its own: a method that draws more than another sees the
-        # same episodes in its TD steps.
-        purposes = ["replay"] + ["further_replay"] * (self.learner.BATCHES - 1)
         for _ in range(int(collected * self.rules.updates_per_episode)):
-            batches = [
-                self.replay.sample(self.rules.batch_size, self.streams[purpose])
-                for purpose in purposes
-            ]
-            self.learner.update(*batches)
+            learn(self.learner, self.replay, self.rules, self.streams)
         self.learner.after_round(self.replay)
 
     def _evaluate_when_due(self) -> None:
@@ -342,6 +335,16 @@ class Run:
         self.episodes, self.attempts = state["episodes"], state["attempts"]
         self.wall_seconds = state["wall_seconds"]
         log.info("continuing %s at step %d", self.folder, self.steps)
+
+
+def learn(learner: Learner, replay: ReplayBuffer, rules: Training, streams: Streams) -> None:
+    """One update of a learner on as many batches as it asks for.
+
+    The first batch has a stream of its own: a method that draws more than another sees the same
+    episodes in its TD steps.
+    """
+    purposes = ["replay"] + ["further_replay"] * (learner.BATCHES - 1)
+    learner.update(*(replay.sample(rules.batch_size, streams[each]) for each in purposes))
 
 
 def make_learner(config: RunConfig, streams: Streams, device: str, spec) -> Learner:

@@ -5,6 +5,8 @@ import re
 import pytest
 import yaml
 
+from algorithms import ALGORITHMS
+from algorithms.learner import Learner
 from benchmark import plan, record
 from benchmark.cli import main
 from benchmark.config import resolve_run
@@ -56,6 +58,19 @@ def test_costs_follow_the_budget():
     assert long.results > short.results + 1000 * 2 * 8  # its table has 2000 evaluation rows more
     assert short.memory > 50e6
     assert short.device_memory == 0 or short.device_memory > 1e6
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_measures_the_updates_after_pretraining(algorithm, monkeypatch):
+    """With as many batches as the method draws."""
+    updated = []
+    descend = Learner.descend
+    monkeypatch.setattr(
+        Learner, "descend", lambda self, loss: (updated.append(self), descend(self, loss))
+    )
+    run = resolve_run(map="3m", algorithm=algorithm, seed=0, overrides=[STUDY["set"]])
+    assert plan.measure(run, seconds=0.01).seconds > 0
+    assert len(updated) >= 3  # one to warm up, two that are timed
 
 
 def test_totals(study, capsys, monkeypatch):
