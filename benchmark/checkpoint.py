@@ -12,15 +12,13 @@ import logging
 import os
 import pickle
 import zipfile
-from dataclasses import fields
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from benchmark.errors import BenchmarkError
 from benchmark.record import atomic
-from benchmark.replay import Episodes, ReplayBuffer
+from benchmark.replay import Packed, ReplayBuffer
 
 log = logging.getLogger("benchmark")
 
@@ -49,9 +47,8 @@ class Checkpoints:
         segments = [each for each in self._segments if each[1] > oldest]
         start = segments[-1][1] if segments else oldest
         if start < replay.added:
-            write(
-                _as_tensors(replay.episodes(start, replay.added)), self._file(start, replay.added)
-            )
+            stored = replay.packed(start, replay.added)
+            write(_as_tensors(stored), self._file(start, replay.added))
             segments.append((start, replay.added))
         state = state | {"segments": [list(each) for each in segments], "added": replay.added}
         if self.current.exists():
@@ -72,7 +69,7 @@ class Checkpoints:
             try:
                 state = _read(path)
                 segments = [tuple(each) for each in state["segments"]]
-                episodes = [_as_episodes(_read(self._file(*each))) for each in segments]
+                episodes = [_as_packed(_read(self._file(*each))) for each in segments]
             except (OSError, RuntimeError, KeyError, ValueError, EOFError) as error:
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
                 log.warning("%s is damaged (%s); falling back to the one before", path, reason)
@@ -80,7 +77,7 @@ class Checkpoints:
                 continue
             replay.added = segments[0][0] if segments else 0
             for each in episodes:
-                replay.add(each)
+                replay.restore(each)
             self._segments = self._previous_segments = segments
             return state
         return None
@@ -136,28 +133,20 @@ def _read(path: Path) -> dict:
         raise ValueError(str(error)) from error
 
 
-def _as_tensors(episodes: Episodes) -> dict[str, torch.Tensor]:
-    """Episodes without their padding: one row per step that was played."""
-    length = episodes.length
-    tensors = {"terminated": torch.from_numpy(episodes.terminated)}
-    tensors["length"] = torch.from_numpy(length)
-    for name in ("obs", "state", "available", "actions", "reward"):
-        array = getattr(episodes, name)
-        extra = array.shape[1] - episodes.actions.shape[1]  # 1 where the final observation counts
-        real = np.arange(array.shape[1]) < (length + extra)[:, None]
-        tensors[name] = torch.from_numpy(array[real])
-    return tensors
+def _as_tensors(stored: list[Packed]) -> dict[str, torch.Tensor]:
+    """Packed episodes as tensors: their bytes in one, and how many each has."""
+    data, length, terminated = zip(*stored, strict=True)
+    return {
+        "data": torch.frombuffer(bytearray().join(data), dtype=torch.uint8),
+        "bytes": torch.tensor([len(each) for each in data]),
+        "length": torch.tensor(length),
+        "terminated": torch.tensor(terminated),
+    }
 
 
-def _as_episodes(tensors: dict[str, torch.Tensor]) -> Episodes:
+def _as_packed(tensors: dict[str, torch.Tensor]) -> list[Packed]:
     """The inverse of ``_as_tensors``."""
-    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-    length = arrays["length"]
-    steps = int(length.max(initial=0))
-    for name in ("obs", "state", "available", "actions", "reward"):
-        extra = (len(arrays[name]) - int(length.sum())) // len(length)
-        real = np.arange(steps + extra) < (length + extra)[:, None]
-        padded = np.zeros((*real.shape, *arrays[name].shape[1:]), arrays[name].dtype)
-        padded[real] = arrays[name]
-        arrays[name] = padded
-    return Episodes(**{field.name: arrays[field.name] for field in fields(Episodes)})
+    parts = tensors["data"].split(tensors["bytes"].tolist())
+    data = (part.numpy().tobytes() for part in parts)
+    plain = (data, tensors["length"].tolist(), tensors["terminated"].tolist())
+    return list(map(Packed, *plain))

@@ -29,7 +29,6 @@ from rich.table import Table
 from benchmark import record
 from benchmark.config import RunConfig
 from benchmark.envs import make, make_evaluation
-from benchmark.envs.spec import EnvSpec
 from benchmark.errors import BenchmarkError
 from benchmark.profiles import Profile, find_profile, jobs_of
 from benchmark.protocol import evaluation_grid
@@ -46,7 +45,7 @@ _PATIENCE = 60
 _ASSUMPTIONS = (
     "Assumed: battles as long as at random play (better teams fight longer ones, which means fewer"
     " but longer updates and about the same total), evaluations as slow as with an untrained"
-    " policy, one thread per run, full replay buffers."
+    " policy, one thread per run, full replay buffers that compress like random play."
 )
 
 
@@ -106,14 +105,13 @@ def measure(run: RunConfig, seconds: float) -> Cost:
     evaluations = len(evaluation_grid(rules)) * rules.evaluation_episodes + rules.absolute_episodes
     battles = rules.budget / float(np.mean(lengths))
     updates = battles * rules.updates_per_episode
-    step_bytes = _step_bytes(env.spec)
-    replay_bytes = min(rules.replay_episodes, battles) * float(np.mean(lengths)) * step_bytes
+    replay_bytes = min(rules.replay_episodes, battles) * replay.nbytes / len(replay)
     measured_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     policy = _saved_bytes(learner.policy_state())
     on_gpu = learner.device.type == "cuda"
     return Cost(
         seconds=rules.budget * per_step + updates * per_update + evaluations * per_evaluation,
-        memory=measured_bytes + max(0.0, replay_bytes - sum(lengths) * step_bytes),
+        memory=measured_bytes + replay_bytes - replay.nbytes,
         device_memory=torch.cuda.max_memory_reserved(learner.device) if on_gpu else 0.0,
         results=policy + _table_bytes(run, outcome, evaluations),
         checkpoints=replay_bytes + 2 * (policy + _saved_bytes(learner.training_state())),
@@ -128,11 +126,6 @@ def _seconds_per_unit(work: Callable[[], int], seconds: float) -> float:
     while time.perf_counter() - begin < seconds:
         units += work()
     return (time.perf_counter() - begin) / units
-
-
-def _step_bytes(spec: EnvSpec) -> int:
-    """What the replay buffer stores per env step."""
-    return spec.n_agents * (4 * spec.obs_size + spec.n_actions + 1) + 4 * spec.state_size + 4
 
 
 def _saved_bytes(state: dict) -> int:

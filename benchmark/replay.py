@@ -1,15 +1,15 @@
 """Episodes: how they are stored compactly, and how batches of them are drawn.
 
-Storage is padded to the time limit but allocated as lazy zero pages, so that memory is used only
-for steps that were really played. Actions are one byte, masks one bit's byte; last actions and
-padding masks are derived, never stored.
+The buffer packs every episode without loss: only steps that were played, actions as bytes, and all
+of it compressed by LZ4, because most of what units observe is zero (the dead, the unseen). Last
+actions and padding masks are derived, never stored.
 """
 
 import math
-import mmap
-import sys
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
+import lz4.block
 import numpy as np
 import torch
 from torch import Tensor
@@ -66,6 +66,14 @@ class Batch:
         return Batch(**{name: value.to(device, non_blocking=True) for name, value in moved.items()})
 
 
+class Packed(NamedTuple):
+    """One stored episode."""
+
+    data: bytes  #: its arrays one after the other, compressed
+    length: int  #: steps
+    terminated: bool  #: ended by a wipe-out
+
+
 class ReplayBuffer:
     """A ring of the latest episodes of one run.
 
@@ -75,79 +83,91 @@ class ReplayBuffer:
     """
 
     def __init__(self, spec: EnvSpec, capacity: int) -> None:
-        steps, agents = spec.episode_limit, spec.n_agents
+        agents = spec.n_agents
         self.capacity = capacity
         self.added = 0  #: episodes ever added; episode k lies in slot k % capacity
-        self._data = {
-            "obs": _lazy_zeros((capacity, steps + 1, agents, spec.obs_size), np.float32),
-            "state": _lazy_zeros((capacity, steps + 1, spec.state_size), np.float32),
-            "available": _lazy_zeros((capacity, steps + 1, agents, spec.n_actions), np.bool_),
-            "actions": _lazy_zeros((capacity, steps, agents), np.uint8),
-            "reward": _lazy_zeros((capacity, steps), np.float32),
+        self._slots: list[Packed | None] = [None] * capacity
+        #: name -> shape and type of a step, and 1 where the final observation counts
+        self._layout = {
+            "obs": ((agents, spec.obs_size), np.dtype(np.float32), 1),
+            "state": ((spec.state_size,), np.dtype(np.float32), 1),
+            "reward": ((), np.dtype(np.float32), 0),
+            "available": ((agents, spec.n_actions), np.dtype(np.bool_), 1),
+            "actions": ((agents,), np.dtype(np.uint8), 0),
         }
-        self._terminated = np.zeros(capacity, np.bool_)
-        self._length = np.zeros(capacity, np.int32)
 
     def __len__(self) -> int:
         return min(self.added, self.capacity)
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that the episodes take."""
+        return sum(len(each.data) for each in self._slots if each)
+
     def add(self, episodes: Episodes) -> None:
         """Stores episodes, over the oldest ones once the buffer is full."""
-        for index, length in enumerate(episodes.length):
-            slot = self.added % self.capacity
-            for name, data in self._data.items():
-                steps = length + data.shape[1] - self._data["actions"].shape[1]
-                data[slot, :steps] = getattr(episodes, name)[index, :steps]
-                data[slot, steps : self._length[slot] + 1] = 0  # what a longer episode left behind
-            self._terminated[slot] = episodes.terminated[index]
-            self._length[slot] = length
-            self.added += 1
+        for index, length in enumerate(episodes.length.tolist()):
+            arrays = (
+                np.ascontiguousarray(getattr(episodes, name)[index, : length + extra], dtype)
+                for name, (_, dtype, extra) in self._layout.items()
+            )
+            data = lz4.block.compress(b"".join(arrays))
+            self.restore([Packed(data, length, bool(episodes.terminated[index]))])
 
     def sample(self, size: int, rng: np.random.Generator) -> Batch:
         """Draws episodes uniformly without replacement."""
-        slots = rng.choice(len(self), size=size, replace=False)
-        length = self._length[slots]
+        drawn = [self._slots[slot] for slot in rng.choice(len(self), size=size, replace=False)]
+        length = np.array([each.length for each in drawn])
+        won_or_lost = np.array([each.terminated for each in drawn])
         steps = int(length.max())
-
-        def sampled(name: str, steps: int) -> Tensor:
-            data = self._data[name]
-            return torch.stack([torch.from_numpy(data[slot, :steps]) for slot in slots], dim=1)
-
+        tensors = {
+            name: torch.from_numpy(np.zeros((steps + extra, size, *shape), dtype))
+            for name, (shape, dtype, extra) in self._layout.items()
+        }
+        for index, each in enumerate(drawn):
+            for name, array in self._unpack(each).items():
+                tensors[name][: len(array), index] = torch.from_numpy(array)
+        tensors["actions"] = tensors["actions"].long()
         step = np.arange(steps)[:, None]
         last = step == length - 1
         return Batch(
-            obs=sampled("obs", steps + 1),
-            state=sampled("state", steps + 1),
-            available=sampled("available", steps + 1),
-            actions=sampled("actions", steps).long(),
-            reward=sampled("reward", steps),
-            terminated=torch.from_numpy(last & self._terminated[slots]),
-            timed_out=torch.from_numpy(last & ~self._terminated[slots]),
+            **tensors,
+            terminated=torch.from_numpy(last & won_or_lost),
+            timed_out=torch.from_numpy(last & ~won_or_lost),
             filled=torch.from_numpy(step < length),
         )
 
     def episodes(self, first: int, last: int) -> Episodes:
         """The stored episodes ``first`` to ``last - 1``, counted from the run's beginning."""
-        slots = np.arange(first, last) % self.capacity
-        length = self._length[slots]
-        steps = int(length.max(initial=0))
+        stored = self.packed(first, last)
+        length = np.array([each.length for each in stored], np.int32)
         arrays = {
-            name: data[slots, : steps + data.shape[1] - self._data["actions"].shape[1]]
-            for name, data in self._data.items()
+            name: np.zeros((len(stored), length.max(initial=0) + extra, *shape), dtype)
+            for name, (shape, dtype, extra) in self._layout.items()
         }
-        return Episodes(**arrays, terminated=self._terminated[slots], length=length)
+        for index, each in enumerate(stored):
+            for name, array in self._unpack(each).items():
+                arrays[name][index, : len(array)] = array
+        return Episodes(
+            **arrays, terminated=np.array([each.terminated for each in stored]), length=length
+        )
 
+    def packed(self, first: int, last: int) -> list[Packed]:
+        """The same as they are stored, for a checkpoint."""
+        return [self._slots[number % self.capacity] for number in range(first, last)]
 
-#: Python 3.11 does not name this flag; the value is that of Linux on x86 and ARM.
-_MAP_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
+    def restore(self, stored: list[Packed]) -> None:
+        """Adds what ``packed`` gave."""
+        for each in stored:
+            self._slots[self.added % self.capacity] = each
+            self.added += 1
 
-
-def _lazy_zeros(shape: tuple[int, ...], dtype: type) -> np.ndarray:
-    """Zero pages that cost memory only once written.
-
-    Unlike np.zeros this may exceed the machine's memory: 27m_vs_30m reserves 26 GiB, few of which
-    are ever used, and Linux refuses a single promise larger than its memory.
-    """
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
-    return np.frombuffer(mmap.mmap(-1, size, flags=flags), dtype).reshape(shape)
+    def _unpack(self, stored: Packed) -> dict[str, np.ndarray]:
+        """The arrays of one episode, of its own length."""
+        data = lz4.block.decompress(stored.data, return_bytearray=True)
+        arrays, begin = {}, 0
+        for name, (shape, dtype, extra) in self._layout.items():
+            whole = (stored.length + extra, *shape)
+            arrays[name] = np.frombuffer(data, dtype, math.prod(whole), begin).reshape(whole)
+            begin += arrays[name].nbytes
+        return arrays

@@ -10,8 +10,6 @@ from algorithms.learner import Learner
 from benchmark import plan, record
 from benchmark.cli import main
 from benchmark.config import resolve_run
-from benchmark.envs import spec_of
-from benchmark.replay import ReplayBuffer
 
 STUDY = {
     "version": 1,
@@ -90,14 +88,6 @@ def test_totals(study, capsys, monkeypatch):
     assert "6 MB of results, and up to 10.0 GB of checkpoints" in text
     assert main(["plan", study, "--cores", "100"]) == 0
     assert "about 3.0 h with 6 runs at a time" in capsys.readouterr().out  # the longest run
-
-
-def test_what_a_step_takes_in_the_replay_buffer():
-    spec = spec_of("3m")
-    arrays = ReplayBuffer(spec, 1)._data.values()
-    one_more = spec.episode_limit + 1  # the last observation has no action
-    per_step = sum(each[0].nbytes / each.shape[1] for each in arrays)
-    assert plan._step_bytes(spec) == pytest.approx(per_step, abs=per_step / one_more)
 
 
 def test_cores_must_be_positive(study, capsys):

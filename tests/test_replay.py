@@ -36,6 +36,20 @@ def test_ring_keeps_the_latest_episodes_unmixed():
         assert_holds(buffer, number, episodes, number)
 
 
+def test_takes_what_was_played_and_is_not_zero():
+    episodes = random_episodes(3, 4)
+    whole = ReplayBuffer(SPEC, 8)
+    whole.add(episodes)
+    numbers = sum(
+        (length + 1) * SPEC.n_agents * SPEC.obs_size * 4 for length in episodes.length.tolist()
+    )
+    assert numbers < whole.nbytes < 3 * numbers  # noise cannot be compressed
+    episodes.obs[:, 1:, 1:] = 0
+    mostly_zero = ReplayBuffer(SPEC, 8)
+    mostly_zero.add(episodes)
+    assert mostly_zero.nbytes < whole.nbytes - numbers / 2
+
+
 def test_padding_is_exactly_zero_even_where_a_longer_episode_was():
     buffer = ReplayBuffer(SPEC, 4)
     for seed in range(6):
