@@ -405,7 +405,7 @@ def test_bad_input_is_one_line(tmp_path, policies, capsys):
     acorm = policies["acorm"]
     assert "cannot read the checkpoint" in error(tmp_path / "missing.pt")
     qmix = save_policy(tmp_path / "qmix.pt", "qmix")
-    assert "QMIX, which has no roles; give policies of r3dm or acorm" in error(acorm, qmix)
+    assert "QMIX, which has no roles; give policies of acorm or r3dm" in error(acorm, qmix)
     other = save_policy(tmp_path / "8m.pt", map="8m")
     assert "differ in their map (3m, 8m)" in error(acorm, other)
     released = save_policy(tmp_path / "released.pt", protocol="released")
