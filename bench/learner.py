@@ -1,10 +1,12 @@
 """Times one learner update: ``python bench/learner.py [--map M] [--algorithm A]``.
 
 The batch has full-length episodes (32 x 150 steps), so nothing is saved on padding. Beside the time
-stands what the matrix products of the agent network alone need on this machine. Methods that do
-more than update get a second line: the contrastive step, due every hundredth update (ACORM, R3DM),
-what they do with a collected episode (EMC's memory), and at the end of a round when something is
-due (GoMARL's regrouping). EMC's memory is full and holds the batch.
+stands how many times longer that is than its matrix products alone would take at the rate that this
+machine reaches with large matrices (the compiled recurrences on the CPU included; what CUDA's own
+recurrences multiply is not counted). Methods that do more than update get a second line: the
+contrastive step, due every hundredth update (ACORM, R3DM), what they do with a collected episode
+(EMC's memory), and at the end of a round when something is due (GoMARL's regrouping). EMC's memory
+is full and holds the batch.
 """
 
 import argparse
@@ -13,6 +15,8 @@ import time
 
 import numpy as np
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from algorithms import ALGORITHMS
 from algorithms.learner import Learner
@@ -51,13 +55,32 @@ def fastest(function, repeats: int = 7) -> float:
     return min(times[1:])
 
 
-def products(spec, config, rows: int) -> float:
-    """Seconds of the agent network's matrix products: online both ways, target forwards."""
-    hidden = config.hidden_size
-    width = spec.obs_size + spec.n_actions + spec.n_agents
-    sizes = [(width, hidden), (hidden, 3 * hidden), (hidden, 3 * hidden), (hidden, spec.n_actions)]
-    pairs = [(torch.randn(rows, i), torch.randn(i, o)) for i, o in sizes]
-    return 4 * sum(fastest(lambda a=a, b=b: a @ b) for a, b in pairs)
+class Products(TorchDispatchMode):
+    """Counts the floating-point operations of matrix products."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), settings=None):
+        settings = settings or {}
+        result = function(*arguments, **settings)
+        if count := flop_registry.get(function.overloadpacket):
+            sizes = {name: value for name, value in settings.items() if name != "out"}
+            self.operations += count(*arguments, **sizes, out_val=result)
+        return result
+
+
+def best_rate(device: torch.device) -> float:
+    """Floating-point operations per second in products of large matrices."""
+    left, right = torch.randn(4096, 1024, device=device), torch.randn(1024, 1024, device=device)
+
+    def multiply() -> None:
+        left @ right
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return 2 * 4096 * 1024 * 1024 / fastest(multiply)
 
 
 def beside_updates(learner, replay: ReplayBuffer, steps: int) -> str:
@@ -102,7 +125,8 @@ def main() -> None:
     keep_freed_memory()
     machine = record.hardware(torch.device(arguments.device))
     print(f"{machine['device']}, {machine['cpu']}, {machine['threads']} threads, {record.now()}")
-    spec = spec_of(arguments.map)
+    spec, rate = spec_of(arguments.map), best_rate(torch.device(arguments.device))
+    print(f"matrix products: {rate / 1e9:.0f} GFLOP/s")
     for name in arguments.algorithm:
         changes = dict(map(assignment, arguments.set))
         run = resolve_run(map=arguments.map, algorithm=name, seed=0, overrides=[changes])
@@ -123,13 +147,15 @@ def main() -> None:
                 torch.cuda.synchronize()
 
         seconds = fastest(update)
-        rows = arguments.batch * (arguments.steps + 1) * spec.n_agents
-        limit = products(spec, run.hyperparameters, rows)
+        with Products() as products:
+            update()
+        limit = products.operations / rate
         print(
             f"{name} {arguments.map} batch {arguments.batch} T {arguments.steps}:"
-            f" {seconds * 1e3:.1f} ms per update; agent's matrix products alone"
-            f" {limit * 1e3:.1f} ms on the CPU; peak memory of the process so far"
-            f" {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.1f} GB"
+            f" {seconds * 1e3:.1f} ms per update, {seconds / limit:.1f} times its"
+            f" {products.operations / 1e9:.0f} GFLOP of matrix products; peak memory of the"
+            f" process so far {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.1f} GB",
+            flush=True,
         )
         if besides := beside_updates(learner, replay, arguments.steps):
             print(f"{name} besides: {besides}")
