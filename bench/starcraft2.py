@@ -1,6 +1,6 @@
 """Speed of the StarCraft II backend: env steps per second, and where the time goes.
 
-    python bench/starcraft2.py [--maps ...] [--workers 1 4 8] [--seconds 10]
+    PYTHONPATH=. python bench/starcraft2.py [--maps ...] [--workers 1 4 8] [--seconds 10]
 
 Measures the game in $SC2PATH; where there is none, the stand-in, which costs other time than the
 game and takes part in the race for the same cores. Random available actions, resets included.
