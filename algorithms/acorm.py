@@ -57,12 +57,12 @@ class StateEncoder(nn.Module):
 
         Args:
             state: [T, B, S].
-            real: [T, B] bool, false beyond the end of an episode.
+            real: [T, B] bool on the CPU, false beyond the end of an episode.
 
         Returns:
             g [T, B, S] and the memory [T, B, M]; zero where not ``real``.
         """
-        packing = Packing(real, agents=1)
+        packing = Packing(real, agents=1, device=state.device)
         features = torch.relu(self.encoder(packing.pack(state.unsqueeze(2))))
         start = features.new_zeros(1, state.shape[1], self.memory.hidden_size)
         memory, _ = self.memory(PackedSequence(features, packing.sizes), start)
@@ -299,7 +299,7 @@ class ACORM(Learner):
         Clusters are formed anew in every step from the embeddings of its N agents alone.
         """
         with torch.no_grad():
-            embeddings = self.embed(batch)[1][:-1][batch.filled]  # [P, N, E], P real steps
+            embeddings = self.embed(batch)[1][:-1].flatten(0, 1)[batch.rows]  # [P, N, E], real
             labels = cluster(embeddings, self.config.clusters, self.streams["clusters"])
         queries, keys = self.role_encoder(embeddings), self.key_encoder(embeddings)
         if self.config.key_gradient == "stopped":

@@ -231,7 +231,8 @@ class CDS(QPLEX):
 
     def auxiliary_losses(self, batch: Batch, online: Online) -> dict[str, Tensor]:
         local, _ = online.features
-        size = self.penalty_average(local.abs().mean((-1, -2)), batch.seen)
+        seen = batch.seen.to(self.device, non_blocking=True)
+        size = self.penalty_average(local.abs().mean((-1, -2)), seen)
         return super().auxiliary_losses(batch, online) | {"local": self.config.local_penalty * size}
 
     # Predictors -----------------------------------------------------------------------------------
@@ -256,10 +257,11 @@ class CDS(QPLEX):
 
     def shuffled_rows(self, batch: Batch) -> Tensor:
         """The rows of the flattened [T, B, N] from which minibatches are drawn, in random order."""
-        drawn = batch.filled.unsqueeze(-1).expand_as(batch.actions).flatten()
         if self.config.predictor_rows == "padded":
-            drawn = torch.ones_like(drawn)
-        rows = drawn.nonzero().squeeze(-1)
+            rows = torch.arange(batch.actions.numel(), device=self.device)
+        else:
+            agents = torch.arange(self.spec.n_agents, device=self.device)
+            rows = (batch.rows.unsqueeze(-1) * self.spec.n_agents + agents).flatten()
         order = torch.randperm(len(rows), generator=self.streams["minibatches"], device=self.device)
         return rows[order]
 

@@ -203,7 +203,9 @@ class EMC(QPLEX):
     def memory_loss(self, batch: Batch, team: Tensor) -> Tensor:
         """Squared distance of Q_tot to the best return ever; zero where none is remembered."""
         best, found = (torch.zeros_like(batch.reward, dtype=t) for t in (torch.float, torch.bool))
-        best[batch.filled], found[batch.filled] = self.memory.read(batch.state[1:][batch.filled])
+        rows = batch.rows
+        read = self.memory.read(batch.state[1:].flatten(0, 1)[rows])
+        best.view(-1)[rows], found.view(-1)[rows] = read
         error = team - batch.reward - self.config.gamma * best
         return masked_mean(error.square().where(found, 0), batch.filled)
 

@@ -284,7 +284,7 @@ class GoMARL(Learner):
         shrunk = self.mixer.group == self.mixer.turn
         difference = self.similarity_difference(embedding[:-1])
         return {
-            "lasso": lasso * self.weight_average(weights, batch.filled)[shrunk].sum(),
+            "lasso": lasso * (self.weight_average(weights, batch.rows) * shrunk).sum(),
             "similarity": config.similarity * masked_mean(difference, batch.filled),
         }
 
@@ -298,11 +298,11 @@ class GoMARL(Learner):
         together = sum(unit[:, :, each].sum(-2).square().sum(-1) for each in self.mixer.members())
         return (everyone - 2 * together) / self.spec.n_agents**2
 
-    def weight_average(self, weights: Tensor, filled: Tensor) -> Tensor:
-        """Every agent's weight [T, B, N] averaged over steps, [N]."""
+    def weight_average(self, weights: Tensor, rows: Tensor) -> Tensor:
+        """Every agent's weight [T, B, N] averaged over steps, [N]; ``rows`` are the real ones."""
         if self.config.lasso_mean == "padded":
             return weights.mean((0, 1))
-        return weights[filled].mean(0)
+        return weights.flatten(0, 1)[rows].mean(0)
 
     # Regrouping -----------------------------------------------------------------------------------
 
@@ -334,7 +334,7 @@ class GoMARL(Learner):
             inputs, _ = self.encode(part)
             _, _, memory, _ = self.agent(inputs, real=self.observed(part))
             weights.append(self.mixer.mixing_weights(memory[:-1]).mean(-1))
-        return self.weight_average(torch.cat(weights, dim=1), batch.filled.to(self.device))
+        return self.weight_average(torch.cat(weights, dim=1), batch.rows.to(self.device))
 
 
 def _mlp(input_size: int, hidden_size: int, output_size: int) -> nn.Sequential:

@@ -161,7 +161,7 @@ class Learner(nn.Module):
         return self.inputs(batch.obs, self.replayed_last_actions(batch)), batch.state
 
     def observed(self, batch: Batch) -> Tensor:
-        """Where the agents' values are needed, [T + 1, B] bool: not on padding."""
+        """Where the agents' values are needed, [T + 1, B] bool on the CPU: not on padding."""
         return batch.seen
 
     def mix(

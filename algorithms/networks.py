@@ -31,8 +31,8 @@ class RecurrentAgent(nn.Module):
         Args:
             inputs: [T, B, N, D].
             hidden: [B, N, H]; none at the start of an episode, which means zeros.
-            real: [T, B] bool, false beyond the end of an episode. On the CPU no time is spent
-                there, and the outputs there are zero.
+            real: [T, B] bool on the CPU, false beyond the end of an episode. Networks on the CPU
+                spend no time there, and their outputs there are zero.
 
         Returns:
             outputs [T, B, N, A], the hidden state after the last (real) step [B, N, H], and
@@ -41,8 +41,8 @@ class RecurrentAgent(nn.Module):
         steps, battles, agents, _ = inputs.shape
         if hidden is None:
             hidden = inputs.new_zeros(battles, agents, self.hidden_size)
-        if real is not None and real.device.type == "cpu" and not real.all():
-            return self._forward_packed(inputs, hidden, Packing(real, agents))
+        if real is not None and inputs.device.type == "cpu" and not real.all():
+            return self._forward_packed(inputs, hidden, Packing(real, agents, inputs.device))
         features = torch.relu(self.encoder(inputs.flatten(1, 2)))  # [T, B*N, H]
         features, last = self.memory(features, hidden.flatten(0, 1).unsqueeze(0))
         outputs = [

@@ -13,18 +13,22 @@ class Packing:
     """Which rows of [T, B, N, ...] are real.
 
     Args:
-        real: [T, B] bool, false from the end of an episode on.
+        real: [T, B] bool on the CPU, false from the end of an episode on.
         agents: N, rows per episode and step.
+        device: where the data are. Everything is worked out on the CPU, so that it need not wait
+            for a GPU.
     """
 
-    def __init__(self, real: Tensor, agents: int) -> None:
+    def __init__(self, real: Tensor, agents: int, device: torch.device) -> None:
         steps, battles = real.shape
         self.shape = (steps, battles, agents)
-        self.order = real.sum(0).argsort(descending=True, stable=True)  #: long episodes first [B]
-        index = torch.arange(steps * battles * agents, device=real.device).view(self.shape)
-        #: of every packed row in the flattened padded data, [M]
-        self.rows = index[:, self.order][real[:, self.order]].flatten()
-        self.sizes = (real.sum(1) * agents).cpu()  #: packed rows of every step, [T] on the CPU
+        order = real.sum(0).argsort(descending=True, stable=True)
+        index = torch.arange(steps * battles * agents).view(self.shape)
+        #: of every packed row in the flattened padded data, [M] on the CPU
+        self.places = index[:, order][real[:, order]].flatten()
+        self.sizes = real.sum(1) * agents  #: packed rows of every step, [T] on the CPU
+        self.rows = self.places.to(device, non_blocking=True)
+        self.order = order.to(device, non_blocking=True)  #: long episodes first [B]
 
     def pack(self, padded: Tensor) -> Tensor:
         """[T, B, N, ...] -> [M, ...]."""

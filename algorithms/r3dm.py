@@ -143,7 +143,7 @@ class R3DM(ACORM):
 
     def observed(self, batch: Batch) -> Tensor:
         if self.config.imagination_end == "batch":  # roles of padding are read
-            return torch.ones(batch.obs.shape[:2], dtype=torch.bool, device=batch.obs.device)
+            return torch.ones_like(batch.seen)
         return super().observed(batch)
 
     # World models ---------------------------------------------------------------------------------
@@ -163,8 +163,8 @@ class R3DM(ACORM):
             roles = self.role_encoder(self.embed(batch)[1])
         real = super().observed(batch)
         if self.config.model_observations == "longest":
-            real = torch.cat([batch.filled, batch.filled[-1:]])
-        packing = Packing(real, self.spec.n_agents)
+            real = torch.cat([batch.real, batch.real[-1:]])
+        packing = Packing(real, self.spec.n_agents, self.device)
         data = self._lived(batch, roles, packing)
         padded = real.numel() * self.spec.n_agents
         count = len(packing.rows) if self.config.model_mean == "real" else padded
@@ -227,7 +227,7 @@ class R3DM(ACORM):
         parts = [
             self._policy_term(inputs[:, start : start + episodes], real)
             for start, real in zip(
-                range(0, batch.size, episodes), batch.filled.split(episodes, dim=1), strict=True
+                range(0, batch.size, episodes), batch.real.split(episodes, dim=1), strict=True
             )
         ]
         return torch.cat(parts, dim=1)
@@ -237,7 +237,7 @@ class R3DM(ACORM):
         values = swapped_values(self.agent, inputs, config.role_size, real, config.counterfactual)
         sharpness = config.beta1 if config.policy_sharpness == "beta1" else 1.0
         term = policy_divergence(values, sharpness)
-        return Packing(real, self.spec.n_agents).unpack(term.flatten())
+        return Packing(real, self.spec.n_agents, term.device).unpack(term.flatten())
 
     def dynamics_terms(self, batch: Batch, roles: Tensor) -> tuple[Tensor, Tensor]:
         """How much better the future is foreseen by who knows the role; dynamics and latent terms.
@@ -250,25 +250,27 @@ class R3DM(ACORM):
             two [T, B, N], zero on padding.
         """
         config = self.config
-        packing = Packing(batch.filled, self.spec.n_agents)
+        packing = Packing(batch.real, self.spec.n_agents, self.device)
         data, sizes = self._lived(batch, roles, packing), packing.sizes.tolist()
         actions = self._action_codes[self.replayed_last_actions(batch) + 1]
         actions, roles, obs = (each.flatten(0, 2) for each in (actions, roles, batch.obs))
         width = batch.size * self.spec.n_agents  # rows of one padded step
-        step, row = packing.rows // width, packing.rows % width
-        end = batch.filled.sum(0)[row // self.spec.n_agents]
+        step, row = packing.places // width, packing.places % width
+        end = batch.length[row // self.spec.n_agents]
         if config.imagination_end == "batch":
             end = torch.full_like(end, len(batch.filled))
-        left = end - step
+        left = end - step  # on the CPU, and so is who goes on
         weights = {"agnostic": 1.0, "role": -config.beta1}
-        dynamics, latent = torch.zeros(2, len(left), device=obs.device)
+        dynamics, latent = torch.zeros(2, len(left), device=self.device)
         for name, weight in weights.items():
             model = self.followers[name]
             belief = model.observe(*data, sizes, self._noise("reward", len(packing.rows)))
-            alive = torch.arange(len(left), device=left.device)
+            alive, going_on = torch.arange(len(left), device=self.device), left
             for ahead in range(config.horizon):
                 if ahead:
-                    going = left[alive] > ahead
+                    going = (going_on > ahead).nonzero().squeeze(-1)
+                    going_on = going_on[going]
+                    going = going.to(self.device, non_blocking=True)
                     alive, belief = alive[going], belief.select(going)
                 now = packing.rows[alive] + ahead * width
                 role = roles[now if config.future_roles == "replayed" else packing.rows[alive]]
@@ -280,6 +282,6 @@ class R3DM(ACORM):
                     surprise = -(belief.latent * belief.log_probs.flatten(1)).sum(-1)
                     latent.index_add_(0, alive, weight * surprise)
         if config.reward_reduction == "mean":
-            imagined = left.clamp(max=config.horizon)
+            imagined = left.clamp(max=config.horizon).to(self.device, non_blocking=True)
             dynamics, latent = dynamics / imagined, latent / imagined
         return packing.unpack(dynamics), packing.unpack(latent)

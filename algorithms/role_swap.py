@@ -32,14 +32,14 @@ def swapped_values(
         agent: reads observation, last action and role, in this order.
         inputs: of the agents, [T, B, N, D], the last ``role_size`` of D are the role.
         role_size: Z.
-        real: [T, B] bool, false beyond the end of an episode.
+        real: [T, B] bool on the CPU, false beyond the end of an episode.
         counterfactual: whose role is swapped, that of the whole history or of the last step.
 
     Returns:
         Q_i(. | j) of every real step, [P, N (i), N (j), A].
     """
     agents = inputs.shape[2]
-    single = Packing(real, agents)
+    single = Packing(real, agents, inputs.device)
     rows = single.pack(inputs)
     # The first layer is linear: the part of i's history plus the part of j's role.
     seen_weight, role_weight = agent.encoder.weight.split(
@@ -76,7 +76,7 @@ def policy_divergence(values: Tensor, sharpness: float = 1.0) -> Tensor:
 
 def _whole_history(agent: RecurrentAgent, features: Tensor, real: Tensor) -> Tensor:
     """The agent's memory had it had j's role all along, [P N N, H]."""
-    packing = Packing(real, features.shape[1] ** 2)
+    packing = Packing(real, features.shape[1] ** 2, features.device)
     start = features.new_zeros(1, int(packing.sizes[0]), features.shape[-1])
     memory, _ = agent.memory(PackedSequence(features.flatten(0, 2), packing.sizes), start)
     return memory.data

@@ -42,6 +42,7 @@ class Batch:
     terminated: Tensor  #: [T, B] bool, true at the last step of an episode that was won or lost
     timed_out: Tensor  #: [T, B] bool, true at the last step of an episode that hit the limit
     filled: Tensor  #: [T, B] bool, false on padding
+    length: Tensor  #: [B] int64, steps; stays on the CPU, so that nobody waits for a GPU
 
     @property
     def size(self) -> int:
@@ -49,21 +50,37 @@ class Batch:
         return self.obs.shape[1]
 
     @property
+    def real(self) -> Tensor:
+        """``filled`` on the CPU, [T, B] bool."""
+        return torch.arange(len(self.filled)).unsqueeze(1) < self.length
+
+    @property
     def seen(self) -> Tensor:
-        """Where there is an observation, [T + 1, B] bool: one more than there are steps."""
-        return torch.cat([torch.ones_like(self.filled[:1]), self.filled])
+        """Where there is an observation, [T + 1, B] bool on the CPU: one more than steps."""
+        return torch.arange(len(self.obs)).unsqueeze(1) <= self.length
+
+    @property
+    def rows(self) -> Tensor:
+        """The real steps as rows of the flattened [T, B], on the batch's device."""
+        rows = self.real.flatten().nonzero().squeeze(-1)
+        return rows.to(self.obs.device, non_blocking=True)
 
     def split(self, size: int) -> list["Batch"]:
         """The same episodes in parts of at most ``size``, padded as before."""
-        parts = (getattr(self, field.name).split(size, dim=1) for field in fields(self))
+        values = (getattr(self, field.name) for field in fields(self))
+        parts = (value.split(size, dim=min(1, value.dim() - 1)) for value in values)
         return [Batch(*each) for each in zip(*parts, strict=True)]
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on ``device``."""
         if self.obs.device == device:
             return self
-        moved = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Batch(**{name: value.to(device, non_blocking=True) for name, value in moved.items()})
+        moved = {
+            field.name: getattr(self, field.name).to(device, non_blocking=True)
+            for field in fields(self)
+            if field.name != "length"
+        }
+        return Batch(**moved, length=self.length)
 
 
 class Packed(NamedTuple):
@@ -135,6 +152,7 @@ class ReplayBuffer:
             terminated=torch.from_numpy(last & won_or_lost),
             timed_out=torch.from_numpy(last & ~won_or_lost),
             filled=torch.from_numpy(step < length),
+            length=torch.from_numpy(length),
         )
 
     def episodes(self, first: int, last: int) -> Episodes:

@@ -94,7 +94,7 @@ def unroll(learner: ACORM, batch: Batch) -> tuple[np.ndarray, np.ndarray, torch.
     seen, embeddings = (each[:-1] for each in learner.embed(batch))
     roles = learner.role_encoder(embeddings)
     inputs = torch.cat([seen, roles], dim=-1)
-    values = swapped_values(learner.agent, inputs, roles.shape[-1], batch.filled)
+    values = swapped_values(learner.agent, inputs, roles.shape[-1], batch.real)
     return embeddings[:, 0].numpy(), roles[:, 0].numpy(), values
 
 

@@ -4,6 +4,7 @@ The official code is run elsewhere on the same weights and episodes; ``tests/fix
 what it measured. Both sides use the functions below.
 """
 
+import dataclasses
 import zlib
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 
 from benchmark.envs.spec import EnvSpec
-from benchmark.replay import Episodes
+from benchmark.replay import Batch, Episodes
 
 #: A small map with unequal sizes everywhere, so that a swapped axis cannot go unnoticed.
 SPEC = EnvSpec(
@@ -65,3 +66,14 @@ def random_episodes(seed: int, count: int, spec: EnvSpec = SPEC) -> Episodes:
         terminated=length < steps,
         length=length,
     )
+
+
+def padded(batch: Batch, steps: int = 3) -> Batch:
+    """The same batch with more padding behind it."""
+    longer = {
+        field.name: torch.cat([data, torch.zeros_like(data[:1]).expand(steps, *data.shape[1:])])
+        for field in dataclasses.fields(batch)
+        if field.name != "length"
+        for data in [getattr(batch, field.name)]
+    }
+    return dataclasses.replace(batch, **longer)

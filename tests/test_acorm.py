@@ -16,7 +16,7 @@ from benchmark.config import resolve_run
 from benchmark.envs import spec_of
 from benchmark.protocol import RULES, Training
 from benchmark.replay import ReplayBuffer
-from tests.parity import SPEC, fill_parameters, random_episodes
+from tests.parity import SPEC, fill_parameters, padded, random_episodes
 
 FIXTURES = Path(__file__).parent / "fixtures"
 EPISODES = 6
@@ -34,16 +34,6 @@ def make_batch(episodes=None, spec=SPEC):
     buffer = ReplayBuffer(spec, len(episodes.length))
     buffer.add(episodes)
     return buffer.sample(len(episodes.length), np.random.default_rng(0))
-
-
-def padded(batch, steps=3, value=0.0):
-    """The same batch with more padding behind it."""
-    longer = {}
-    for field in dataclasses.fields(batch):
-        data = getattr(batch, field.name)
-        rest = torch.full_like(data[:1], value if data.is_floating_point() else 0)
-        longer[field.name] = torch.cat([data, rest.expand(steps, *rest.shape[1:])])
-    return dataclasses.replace(batch, **longer)
 
 
 def with_noise_behind_the_ends(batch):

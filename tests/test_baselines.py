@@ -10,9 +10,9 @@ from algorithms import ALGORITHMS
 from benchmark import train
 from benchmark.config import resolve_run
 from benchmark.protocol import epsilon
-from benchmark.replay import ReplayBuffer
+from benchmark.replay import Episodes, ReplayBuffer
 from tests.official import EPISODES, in_order, make
-from tests.parity import SPEC, random_episodes
+from tests.parity import SPEC, padded, random_episodes
 
 METHODS = ["cia", "gomarl", "cds", "emc"]
 
@@ -70,27 +70,15 @@ def test_padding_never_changes_a_loss(method):
 
 
 def test_extra_padding_steps_never_change_a_loss(method):
-    learner, batch = prepared(method), in_order(random_episodes(7, EPISODES))
-    batch = dataclasses.replace(
-        batch,
-        **{
-            field.name: getattr(batch, field.name)[:, 1:]  # without the longest episode
-            for field in dataclasses.fields(batch)
-        },
-    )
-    steps = int(batch.filled.sum(0).max())
-    assert steps < SPEC.episode_limit
-    cut = dataclasses.replace(
-        batch,
-        **{
-            field.name: getattr(batch, field.name)[
-                : steps + (field.name in ("obs", "state", "available"))
-            ]
-            for field in dataclasses.fields(batch)
-        },
-    )
+    episodes = random_episodes(7, EPISODES)
+    short = episodes.length < SPEC.episode_limit
+    fields = dataclasses.fields(episodes)
+    some = Episodes(**{each.name: getattr(episodes, each.name)[short] for each in fields})
+    learner, batch = prepared(method), in_order(some)
+    longer = padded(batch, SPEC.episode_limit - int(batch.length.max()))
+    assert longer.reward.shape[0] == SPEC.episode_limit > batch.reward.shape[0]
     learner.observed = everywhere
-    assert losses(learner, batch) == pytest.approx(losses(learner, cut), rel=1e-5)
+    assert losses(learner, longer) == pytest.approx(losses(learner, batch), rel=1e-5)
 
 
 def test_training_state_continues_bit_for_bit(method):

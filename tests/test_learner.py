@@ -1,7 +1,6 @@
 """The shared TD loop and QMIX: parity with the authors' module, and invariants."""
 
 import copy
-import dataclasses
 import json
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import torch
 from algorithms.qmix import QMIX
 from benchmark.protocol import RULES, Training
 from benchmark.replay import ReplayBuffer
-from tests.parity import SPEC, fill_parameters, random_episodes
+from tests.parity import SPEC, fill_parameters, padded, random_episodes
 
 FIXTURES = Path(__file__).parent / "fixtures"
 EPISODES = 6
@@ -88,14 +87,7 @@ def test_padding_never_changes_the_loss():
 
 def test_extra_padding_steps_never_change_the_loss():
     learner, batch = make_qmix(), make_batch()
-    longer = dataclasses.replace(
-        batch,
-        **{
-            field.name: torch.cat([value, torch.zeros_like(value[:3])])
-            for field in dataclasses.fields(batch)
-            for value in [getattr(batch, field.name)]
-        },
-    )
+    longer = padded(batch)
     assert td_loss(learner, longer) == pytest.approx(td_loss(learner, batch), rel=1e-6)
 
 

@@ -14,14 +14,13 @@ from algorithms import acorm
 from algorithms.acorm import ACORM
 from algorithms.r3dm import R3DM
 from benchmark.config import resolve_run
-from tests.parity import SPEC, fill_parameters, random_episodes
+from tests.parity import SPEC, fill_parameters, padded, random_episodes
 from tests.test_acorm import (
     EPISODES,
     FIXTURES,
     by_first_feature,
     make_acorm,
     make_batch,
-    padded,
     with_noise_behind_the_ends,
 )
 
