@@ -180,6 +180,17 @@ def test_figures_need_the_aggregated_table_alone(study, memory):
     assert set(planned(study, "all")) == {"figures", "report", "all"}
 
 
+def test_every_rule_runs_one_plain_command():
+    """It takes the place of its shell (see ``shell.prefix``), which two commands could not."""
+    rules = "".join(path.read_text() for path in (ROOT / "workflow" / "rules").glob("*.smk"))
+    commands = re.findall(r"^    shell:\n((?: {8}.*\n)+)", rules, re.MULTILINE)
+    assert len(commands) == len(re.findall(r"^    shell:", rules, re.MULTILINE)) >= 10
+    for command in commands:
+        text = "".join(line.strip().strip('"') for line in command.splitlines())
+        assert re.match(r"(\w+=\S+ )?python -m benchmark ", text)
+        assert not re.search(r"&&|;|\|", text)
+
+
 def test_published_results_need_their_raw_files(study):
     done = snakemake(study, "--dry-run", "published")
     assert done.code != 0
@@ -188,6 +199,7 @@ def test_published_results_need_their_raw_files(study):
         (study / "raw" / name).mkdir(parents=True)
     assert planned(study, "published", "--config", "published=raw") == {
         "import_release": 2,
+        "facts": 1,
         "published": 1,
     }
     assert planned(study, "all", "--config", "published=raw") == {}  # it is no key of a study
