@@ -46,7 +46,7 @@ smoke: $(READY)
 	@echo "report   results/smoke/report.html"
 
 test: $(READY)
-	$(BIN)/python -m pytest -m "not slow and not gpu and not slurm"
+	$(BIN)/python -m pytest --durations 12 -m "not slow and not gpu and not slurm"
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m "slow and not gpu"
