@@ -179,6 +179,7 @@ def measure_all(runs: list[RunConfig], side_by_side: int) -> Iterator[tuple[RunC
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
     parser.add_argument("study", help="study file, or the name of one in config/")
+    parser.add_argument("--maps", nargs="+", metavar="MAP", help="only these of the study's maps")
     parser.add_argument("--cores", type=int, help="runs at a time (default: this machine's cores)")
     parser.add_argument(
         "--profile", help="a Snakemake profile: a folder, or the name of one in workflow/profiles"
@@ -205,8 +206,13 @@ def main(arguments: argparse.Namespace) -> None:
         profile = find_profile(arguments.profile, _cores(), arguments.runs_per_gpu)
         at_a_time, side_by_side = profile.at_a_time, profile.sharing
     study = find_study(arguments.study)
+    maps = arguments.maps or study.maps
+    if unknown := sorted(set(maps) - set(study.maps)):
+        raise BenchmarkError(
+            f"--maps {' '.join(unknown)}: not in the study, which has {', '.join(study.maps)}"
+        )
     groups: dict[tuple, list[RunConfig]] = {}
-    for run in study.runs():
+    for run in (each for each in study.runs() if each.map in maps):
         groups.setdefault((run.map, run.algorithm, run.variant), []).append(run)
     first = [runs[0] for runs in groups.values()]
     costs: dict[tuple, Cost] = {}

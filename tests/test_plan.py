@@ -90,6 +90,18 @@ def test_totals(study, capsys, monkeypatch):
     assert "about 3.0 h with 6 runs at a time" in capsys.readouterr().out  # the longest run
 
 
+def test_some_of_the_maps(study, capsys, monkeypatch):
+    monkeypatch.setattr(
+        plan, "measure_all", lambda runs, _: [(run, plan.Cost(36.0, 1, 0, 1, 1, 1)) for run in runs]
+    )
+    assert main(["plan", study, "--maps", "8m"]) == 0
+    text = capsys.readouterr().out
+    assert "3 runs, 1,500,000 env steps" in text
+    assert "3m" not in text
+    assert main(["plan", study, "--maps", "8m", "9m"]) == 2
+    assert "--maps 9m: not in the study, which has 3m, 8m" in capsys.readouterr().err
+
+
 def test_cores_must_be_positive(study, capsys):
     assert main(["plan", study, "--cores", "0"]) == 2
     assert "--cores 0" in capsys.readouterr().err
