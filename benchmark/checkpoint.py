@@ -115,7 +115,13 @@ def load_policy(path: Path) -> dict:
 def write(value: object, path: Path) -> None:
     """Saves tensors and plain values atomically; the bytes do not depend on the file's name."""
     with atomic(path) as temporary, temporary.open("wb") as file:
-        torch.save(value, file)
+        try:
+            torch.save(value, file)
+        except RuntimeError as error:
+            # Where the disk is full, torch's own clean-up may fail too and hide the reason.
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from error
+            raise
 
 
 def _read(path: Path) -> dict:
