@@ -28,6 +28,9 @@ if [ "$verb" = down ]; then
     SLURM_CONF="$folder/slurm.conf" stop
     exit
 fi
+if [ -L $link ] && ! pgrep -x slurmctld > /dev/null; then # left by a test that was killed
+    if [ ! -e $link ] || grep --quiet '^ClusterName=one_node$' $link; then rm $link; fi
+fi
 if [ -e $link ] || [ -L $link ]; then
     echo "$link exists: this machine belongs to a cluster" >&2
     exit 3
