@@ -18,11 +18,12 @@ def find_study(text: str) -> Study:
     """
     if text.endswith((".yaml", ".yml")) or Path(text).is_file():
         return load_study(text)
-    files = {_name(path): path for path in sorted(FOLDER.glob("*.yaml"))}
+    # Not everything there is a study: claims have no name.
+    files = {name: path for path in sorted(FOLDER.glob("*.yaml")) if (name := _name(path))}
     known("study", text, files, str(FOLDER))
     return load_study(files[text])
 
 
-def _name(path: Path) -> str:
+def _name(path: Path) -> str | None:
     values = load_yaml(path)
-    return str(values.get("name")) if isinstance(values, dict) else path.stem
+    return values.get("name") if isinstance(values, dict) else path.stem
