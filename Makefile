@@ -11,13 +11,14 @@ PYTHON ?= $(shell for each in python3.11 python3.12 python3.13 python3; do \
 	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; \
 	done)
 
-.PHONY: help setup smoke test test-slow test-slurm bench bench-smax lint lock
+.PHONY: help setup smoke test test-slow test-gpu test-slurm bench bench-smax lint lock
 
 help:
 	@echo "make setup       install into $(VENV); the other targets do it when it is needed"
 	@echo "make smoke       a small study from training to report, minutes on two cores"
 	@echo "make test        the tests"
 	@echo "make test-slow   the tests that take minutes"
+	@echo "make test-gpu    the tests that need a CUDA device"
 	@echo "make test-slurm  the workflow on a Slurm cluster of this machine alone (root; minutes)"
 	@echo "make bench       speeds of the simulator and the learners on this machine"
 	@echo "make bench-smax  the simulator beside SMAX (installs jaxmarl)"
@@ -50,6 +51,9 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m "slow and not gpu"
+
+test-gpu: $(READY)
+	$(BIN)/python -m pytest -rs -m gpu
 
 test-slurm: $(READY)
 	command -v slurmd munged > /dev/null || apt-get install -y --no-install-recommends slurm-wlm munge

@@ -112,7 +112,7 @@ class EMC(QPLEX):
         self.memory = None
         if config.memory_weight:
             self.memory = EpisodicMemory(
-                spec.state_size, config.memory_capacity, config.memory_key_size, self.device
+                spec.state_size, config.memory_capacity, config.memory_key_size
             )
 
     def target_networks(self) -> dict[str, nn.Module]:
@@ -166,7 +166,8 @@ class EMC(QPLEX):
             "vdn": self.vdn_loss(batch, online.inputs),
         }
         if self.memory is not None:
-            losses["memory"] = self.config.memory_weight * self.memory_loss(batch, online.team)
+            loss = self.memory_loss(batch, online.team, *self.recalled)
+            losses["memory"] = self.config.memory_weight * loss
         return super().auxiliary_losses(batch, online) | losses
 
     def vdn_loss(self, batch: Batch, inputs: Tensor) -> Tensor:
@@ -190,22 +191,30 @@ class EMC(QPLEX):
         super().on_collect(episodes, env_steps)
         if self.memory is None:
             return
-        state, reward, length = (
-            torch.from_numpy(each).to(self.device)
-            for each in (episodes.state, episodes.reward, episodes.length)
+        state, reward, length = map(
+            torch.from_numpy, (episodes.state, episodes.reward, episodes.length)
         )
-        step = torch.arange(state.shape[1], device=self.device)
+        step = torch.arange(state.shape[1])
         reward = F.pad(reward, (0, 1)).where(step < length.unsqueeze(1), 0)  # [E, T + 1]
         returns = discounted_sums(reward.t(), self.config.gamma).t()
         seen = step <= length.unsqueeze(1)
         self.memory.write(state[seen], returns[seen])
 
-    def memory_loss(self, batch: Batch, team: Tensor) -> Tensor:
-        """Squared distance of Q_tot to the best return ever; zero where none is remembered."""
-        best, found = (torch.zeros_like(batch.reward, dtype=t) for t in (torch.float, torch.bool))
+    def update(self, batch: Batch, *others: Batch) -> None:
+        if self.memory is not None:  # before the batch leaves for a GPU
+            self.recalled = self.recall(batch)
+        super().update(batch, *others)
+
+    def recall(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The best return that ever followed each next state, and whether there is one; [T, B]."""
+        best, found = (torch.zeros(batch.real.shape, dtype=t) for t in (torch.float, torch.bool))
         rows = batch.rows
         read = self.memory.read(batch.state[1:].flatten(0, 1)[rows])
         best.view(-1)[rows], found.view(-1)[rows] = read
+        return tuple(each.to(self.device, non_blocking=True) for each in (best, found))
+
+    def memory_loss(self, batch: Batch, team: Tensor, best: Tensor, found: Tensor) -> Tensor:
+        """Squared distance of Q_tot to the best return ever; zero where none is remembered."""
         error = team - batch.reward - self.config.gamma * best
         return masked_mean(error.square().where(found, 0), batch.filled)
 

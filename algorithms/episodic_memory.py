@@ -3,7 +3,8 @@
 States are told apart by a fixed random projection to a few numbers. A look-up goes to an index that
 is only renewed now and then; what was written since is not seen yet. Two keys are the same state if
 all their numbers agree to about five digits. All look-ups of a call are made at once: keys lie
-sorted by their first number, and the few whose first number agrees are compared in full.
+sorted by their first number, and the few whose first number agrees are compared in full. The memory
+lives on the CPU: how many entries match depends on the data, and a GPU would have to wait for it.
 
 Shapes: P states, S state features, L numbers of a key, M pairs of a state and a matching entry.
 """
@@ -20,26 +21,23 @@ class EpisodicMemory:
         state_size: S.
         capacity: entries.
         key_size: L.
-        device: where it lives.
     """
 
     #: Relative and absolute difference of numbers that count as equal, as in ``numpy.allclose``.
     TOLERANCE = (1e-5, 1e-8)
 
-    def __init__(
-        self, state_size: int, capacity: int, key_size: int = 4, device: torch.device | str = "cpu"
-    ) -> None:
+    def __init__(self, state_size: int, capacity: int, key_size: int = 4) -> None:
         # The matrix of the authors' code, whose generator numpy calls legacy.
         rng = np.random.RandomState(123456)
         projection = rng.normal(scale=1 / np.sqrt(key_size), size=(key_size, state_size))
-        self._projection = torch.from_numpy(projection.T.copy()).to(device)
+        self._projection = torch.from_numpy(projection.T.copy())
         self.capacity = capacity
         self.size = 0  #: entries
         self.clock = 0  #: calls so far
-        self.keys = torch.zeros(capacity, key_size, device=device)
-        self.values = torch.zeros(capacity, device=device)
-        self.used = torch.zeros(capacity, dtype=torch.int64, device=device)  #: clock of last use
-        self.visible = torch.zeros(capacity, dtype=torch.bool, device=device)
+        self.keys = torch.zeros(capacity, key_size)
+        self.values = torch.zeros(capacity)
+        self.used = torch.zeros(capacity, dtype=torch.int64)  #: clock of last use
+        self.visible = torch.zeros(capacity, dtype=torch.bool)
         self._index()
 
     def write(self, states: Tensor, returns: Tensor) -> None:
@@ -52,7 +50,7 @@ class EpisodicMemory:
         keys = self._project(states)
         state, entry = self._matches(keys)
         self.values.scatter_reduce_(0, entry, returns[state], "amax")
-        known = torch.zeros(len(states), dtype=torch.bool, device=keys.device)
+        known = torch.zeros(len(states), dtype=torch.bool)
         known[state] = True
         entry = self._free_entries(int((~known).sum()))
         self.keys[entry] = keys[~known].float()
@@ -111,8 +109,8 @@ class EpisodicMemory:
         begin = torch.searchsorted(self._sorted, keys[:, 0] - slack[:, 0])
         end = torch.searchsorted(self._sorted, keys[:, 0] + slack[:, 0], right=True)
         count = end - begin
-        state = torch.arange(len(keys), device=keys.device).repeat_interleave(count)
-        rank = torch.arange(len(state), device=keys.device) - (count.cumsum(0) - count)[state]
+        state = torch.arange(len(keys)).repeat_interleave(count)
+        rank = torch.arange(len(state)) - (count.cumsum(0) - count)[state]
         entry = self._entries[begin[state] + rank]
         agree = ((self.keys[entry] - keys[state]).abs() <= slack[state]).all(-1)
         agree &= self.visible[entry]  # an entry that was dropped since may hold another key
@@ -125,6 +123,6 @@ class EpisodicMemory:
         """Entries for new keys: unused ones, then the least recently used."""
         fresh = min(count, self.capacity - self.size)
         oldest = self.used[: self.size].topk(count - fresh, largest=False).indices
-        unused = torch.arange(self.size, self.size + fresh, device=self.keys.device)
+        unused = torch.arange(self.size, self.size + fresh)
         self.size += fresh
         return torch.cat([unused, oldest])

@@ -135,11 +135,18 @@ class GroupMixer(nn.Module):
         self.b4 = _mlp(state_size, size, 1)
         self.register_buffer("group", torch.zeros(n_agents, dtype=torch.int64))  #: of every agent
         self.register_buffer("turn", torch.zeros((), dtype=torch.int64))  #: group of the lasso
+        self.register_load_state_dict_post_hook(GroupMixer._list_members)
+        self._list_members()
 
-    def members(self) -> list[Tensor]:
-        """The agents of each group."""
-        count = int(self.group.max()) + 1
-        return [(self.group == g).nonzero().squeeze(-1) for g in range(count)]
+    def assign(self, group: Tensor) -> None:
+        """Puts every agent into a group, [N]; every number up to the largest has a member."""
+        self.group.copy_(group)
+        self._list_members()
+
+    def _list_members(self, *_: Any) -> None:
+        """Notes the agents of each group where the CPU reads them without waiting for a GPU."""
+        group = self.group.tolist()
+        self.members = [[i for i, g in enumerate(group) if g == k] for k in range(max(group) + 1)]
 
     def forward(
         self, values: Tensor, memory: Tensor, embedding: Tensor, state: Tensor
@@ -156,7 +163,7 @@ class GroupMixer(nn.Module):
             Q_tot [T, B], and every agent's mean mixing weight [T, B, N].
         """
         w1 = self.mixing_weights(memory)
-        members = self.members()
+        members = self.members
         belongs = torch.stack([(self.group == g).float() for g in range(len(members))])
         weighted = (belongs @ (values.unsqueeze(-1) * w1)).unbind(-2)
         memory = (belongs @ memory).unbind(-2)
@@ -190,13 +197,13 @@ class GroupMixer(nn.Module):
             whether anybody moved.
         """
         moves = torch.zeros_like(self.group, dtype=torch.bool)
-        for each in self.members():
+        for each in self.members:
             if len(each) >= 3:
                 moves[each] = weights[each] < threshold * weights[each].mean()
         if not moves.any():
             return False
-        self.group += moves
-        self.turn.copy_((self.turn + 1) % (self.group.max() + 1))
+        self.assign(self.group + moves)
+        self.turn.copy_((self.turn + 1) % len(self.members))
         for layer in (self.w1_hidden, self.w1):
             layer.reset(moves, generator)
         return True
@@ -295,7 +302,7 @@ class GoMARL(Learner):
         """
         unit = F.normalize(embedding, dim=-1)
         everyone = unit.sum(-2).square().sum(-1)
-        together = sum(unit[:, :, each].sum(-2).square().sum(-1) for each in self.mixer.members())
+        together = sum(unit[:, :, each].sum(-2).square().sum(-1) for each in self.mixer.members)
         return (everyone - 2 * together) / self.spec.n_agents**2
 
     def weight_average(self, weights: Tensor, rows: Tensor) -> Tensor:

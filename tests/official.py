@@ -28,14 +28,20 @@ def measured(method: str) -> dict:
     return json.loads((Path(__file__).parent / "fixtures" / f"{method}_released.json").read_text())
 
 
-def make(method: type[Learner], protocol: str = "unified", seed: int = 0, **hyperparameters):
+def make(
+    method: type[Learner],
+    protocol: str = "unified",
+    seed: int = 0,
+    device: str = "cpu",
+    **hyperparameters,
+):
     """A method on the small map of the comparisons, with some hyper-parameters changed."""
     released = method.RELEASED if protocol == "released" else {}
     fields = method.Config.model_fields
     table = {name: value for name, value in released.items() if name in fields}
     harness = {name: value for name, value in released.items() if name not in fields}
     rules = Training(**RULES[protocol] | harness | {"batch_size": EPISODES})
-    return method(SPEC, method.Config(**table | hyperparameters), rules, seed=seed)
+    return method(SPEC, method.Config(**table | hyperparameters), rules, seed, device)
 
 
 def in_order(episodes=None, count: int = EPISODES) -> Batch:

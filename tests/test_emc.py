@@ -128,6 +128,7 @@ def test_each_loss_trains_its_own_branch():
     learner, batch = make(EMC, memory_weight=0.1), in_order()
     learner.on_collect(random_episodes(7, EPISODES), 50)
     learner.memory.refresh()
+    learner.recalled = learner.recall(batch)
     online = learner.online(batch)
     losses = learner.auxiliary_losses(batch, online)
     losses["td"] = learner.td_loss(online.team - learner.td_targets(batch, online), batch)
@@ -262,13 +263,17 @@ def test_memory_continues_bit_for_bit():
 def test_memory_pulls_where_it_remembers_and_nowhere_else():
     learner, batch = make(EMC, memory_weight=1.0), in_order()
     team = learner.online(batch).team
-    assert learner.memory_loss(batch, team) == 0  # nothing is remembered yet
+
+    def loss() -> torch.Tensor:
+        return learner.memory_loss(batch, team, *learner.recall(batch))
+
+    assert loss() == 0  # nothing is remembered yet
     learner.on_collect(random_episodes(7, EPISODES), 50)
-    assert learner.memory_loss(batch, team) == 0  # or visible
+    assert loss() == 0  # or visible
     learner.memory.refresh()
     returns = discounted_sums(batch.reward.where(batch.filled, 0), 0.99)
     expected = (team - returns).square()[batch.filled].mean()  # every state was seen once
-    torch.testing.assert_close(learner.memory_loss(batch, team), expected)
+    torch.testing.assert_close(loss(), expected)
 
 
 def test_the_index_is_renewed_with_the_targets():
