@@ -230,11 +230,6 @@ def symlog(x: Tensor) -> Tensor:
     return x.sign() * x.abs().log1p()
 
 
-def symexp(x: Tensor) -> Tensor:
-    """The inverse of ``symlog``."""
-    return x.sign() * x.abs().expm1()
-
-
 def _layer(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Linear(inputs, outputs, bias=False), nn.LayerNorm(outputs, eps=1e-3), nn.SiLU()

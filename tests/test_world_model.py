@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from algorithms.world_model import WorldModel, divergence, draw, symexp, symlog
+from algorithms.world_model import WorldModel, divergence, draw, symlog
 from benchmark.envs import spec_of
 from tests.parity import fill_parameters
 
@@ -26,6 +26,11 @@ def make_data(seed=0):
     obs, roles = torch.randn(rows, OBS, generator=rng), torch.rand(rows, ROLE, generator=rng)
     actions[: SIZES[0]], roles[: SIZES[0]] = 0, 0
     return obs, actions, roles, SIZES, torch.rand(rows, 4, generator=rng)
+
+
+def symexp(x: torch.Tensor) -> torch.Tensor:
+    """The inverse of ``symlog``."""
+    return x.sign() * x.abs().expm1()
 
 
 def test_parameter_counts_on_3s5z_vs_3s6z():
