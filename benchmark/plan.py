@@ -221,7 +221,7 @@ def main(arguments: argparse.Namespace) -> None:
         for run, cost in measure_all(first, min(side_by_side, _cores(), len(first))):
             costs[run.map, run.algorithm, run.variant] = cost
             progress.update(task, advance=1, description=f"measured {run.algorithm} on {run.map}")
-    console = Console(width=None if Console().is_terminal else 100)
+    console = Console(width=None if Console().is_terminal else 120)
     console.print(_table(study.name, groups, costs))
     for line in _totals(groups, costs, at_a_time):
         console.print(line, highlight=False)
@@ -233,10 +233,11 @@ def main(arguments: argparse.Namespace) -> None:
 
 def _table(name: str, groups: dict[tuple, list[RunConfig]], costs: dict[tuple, Cost]) -> Table:
     table = Table(title=f"study {name}", title_justify="left", box=SIMPLE)
-    headings = ("map", "method", "runs", "env steps each", "steps/s", "time each", "memory")
-    for heading in (*headings, "of it replay"):
+    headings = ("map", "method", "runs", "budget", "steps/s", "time each", "memory")
+    for heading in (*headings, "replay"):
         right = heading not in ("map", "method")
-        table.add_column(heading, justify="right" if right else "left", no_wrap=True)
+        justify = "right" if right else "left"
+        table.add_column(heading, justify=justify, no_wrap=right, overflow="fold")
     for key, runs in groups.items():
         map, algorithm, variant = key
         budget, cost = runs[0].training.budget, costs[key]
