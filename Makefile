@@ -56,7 +56,8 @@ test-gpu: $(READY)
 	$(BIN)/python -m pytest -rs -m gpu
 
 test-slurm: $(READY)
-	command -v slurmd munged > /dev/null || apt-get install -y --no-install-recommends slurm-wlm munge
+	{ command -v slurmd && command -v munged; } > /dev/null || \
+	apt-get install -y --no-install-recommends slurm-wlm munge
 	$(BIN)/python -m pytest -m slurm tests/test_slurm.py
 
 bench: $(READY)
