@@ -216,7 +216,7 @@ class ACORM(Learner):
 
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """What the trajectory encoder reads [T + 1, B, N, O + A] and its embeddings [..., E]."""
-        seen = self.inputs(batch.obs, self.replayed_last_actions(batch))
+        seen = self.inputs(batch.obs, batch.last_actions)
         embeddings, _ = self.trajectory_encoder(seen, real=self.observed(batch))
         return seen, embeddings
 

@@ -101,6 +101,8 @@ class Learner(nn.Module):
         super().__init__()
         self.spec, self.config, self.rules = spec, config, rules
         self.device = torch.device(device)
+        if self.device.type == "cuda":  # full precision, as on the CPU; cuDNN's GRU has less
+            torch.backends.cudnn.allow_tf32 = False
         self.updates = 0
         self.env_steps = 0  # of all training battles so far
         self._metric_sums: dict[str, Tensor] = {}
@@ -158,7 +160,7 @@ class Learner(nn.Module):
         Returns:
             the inputs of the agents [T + 1, B, N, D] and of the mixers [T + 1, B, S].
         """
-        return self.inputs(batch.obs, self.replayed_last_actions(batch)), batch.state
+        return self.inputs(batch.obs, batch.last_actions), batch.state
 
     def observed(self, batch: Batch) -> Tensor:
         """Where the agents' values are needed, [T + 1, B] bool on the CPU: not on padding."""
@@ -306,19 +308,6 @@ class Learner(nn.Module):
         terminal = batch.terminated.clone()
         terminal[limit - 1 :] = False
         return terminal
-
-    def replayed_last_actions(self, batch: Batch) -> Tensor:
-        """The action before each observation, [T + 1, B, N]; -1 where there is none."""
-        none = torch.full_like(batch.actions[:1], -1)
-        correct = torch.cat([none, batch.actions.where(batch.filled.unsqueeze(-1), -1)])
-        if self.rules.replayed_last_action == "correct":
-            return correct
-        # ACORM's and R3DM's buffers file the action under the next index, all but the final one.
-        shifted = torch.cat([none, correct[:-1]])
-        steps = torch.arange(len(correct), device=correct.device)
-        length = batch.filled.sum(0)
-        final = (steps[:, None] >= length).unsqueeze(-1)
-        return torch.where(final, correct, shifted)
 
     def make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         """One optimiser per parameter group; a method adds those of its further losses."""

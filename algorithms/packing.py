@@ -26,7 +26,8 @@ class Packing:
         index = torch.arange(steps * battles * agents).view(self.shape)
         #: of every packed row in the flattened padded data, [M] on the CPU
         self.places = index[:, order][real[:, order]].flatten()
-        self.sizes = real.sum(1) * agents  #: packed rows of every step, [T] on the CPU
+        sizes = real.sum(1) * agents
+        self.sizes = sizes[sizes > 0]  #: packed rows of every step that anyone reached, on the CPU
         self.rows = self.places.to(device, non_blocking=True)
         self.order = order.to(device, non_blocking=True)  #: long episodes first [B]
 

@@ -23,11 +23,14 @@ import numpy as np
 import torch
 from numba import njit
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import one_hot
 
 from algorithms.gru import _compiled, _expm1, _sigmoid, _steps, _tanh
 
 #: Sums may be reordered, which vectorises them; nothing else in them is sensitive.
 _summed = njit(error_model="numpy", fastmath={"contract", "nsz", "reassoc"}, nogil=True, cache=True)
+#: A maximum can be vectorised too, where NaN needs no place in the order.
+_greatest = njit(error_model="numpy", fastmath={"nnan", "nsz"}, nogil=True, cache=True)
 
 _EPS = np.float32(1e-3)  # of the layer normalisation
 _ONE = np.float32(1)
@@ -72,6 +75,8 @@ class PosteriorScan(torch.autograd.Function):
         new = from_input.new_empty
         drawn = torch.empty(rows + total, latents, dtype=torch.int64)  # classes, before and after
         drawn[:rows] = latent.view(rows, latents, classes).argmax(-1)
+        codes = new(rows + total, latents * classes)  # the same, one-hot
+        codes[:rows] = one_hot(drawn[:rows], classes).flatten(1)
         memories = new(rows + total, size)
         memories[:rows] = memory
         seen = new(total, 2 * size)  # [f ; h]
@@ -82,7 +87,7 @@ class PosteriorScan(torch.autograd.Function):
         )
         deviation = new(3, total)  # 1 / standard deviation in each LN
         gates, features = new(total, 3 * size), new(total, size)  # sigmoid(reset), c, u; g
-        probs, latent = new(total, latents * classes), new(total, latents * classes)
+        probs = new(total, latents * classes)
         product = new(rows, 3 * size)
         columns = w_latent.t().contiguous().numpy()  # [S C, H]
         w_cell_t, w_memory_t, w_probs_t = (w.t().contiguous() for w in (w_cell, w_memory, w_probs))
@@ -92,7 +97,7 @@ class PosteriorScan(torch.autograd.Function):
         drawn_, memories_, seen_, in_, cell_, out_, gates_, features_, probs_ = (
             each.numpy() for each in arrays
         )
-        latent_, noise_ = latent.numpy(), noise.numpy()
+        codes_, noise_ = codes.numpy(), noise.numpy()
         from_input_, deviation_, product_ = (
             each.numpy() for each in (from_input, deviation, product)
         )
@@ -108,25 +113,25 @@ class PosteriorScan(torch.autograd.Function):
             narrow += from_obs[now]
             _norm_silu(narrow.numpy(), out_[now], deviation_[2, now], b[0], b[1], features_[now])
             torch.mm(features[now], w_probs_t, out=probs[now])
-            _draw(probs_[now], b[2], noise_[now], unimix, drawn_[after], latent_[now])
+            _draw(probs_[now], b[2], noise_[now], unimix, drawn_[after], codes_[after])
         ctx.save_for_backward(
             w_latent, scale_in, shift_in, w_cell, scale_cell, shift_cell, w_memory, scale_out,
-            shift_out, w_probs, drawn, memories, seen, normed_in, normed_cell, normed_out,
+            shift_out, w_probs, codes, memories, seen, normed_in, normed_cell, normed_out,
             deviation, gates, features, probs,
         )  # fmt: skip
-        ctx.sizes, ctx.unimix = sizes, unimix
-        return memories[rows:], latent, probs.view(total, latents, classes)
+        ctx.sizes, ctx.unimix, ctx.latents = sizes, unimix, latents
+        return memories[rows:], codes[rows:], probs.view(total, latents, classes)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, d_memory, d_latent, d_probs):
         (
             w_latent, scale_in, shift_in, w_cell, scale_cell, shift_cell, w_memory, scale_out,
-            shift_out, w_probs, drawn, memories, seen, normed_in, normed_cell, normed_out,
+            shift_out, w_probs, codes, memories, seen, normed_in, normed_cell, normed_out,
             deviation, gates, features, probs,
         ) = ctx.saved_tensors  # fmt: skip
         total, size = features.shape
-        rows, latents = len(memories) - total, drawn.shape[1]
+        rows = len(memories) - total
         width = probs.shape[1]
         steps = _steps(rows, ctx.sizes)
         new = features.new_empty
@@ -160,7 +165,7 @@ class PosteriorScan(torch.autograd.Function):
                 d_probs_[now],
                 d_latent_[now],
                 d_drawn_[:count],
-                latents,
+                ctx.latents,
                 ctx.unimix,
                 d_logits_[now],
             )
@@ -181,8 +186,7 @@ class PosteriorScan(torch.autograd.Function):
                 d_in_[now], d_norms_[t, :, :size],
             )  # fmt: skip
             torch.mm(d_in[now], w_latent, out=d_drawn[:count])
-        befores = torch.cat([drawn[before] for _, before, _ in steps])
-        codes = torch.nn.functional.one_hot(befores, width // latents).flatten(1).to(d_in.dtype)
+        befores = torch.cat([codes[before] for _, before, _ in steps])
         d_scale, d_shift = d_norms.sum(0)
         norms = [
             (d_scale[part], d_shift[part])
@@ -190,7 +194,7 @@ class PosteriorScan(torch.autograd.Function):
         ]
         return (
             d_in, d_out, None, d_hidden, d_drawn,
-            d_in.t() @ codes, *norms[0],
+            d_in.t() @ befores, *norms[0],
             d_parts.t() @ seen, *norms[1],
             d_out.t() @ memories[rows:], *norms[2],
             d_logits.t() @ features, d_logits.sum(0),
@@ -230,6 +234,14 @@ def _dot(x, y):
     for j in range(x.shape[0]):
         total += x[j] * y[j]
     return total
+
+
+@_greatest
+def _max(x):
+    top = x[0]
+    for j in range(1, x.shape[0]):
+        top = max(top, x[j])
+    return top
 
 
 @_compiled
@@ -329,34 +341,37 @@ def _remember_back(d_hidden, normed, deviation, gates, memory, scale, shift, d_p
 @_compiled
 def _draw(logits, bias, noise, unimix, drawn, latent):
     """Turns logits into probabilities in place, and draws one class of every latent."""
-    latents = noise.shape[1]
-    classes = bias.shape[0] // latents
+    latents, width = noise.shape[1], bias.shape[0]
+    classes = width // latents
     share, kept = np.float32(unimix / classes), np.float32(1 - unimix)
     for row in range(noise.shape[0]):
         p, codes = logits[row], latent[row]
-        for j in range(bias.shape[0]):
+        for j in range(width):
             p[j] += bias[j]
         for k in range(latents):
             one = p[k * classes : (k + 1) * classes]
-            top = one[0]
-            for j in range(1, classes):
-                top = max(top, one[j])
+            top = _max(one)
             for j in range(classes):
-                one[j] = _expm1(one[j] - top) + _ONE
+                one[j] -= top
+        for j in range(width):
+            p[j] = _expm1(p[j]) + _ONE
+        for k in range(latents):
+            one = p[k * classes : (k + 1) * classes]
             factor = kept / _sum(one)
             for j in range(classes):
                 one[j] = one[j] * factor + share
-            below, chosen = np.float32(0), classes - 1
+        for j in range(width):
+            codes[j] = 0
+        for k in range(latents):
+            one = p[k * classes : (k + 1) * classes]
+            below, chosen, lot = np.float32(0), classes - 1, noise[row, k]
             for j in range(classes):
                 below += one[j]
-                if below > noise[row, k]:
+                if below > lot:
                     chosen = j
                     break
             drawn[row, k] = chosen
-        for j in range(bias.shape[0]):
-            codes[j] = 0
-        for k in range(latents):
-            codes[k * classes + drawn[row, k]] = _ONE
+            codes[k * classes + chosen] = _ONE
 
 
 @_compiled

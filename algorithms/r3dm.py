@@ -36,7 +36,7 @@ from algorithms.acorm import ACORM
 from algorithms.learner import Online, follow
 from algorithms.packing import Packing
 from algorithms.role_swap import policy_divergence, swapped_values
-from algorithms.world_model import WorldModel
+from algorithms.world_model import WorldModel, symlog
 from benchmark.replay import Batch
 
 #: Rows of the policy term that are computed together; bounds its memory (27 agents make 729 pairs).
@@ -90,6 +90,7 @@ class R3DM(ACORM):
         "imagination_end": "batch",
         "model_observations": "longest",
         "model_mean": "padded",
+        "replay_tails": "stale",
     }
     #: Table 3, beside Table 2's clusters.
     MAP_HYPERPARAMETERS: ClassVar[dict[str, dict[str, Any]]] = {
@@ -142,7 +143,8 @@ class R3DM(ACORM):
         }
 
     def observed(self, batch: Batch) -> Tensor:
-        if self.config.imagination_end == "batch":  # roles of padding are read
+        if self.config.imagination_end == "batch" and self.config.horizon > 1:
+            # Imagination reads the roles of padding.
             return torch.ones_like(batch.seen)
         return super().observed(batch)
 
@@ -165,7 +167,7 @@ class R3DM(ACORM):
         if self.config.model_observations == "longest":
             real = torch.cat([batch.real, batch.real[-1:]])
         packing = Packing(real, self.spec.n_agents, self.device)
-        data = self._lived(batch, roles, packing)
+        data = self._lived(batch, symlog(batch.obs), roles, packing)
         padded = real.numel() * self.spec.n_agents
         count = len(packing.rows) if self.config.model_mean == "real" else padded
         for name, model in self.models.items():
@@ -186,12 +188,14 @@ class R3DM(ACORM):
             self.log(**{f"model_{name}_{part}": loss for part, loss in losses.items()})
         follow(self.followers, self.models, rate)
 
-    def _lived(self, batch: Batch, roles: Tensor, packing: Packing) -> tuple[Tensor, ...]:
+    def _lived(
+        self, batch: Batch, obs: Tensor, roles: Tensor, packing: Packing
+    ) -> tuple[Tensor, ...]:
         """o[t], a[t-1] and z[t-1] of every packed row."""
         steps = packing.shape[0]
         before = torch.cat([torch.zeros_like(roles[:1]), roles[:-1]])
-        actions = self._action_codes[self.replayed_last_actions(batch) + 1]
-        return tuple(packing.pack(each[:steps]) for each in (batch.obs, actions, before))
+        actions = self._action_codes[batch.last_actions + 1]
+        return tuple(packing.pack(each[:steps]) for each in (obs, actions, before))
 
     def _noise(self, stream: str, rows: int) -> Tensor:
         latents = self.models["role"].latents
@@ -251,9 +255,10 @@ class R3DM(ACORM):
         """
         config = self.config
         packing = Packing(batch.real, self.spec.n_agents, self.device)
-        data, sizes = self._lived(batch, roles, packing), packing.sizes.tolist()
-        actions = self._action_codes[self.replayed_last_actions(batch) + 1]
-        actions, roles, obs = (each.flatten(0, 2) for each in (actions, roles, batch.obs))
+        obs = symlog(batch.obs)
+        data, sizes = self._lived(batch, obs, roles, packing), packing.sizes.tolist()
+        actions = self._action_codes[batch.last_actions + 1]
+        actions, roles, obs = (each.flatten(0, 2) for each in (actions, roles, obs))
         width = batch.size * self.spec.n_agents  # rows of one padded step
         step, row = packing.places // width, packing.places % width
         end = batch.length[row // self.spec.n_agents]

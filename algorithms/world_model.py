@@ -14,8 +14,8 @@ the role-agnostic one has none. The paper lets the role enter the prior instead 
 is ``role_enters="prior"``. Draws are straight-through, and 1 % of every class's probability is
 uniform.
 
-Sequences come packed (packing.py): M rows of real steps, each an agent at a step. S latents, C
-classes, H memory, O observation, A actions, Z role.
+Sequences come packed (packing.py): M rows of real steps, each an agent at a step. Observations come
+in symlog space (``symlog``). S latents, C classes, H memory, O observation, A actions, Z role.
 """
 
 from dataclasses import dataclass
@@ -90,7 +90,7 @@ class WorldModel(nn.Module):
         """Beliefs after each observation, drawn from the posterior.
 
         Args:
-            obs: o[t], [M, O].
+            obs: symlog o[t], [M, O].
             actions: a[t-1], one-hot [M, A]; zero at the first step.
             roles: z[t-1], [M, Z]; zero at the first step. The role-agnostic model ignores them.
             sizes: rows of every step.
@@ -99,7 +99,7 @@ class WorldModel(nn.Module):
         from_input = self._drive(actions, roles)
         first, last = self.posterior[0], self.posterior[1]
         from_memory, from_obs = first[0].weight.split(self.size, dim=1)
-        from_obs = F.linear(self.encoder(symlog(obs)), from_obs)
+        from_obs = F.linear(self.encoder(obs), from_obs)
         memory, latent = self._start(sizes[0], roles)
         if self._compiled(obs):
             norms = [
@@ -144,10 +144,10 @@ class WorldModel(nn.Module):
         return self._log_probs(self.prior(seen))
 
     def errors(self, belief: Belief, roles: Tensor, obs: Tensor) -> Tensor:
-        """Squared errors of the decoded observation in symlog space, summed over features, [M]."""
+        """Squared errors of the decoded observation, in symlog space, summed over features, [M]."""
         known = [belief.latent, belief.memory, roles[:, : self.role_size]]
         decoded = self.decoder(torch.cat(known, dim=-1))
-        squares = (decoded - symlog(obs)).square()
+        squares = (decoded - obs).square()
         return torch.where(squares < 1e-8, 0, squares).sum(-1)
 
     def losses(
@@ -216,8 +216,11 @@ def draw(log_probs: Tensor, noise: Tensor) -> Tensor:
     """
     probs = log_probs.exp()
     drawn = (probs.detach().cumsum(-1) <= noise.unsqueeze(-1)).sum(-1)
-    codes = F.one_hot(drawn.clamp(max=probs.shape[-1] - 1), probs.shape[-1])
-    return (codes + probs - probs.detach()).flatten(1)
+    drawn = drawn.clamp(max=probs.shape[-1] - 1).unsqueeze(-1)
+    codes = torch.zeros_like(probs).scatter(-1, drawn, 1)
+    if probs.requires_grad:
+        codes = codes + probs - probs.detach()
+    return codes.flatten(1)
 
 
 def divergence(log_p: Tensor, log_q: Tensor) -> Tensor:

@@ -17,10 +17,9 @@ from benchmark import plan, record
 from benchmark.checkpoint import Checkpoints
 from benchmark.config import resolve_run
 from benchmark.envs import make
-from benchmark.replay import ReplayBuffer
 from benchmark.rollout import explore
 from benchmark.streams import Streams
-from benchmark.train import make_learner
+from benchmark.train import make_learner, make_replay
 
 _INTERVAL = 300  #: seconds between checkpoints
 
@@ -31,7 +30,7 @@ def measure(map: str, battles: int) -> str:
     rules, streams = run.training, Streams(0)
     env = make(map, battles)
     learner = make_learner(run, streams, "cpu", env.spec)
-    replay = ReplayBuffer(env.spec, rules.replay_episodes)
+    replay = make_replay(env.spec, rules)
     steps = 0
     while len(replay) < rules.replay_episodes:
         seeds = streams.seeds("battles", battles)

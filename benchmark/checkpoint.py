@@ -141,12 +141,13 @@ def _read(path: Path) -> dict:
 
 def _as_tensors(stored: list[Packed]) -> dict[str, torch.Tensor]:
     """Packed episodes as tensors: their bytes in one, and how many each has."""
-    data, length, terminated = zip(*stored, strict=True)
+    data, length, terminated, kept = zip(*stored, strict=True)
     return {
         "data": torch.frombuffer(bytearray().join(data), dtype=torch.uint8),
         "bytes": torch.tensor([len(each) for each in data]),
         "length": torch.tensor(length),
         "terminated": torch.tensor(terminated),
+        "kept": torch.tensor(kept),
     }
 
 
@@ -154,5 +155,5 @@ def _as_packed(tensors: dict[str, torch.Tensor]) -> list[Packed]:
     """The inverse of ``_as_tensors``."""
     parts = tensors["data"].split(tensors["bytes"].tolist())
     data = (part.numpy().tobytes() for part in parts)
-    plain = (data, tensors["length"].tolist(), tensors["terminated"].tolist())
-    return list(map(Packed, *plain))
+    plain = (tensors[name].tolist() for name in ("length", "terminated", "kept"))
+    return list(map(Packed, data, *plain))

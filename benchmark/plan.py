@@ -32,12 +32,11 @@ from benchmark.envs import make, make_evaluation
 from benchmark.errors import BenchmarkError
 from benchmark.profiles import Profile, find_profile, jobs_of
 from benchmark.protocol import evaluation_grid
-from benchmark.replay import ReplayBuffer
 from benchmark.rollout import Outcome, evaluate, explore
 from benchmark.status import duration
 from benchmark.streams import Streams
 from benchmark.studies import find_study
-from benchmark.train import keep_freed_memory, learn, make_learner
+from benchmark.train import keep_freed_memory, learn, make_learner, make_replay
 
 #: About how long all measurements together may take, in seconds; filling batches comes on top.
 _PATIENCE = 60
@@ -73,7 +72,7 @@ def measure(run: RunConfig, seconds: float) -> Cost:
     env = make(run.map, rules.battles, run.backend, run.env)
     learner = make_learner(run, streams, "auto", env.spec)
     learner.skip_pretraining()
-    replay = ReplayBuffer(env.spec, rules.replay_episodes)
+    replay = make_replay(env.spec, rules)
     lengths: list[int] = []
 
     def collect() -> int:

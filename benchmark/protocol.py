@@ -48,6 +48,9 @@ class Training(BaseModel):
     """Whether the value of the state at the time limit is zero or bootstrapped."""
     replayed_last_action: Literal["correct", "shifted"]
     """Last action in the replayed inputs: a[t-1], or a[t-2] as in ACORM's and R3DM's buffers."""
+    replay_tails: Literal["zeros", "stale"]
+    """What lies behind the end of a replayed episode: zeros, or what longer episodes left in its
+    place, as in ACORM's and R3DM's buffers. Nothing reads it but imagination without an end."""
     evaluated_last_action: Literal["correct", "zero"]
     """Last action in evaluation: a[t-1], or always none as in ACORM's and R3DM's code."""
 
@@ -81,6 +84,7 @@ _COMMON = {
     "replay_episodes": 5000,
     "batch_size": 32,
     "burn_in_episodes": 0,
+    "replay_tails": "zeros",
     "epsilon_start": 1.0,
     "epsilon_end": 0.02,
     "epsilon_steps": 80_000,

@@ -1,13 +1,13 @@
 """Episodes: how they are stored compactly, and how batches of them are drawn.
 
 The buffer packs every episode without loss: only steps that were played, actions as bytes, and all
-of it compressed by LZ4, because most of what units observe is zero (the dead, the unseen). Last
-actions and padding masks are derived, never stored.
+of it compressed by LZ4, because most of what units observe is zero (the dead, the unseen). Padding
+masks are derived, never stored.
 """
 
 import math
 from dataclasses import dataclass, fields
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import lz4.block
 import numpy as np
@@ -38,6 +38,7 @@ class Batch:
     state: Tensor  #: [T + 1, B, S] float32
     available: Tensor  #: [T + 1, B, N, A] bool
     actions: Tensor  #: [T, B, N] int64
+    last_actions: Tensor  #: the action before each observation, [T + 1, B, N] int64; -1 for none
     reward: Tensor  #: [T, B] float32
     terminated: Tensor  #: [T, B] bool, true at the last step of an episode that was won or lost
     timed_out: Tensor  #: [T, B] bool, true at the last step of an episode that hit the limit
@@ -89,6 +90,7 @@ class Packed(NamedTuple):
     data: bytes  #: its arrays one after the other, compressed
     length: int  #: steps
     terminated: bool  #: ended by a wipe-out
+    kept: int  #: steps that the arrays hold; more than ``length`` if a longer one shows behind it
 
 
 class ReplayBuffer:
@@ -97,11 +99,18 @@ class ReplayBuffer:
     Args:
         spec: sizes of the map.
         capacity: episodes that are kept.
+        last_actions, tails: the rules ``replayed_last_action`` and ``replay_tails``.
     """
 
-    def __init__(self, spec: EnvSpec, capacity: int) -> None:
+    def __init__(
+        self,
+        spec: EnvSpec,
+        capacity: int,
+        last_actions: Literal["correct", "shifted"] = "correct",
+        tails: Literal["zeros", "stale"] = "zeros",
+    ) -> None:
         agents = spec.n_agents
-        self.capacity = capacity
+        self.capacity, self._last_actions, self._tails = capacity, last_actions, tails
         self.added = 0  #: episodes ever added; episode k lies in slot k % capacity
         self._slots: list[Packed | None] = [None] * capacity
         #: name -> shape and type of a step, and 1 where the final observation counts
@@ -111,6 +120,7 @@ class ReplayBuffer:
             "reward": ((), np.dtype(np.float32), 0),
             "available": ((agents, spec.n_actions), np.dtype(np.bool_), 1),
             "actions": ((agents,), np.dtype(np.uint8), 0),
+            "last_actions": ((agents,), np.dtype(np.uint8), 1),  # counted from 1, 0 for none
         }
 
     def __len__(self) -> int:
@@ -124,12 +134,24 @@ class ReplayBuffer:
     def add(self, episodes: Episodes) -> None:
         """Stores episodes, over the oldest ones once the buffer is full."""
         for index, length in enumerate(episodes.length.tolist()):
-            arrays = (
-                np.ascontiguousarray(getattr(episodes, name)[index, : length + extra], dtype)
-                for name, (_, dtype, extra) in self._layout.items()
+            arrays = {
+                name: getattr(episodes, name)[index, : length + extra]
+                for name, (_, _, extra) in self._layout.items()
+                if name != "last_actions"
+            }
+            arrays["last_actions"] = self._filed(arrays["actions"])
+            kept, older = length, self._slots[self.added % self.capacity]
+            if self._tails == "stale" and older and older.kept > length:
+                kept, behind = older.kept, self._unpack(older)
+                for name, array in arrays.items():
+                    arrays[name] = np.concatenate([array, behind[name][len(array) :]])
+            data = lz4.block.compress(
+                b"".join(
+                    np.ascontiguousarray(arrays[name], dtype)
+                    for name, (_, dtype, _) in self._layout.items()
+                )
             )
-            data = lz4.block.compress(b"".join(arrays))
-            self.restore([Packed(data, length, bool(episodes.terminated[index]))])
+            self.restore([Packed(data, length, bool(episodes.terminated[index]), kept)])
 
     def sample(self, size: int, rng: np.random.Generator) -> Batch:
         """Draws episodes uniformly without replacement."""
@@ -143,8 +165,10 @@ class ReplayBuffer:
         }
         for index, each in enumerate(drawn):
             for name, array in self._unpack(each).items():
+                array = array[: len(tensors[name])]
                 tensors[name][: len(array), index] = torch.from_numpy(array)
         tensors["actions"] = tensors["actions"].long()
+        tensors["last_actions"] = tensors["last_actions"].long() - 1
         step = np.arange(steps)[:, None]
         last = step == length - 1
         return Batch(
@@ -162,10 +186,13 @@ class ReplayBuffer:
         arrays = {
             name: np.zeros((len(stored), length.max(initial=0) + extra, *shape), dtype)
             for name, (shape, dtype, extra) in self._layout.items()
+            if name != "last_actions"
         }
         for index, each in enumerate(stored):
-            for name, array in self._unpack(each).items():
-                arrays[name][index, : len(array)] = array
+            unpacked = self._unpack(each)
+            for name, whole in arrays.items():
+                own = each.length + self._layout[name][2]
+                whole[index, :own] = unpacked[name][:own]
         return Episodes(
             **arrays, terminated=np.array([each.terminated for each in stored]), length=length
         )
@@ -180,12 +207,22 @@ class ReplayBuffer:
             self._slots[self.added % self.capacity] = each
             self.added += 1
 
+    def _filed(self, actions: np.ndarray) -> np.ndarray:
+        """The last actions of one episode as the buffer files them, [L, N] -> [L + 1, N].
+
+        ACORM's and R3DM's buffers file them one index too late, all but the final one.
+        """
+        filed = np.concatenate([np.zeros_like(actions[:1]), actions + 1])
+        if self._last_actions == "shifted":
+            filed[1:-1] = filed[:-2].copy()
+        return filed
+
     def _unpack(self, stored: Packed) -> dict[str, np.ndarray]:
-        """The arrays of one episode, of its own length."""
+        """The arrays of one episode, of its own length, or longer where an older one shows."""
         data = lz4.block.decompress(stored.data, return_bytearray=True)
         arrays, begin = {}, 0
         for name, (shape, dtype, extra) in self._layout.items():
-            whole = (stored.length + extra, *shape)
+            whole = (stored.kept + extra, *shape)
             arrays[name] = np.frombuffer(data, dtype, math.prod(whole), begin).reshape(whole)
             begin += arrays[name].nbytes
         return arrays

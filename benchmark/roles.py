@@ -23,8 +23,6 @@ from benchmark.trained import Trained
 
 log = logging.getLogger("benchmark")
 
-_LAST_ACTIONS = {"replayed_last_action": "correct", "evaluated_last_action": "correct"}
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
@@ -85,7 +83,7 @@ def load(paths: Sequence[Path]) -> list[Trained]:
     """
     policies = []
     for path in paths:
-        policy = trained.load(path, **_LAST_ACTIONS)
+        policy = trained.load(path, evaluated_last_action="correct")
         if not isinstance(policy.learner, ACORM):
             others = sorted(name for name, each in ALGORITHMS.items() if issubclass(each, ACORM))
             raise BenchmarkError(

@@ -20,6 +20,7 @@ from benchmark import checkpoint, record
 from benchmark.checkpoint import Checkpoints
 from benchmark.config import RunConfig
 from benchmark.envs import make, make_evaluation
+from benchmark.envs.spec import EnvSpec
 from benchmark.errors import BenchmarkError
 from benchmark.lock import exclusive
 from benchmark.progress import Progress
@@ -156,12 +157,13 @@ class Run:
         if self.evaluation_env is not self.env:
             self.evaluation_env.reset(evaluation_seeds)
         self.learner = make_learner(config, self.streams, device, self.env.spec)
-        self.replay = ReplayBuffer(self.env.spec, rules.replay_episodes)
+        self.replay = make_replay(self.env.spec, rules)
         self.grid = evaluation_grid(rules)
         self.evaluations: list[dict] = []
         self.best: dict | None = None
         self.steps = 0  # env steps of all training battles
         self.episodes = 0
+        self.owed = 0.0  # updates that are paid for, less than one after a round
         self.attempts: list[dict] = []
         self.wall_seconds = 0.0
         self.checkpoints = Checkpoints(folder)
@@ -222,7 +224,9 @@ class Run:
         """The updates that so many collected episodes pay for."""
         if len(self.replay) < max(self.rules.batch_size, self.rules.burn_in_episodes):
             return
-        for _ in range(int(collected * self.rules.updates_per_episode)):
+        self.owed += collected * self.rules.updates_per_episode
+        due, self.owed = divmod(self.owed, 1)  # a rest where the game broke off a battle
+        for _ in range(int(due)):
             learn(self.learner, self.replay, self.rules, self.streams)
         self.learner.after_round(self.replay)
 
@@ -313,6 +317,7 @@ class Run:
             "best": self.best,
             "steps": self.steps,
             "episodes": self.episodes,
+            "owed": self.owed,
             "attempts": self.attempts,
             "wall_seconds": wall,
         }
@@ -326,13 +331,14 @@ class Run:
             log.warning("%s: the configuration has changed; starting anew", self.folder)
             self.checkpoints.delete()
             self.checkpoints = Checkpoints(self.folder)
-            self.replay = ReplayBuffer(self.env.spec, self.rules.replay_episodes)
+            self.replay = make_replay(self.env.spec, self.rules)
             return
         self.learner.load_training_state(state["learner"])
         self.streams.restore(state["streams"])
         self.evaluations = [_arrays(each) for each in state["evaluations"]]
         self.best, self.steps = state["best"], state["steps"]
-        self.episodes, self.attempts = state["episodes"], state["attempts"]
+        self.episodes, self.owed = state["episodes"], state["owed"]
+        self.attempts = state["attempts"]
         self.wall_seconds = state["wall_seconds"]
         log.info("continuing %s at step %d", self.folder, self.steps)
 
@@ -347,7 +353,7 @@ def learn(learner: Learner, replay: ReplayBuffer, rules: Training, streams: Stre
     learner.update(*(replay.sample(rules.batch_size, streams[each]) for each in purposes))
 
 
-def make_learner(config: RunConfig, streams: Streams, device: str, spec) -> Learner:
+def make_learner(config: RunConfig, streams: Streams, device: str, spec: EnvSpec) -> Learner:
     """The run's learner with its initial weights."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -356,6 +362,11 @@ def make_learner(config: RunConfig, streams: Streams, device: str, spec) -> Lear
     seed = int(streams.seeds("learner", 1)[0] >> np.uint64(1))  # torch takes 63 bits
     algorithm = ALGORITHMS[config.algorithm]
     return algorithm(spec, config.hyperparameters, config.training, seed, device)
+
+
+def make_replay(spec: EnvSpec, rules: Training) -> ReplayBuffer:
+    """The run's replay buffer, empty."""
+    return ReplayBuffer(spec, rules.replay_episodes, rules.replayed_last_action, rules.replay_tails)
 
 
 def _columns(outcome: Outcome) -> dict[str, np.ndarray]:

@@ -44,13 +44,15 @@ def make(
     return method(SPEC, method.Config(**table | hyperparameters), rules, seed, device)
 
 
+class InOrder:
+    """Draws the first episodes, one after the other."""
+
+    def choice(self, n: int, size: int, replace: bool) -> np.ndarray:
+        return np.arange(size)
+
+
 def in_order(episodes=None, count: int = EPISODES) -> Batch:
-    """All episodes as one batch, in their order."""
-
-    class InOrder:
-        def choice(self, n, size, replace):
-            return np.arange(size)
-
+    """All episodes as one batch, in their order and with correct last actions."""
     episodes = episodes or random_episodes(7, count)
     buffer = ReplayBuffer(SPEC, len(episodes.length))
     buffer.add(episodes)

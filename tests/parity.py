@@ -71,9 +71,10 @@ def random_episodes(seed: int, count: int, spec: EnvSpec = SPEC) -> Episodes:
 def padded(batch: Batch, steps: int = 3) -> Batch:
     """The same batch with more padding behind it."""
     longer = {
-        field.name: torch.cat([data, torch.zeros_like(data[:1]).expand(steps, *data.shape[1:])])
+        field.name: torch.cat([data, behind.expand(steps, *data.shape[1:])])
         for field in dataclasses.fields(batch)
         if field.name != "length"
         for data in [getattr(batch, field.name)]
+        for behind in [torch.full_like(data[:1], -1 if field.name == "last_actions" else 0)]
     }
     return dataclasses.replace(batch, **longer)

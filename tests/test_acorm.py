@@ -2,7 +2,9 @@
 
 import copy
 import dataclasses
+import itertools
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -24,14 +26,16 @@ EPISODES = 6
 
 def make_acorm(protocol="unified", algorithm=ACORM, rule_changes=None, spec=SPEC, **changes):
     rules = Training(**RULES[protocol] | {"batch_size": EPISODES} | (rule_changes or {}))
-    table = algorithm.RELEASED if protocol == "released" else {}
+    fields = algorithm.Config.model_fields if protocol == "released" else {}
+    table = {name: value for name, value in algorithm.RELEASED.items() if name in fields}
     config = algorithm.Config(**table | {"clusters": 2} | changes)
     return algorithm(spec, config, rules, seed=0)
 
 
-def make_batch(episodes=None, spec=SPEC):
+def make_batch(episodes=None, spec=SPEC, protocol="unified"):
     episodes = episodes or random_episodes(7, EPISODES, spec)
-    buffer = ReplayBuffer(spec, len(episodes.length))
+    rules = RULES[protocol]["replayed_last_action"]
+    buffer = ReplayBuffer(spec, len(episodes.length), rules)
     buffer.add(episodes)
     return buffer.sample(len(episodes.length), np.random.default_rng(0))
 
@@ -44,6 +48,7 @@ def with_noise_behind_the_ends(batch):
         noisy.state[end + 1 :, episode] = -1e3
         noisy.reward[end:, episode] = 1e3
         noisy.actions[end:, episode] = 1
+        noisy.last_actions[end + 1 :, episode] = 1
     return noisy
 
 
@@ -55,6 +60,14 @@ def losses(learner, batch) -> dict[str, float]:
     found = {"td": error, "contrastive": learner.contrastive_loss(batch)}
     found["pretraining"] = learner.prediction_loss(batch)
     return {name: float(loss.detach()) for name, loss in found.items()}
+
+
+def td_gradients(learner, batch) -> dict[str, torch.Tensor]:
+    """The gradient of the TD loss of one batch."""
+    learner.zero_grad(set_to_none=True)
+    online = learner.online(batch)
+    learner.td_loss(online.team - learner.td_targets(batch, online), batch).backward()
+    return {name: p.grad for name, p in learner.named_parameters() if p.grad is not None}
 
 
 def by_first_feature(points, clusters, generator, restarts=10):
@@ -98,7 +111,7 @@ def test_released_acorm_equals_the_authors_module(monkeypatch):
     episodes = random_episodes(7, EPISODES)
     episodes.terminated[:] = True
     for step in measured["steps"]:
-        batch = make_batch(episodes, spec)
+        batch = make_batch(episodes, spec, "released")
         learner.update(batch)
         metrics = learner.read_metrics()
         for name in {"td", "contrastive", "pretraining"} & set(step):
@@ -134,6 +147,33 @@ def test_padding_never_changes_a_loss(protocol):
     assert losses(learner, with_noise_behind_the_ends(batch)) == pytest.approx(expected, rel=1e-5)
     if protocol == "unified":  # the released contrastive mean counts padding
         assert losses(learner, padded(batch)) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("protocol", ["unified", "released"])
+def test_padding_never_changes_a_gradient(protocol):
+    learner, batch = make_acorm(protocol), make_batch()
+    expected = td_gradients(learner, batch)
+    noisy = td_gradients(learner, with_noise_behind_the_ends(batch))
+    assert expected.keys() == noisy.keys()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(noisy[name], gradient, atol=1e-7, rtol=1e-5)
+
+
+def test_the_agents_best_actions_are_the_teams():
+    """Of all joint actions none has a larger Q_tot than each agent's own best."""
+    learner, batch = make_acorm(), make_batch()
+    with torch.no_grad():
+        online = learner.online(batch)
+        state = online.state[:-1]
+
+        def team(actions):
+            taken = actions.expand_as(batch.actions)
+            return learner.mix(learner.mixer, online.values[:-1], [], taken, state, None)[0]
+
+        best = team(online.values[:-1].argmax(-1))[batch.filled]
+        joint = itertools.product(range(SPEC.n_actions), repeat=SPEC.n_agents)
+        every = torch.stack([team(torch.tensor(each))[batch.filled] for each in joint])
+    torch.testing.assert_close(every.amax(0), best)
 
 
 def test_mixer_is_monotonic_and_its_attention_sums_to_one():
@@ -204,7 +244,37 @@ def test_contrastive_loss_equals_the_naive_loop(monkeypatch):
             torch.testing.assert_close(parameter.grad, expected[name])
 
 
-def test_contrastive_loss_is_bounded_and_zero_for_one_cluster():
+def test_contrastive_loss_of_agents_all_apart_is_infonce():
+    """With a cluster for every agent its only friend is itself: softmax cross-entropy."""
+    learner, batch = make_acorm(clusters=SPEC.n_agents), make_batch()
+    with torch.no_grad():
+        embeddings = learner.embed(batch)[1][:-1][batch.filled]
+        queries, keys = learner.role_encoder(embeddings), learner.key_encoder(embeddings)
+        logits = queries @ learner.bilinear @ keys.transpose(1, 2)
+        own = torch.arange(SPEC.n_agents).repeat(len(logits))
+        expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), own)
+        torch.testing.assert_close(learner.contrastive_loss(batch), expected)
+        spread = logits.amax(-1) - logits.amin(-1)
+    assert expected < math.log(SPEC.n_agents) + spread.max()
+
+
+def test_contrastive_loss_knows_no_order_of_agents_or_clusters(monkeypatch):
+    learner, batch = make_acorm(), make_batch()
+    rng = torch.Generator().manual_seed(3)
+    labels = torch.randint(2, (int(batch.filled.sum()), SPEC.n_agents), generator=rng)
+    order, given = torch.tensor([2, 0, 1]), {}
+    monkeypatch.setattr(acorm, "cluster", lambda *_: given["labels"])
+    given["labels"] = labels
+    expected = learner.contrastive_loss(batch)
+    given["labels"] = 1 - labels
+    torch.testing.assert_close(learner.contrastive_loss(batch), expected)
+    for name in ("obs", "actions", "last_actions"):
+        setattr(batch, name, getattr(batch, name)[:, :, order])
+    given["labels"] = labels[:, order]
+    torch.testing.assert_close(learner.contrastive_loss(batch), expected)
+
+
+def test_contrastive_loss_is_positive_finite_and_zero_for_one_cluster():
     batch = make_batch()
     assert make_acorm(clusters=1).contrastive_loss(batch).item() == pytest.approx(0, abs=1e-6)
     assert make_acorm(clusters=2).contrastive_loss(batch).item() > 0
@@ -257,7 +327,7 @@ def test_acting_step_by_step_equals_learning_on_sequences():
     learner, batch = make_acorm(), make_batch()
     inputs, _ = learner.encode(batch)
     values, _ = learner.agent(inputs)
-    last, hidden = learner.replayed_last_actions(batch), learner.initial_hidden(batch.size)
+    last, hidden = batch.last_actions, learner.initial_hidden(batch.size)
     everywhere = padded(batch, 0)
     for step in range(len(batch.obs)):
         stepped, hidden = learner.act(everywhere.obs[step], last[step], hidden)

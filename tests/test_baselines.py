@@ -48,7 +48,7 @@ def test_acting_step_by_step_equals_learning_on_sequences(method):
     learner, batch = make(method), in_order()
     learner.observed = everywhere
     values = learner.online(batch).values
-    last, hidden = learner.replayed_last_actions(batch), learner.initial_hidden(batch.size)
+    last, hidden = batch.last_actions, learner.initial_hidden(batch.size)
     for step in range(len(batch.obs)):
         stepped, hidden = learner.act(batch.obs[step], last[step], hidden)
         torch.testing.assert_close(stepped, values[step], atol=1e-6, rtol=1e-5)

@@ -84,7 +84,6 @@ def draw_on_the_cpu(monkeypatch) -> None:
 @pytest.mark.parametrize(("name", "protocol"), CASES)
 def test_an_update_on_the_gpu_equals_the_cpus(monkeypatch, name, protocol):
     draw_on_the_cpu(monkeypatch)
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     measured = {}
     for device in ("cpu", "cuda"):
         learner = prepared(name, protocol, device)

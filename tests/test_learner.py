@@ -1,6 +1,7 @@
 """The shared TD loop and QMIX: parity with the authors' module, and invariants."""
 
 import copy
+import itertools
 import json
 from pathlib import Path
 
@@ -30,9 +31,9 @@ def make_qmix(protocol: str = "unified", rule_changes=None, **hyperparameters) -
     return learner
 
 
-def make_batch(episodes=None):
+def make_batch(episodes=None, protocol="unified"):
     episodes = episodes or random_episodes(7, EPISODES)
-    buffer = ReplayBuffer(SPEC, EPISODES)
+    buffer = ReplayBuffer(SPEC, EPISODES, RULES[protocol]["replayed_last_action"])
     buffer.add(episodes)
     return buffer.sample(EPISODES, np.random.default_rng(0))
 
@@ -53,7 +54,7 @@ def test_released_qmix_equals_the_authors_module():
     fill_parameters(learner._targets["mixer"], 4)
     parameters = [*learner.agent.parameters(), *learner.mixer.parameters()]
     for update in measured["updates"]:
-        learner.update(make_batch())
+        learner.update(make_batch(protocol="released"))
         assert learner.read_metrics()["td"] == pytest.approx(update["loss"], rel=1e-5)
         norms = [float(p.grad.norm()) for p in parameters]
         assert norms == pytest.approx(update["gradient_norms"], rel=1e-4)
@@ -137,10 +138,36 @@ def test_targets_are_copied_exactly_when_due():
             assert not torch.equal(target, online)
 
 
+def test_targets_follow_slowly_where_their_rate_is_below_one():
+    learner = make_qmix(target_interval=2, target_rate=0.1)
+    parameters = [*learner.agent.parameters(), *learner.mixer.parameters()]
+    targets = [p for each in learner._targets.values() for p in each.parameters()]
+    expected = [target.clone() for target in targets]
+    for update in range(1, 5):
+        learner.update(make_batch())
+        if update % 2 == 0:
+            expected = [
+                0.9 * each + 0.1 * p.detach() for each, p in zip(expected, parameters, strict=True)
+            ]
+        for target, each in zip(targets, expected, strict=True):
+            torch.testing.assert_close(target, each)
+
+
+def test_the_agents_best_actions_are_the_teams():
+    """Of all joint actions none has a larger Q_tot than each agent's own best."""
+    mixer, rng = make_qmix().mixer, torch.Generator().manual_seed(2)
+    values = torch.randn(5, 4, SPEC.n_agents, SPEC.n_actions, generator=rng)
+    state = torch.randn(5, 4, SPEC.state_size, generator=rng)
+    agents = torch.arange(SPEC.n_agents)
+    joint = itertools.product(range(SPEC.n_actions), repeat=SPEC.n_agents)
+    with torch.no_grad():
+        every = torch.stack([mixer(values[..., agents, torch.tensor(a)], state) for a in joint])
+        torch.testing.assert_close(every.amax(0), mixer(values.amax(-1), state))
+
+
 def test_shifted_last_actions_are_those_of_the_released_buffer():
     batch = make_batch()
-    correct = make_qmix().replayed_last_actions(batch)
-    shifted = make_qmix("released").replayed_last_actions(batch)
+    correct, shifted = batch.last_actions, make_batch(protocol="released").last_actions
     for episode, end in enumerate(batch.filled.sum(0).tolist()):
         actions = batch.actions[:end, episode].tolist()
         none = [-1] * SPEC.n_agents
@@ -150,7 +177,7 @@ def test_shifted_last_actions_are_those_of_the_released_buffer():
 
 def test_sequence_and_single_steps_agree():
     learner, batch = make_qmix(), make_batch()
-    last = learner.replayed_last_actions(batch)
+    last = batch.last_actions
     values, _ = learner.agent(learner.inputs(batch.obs, last), learner.initial_hidden(batch.size))
     hidden = learner.initial_hidden(batch.size)
     for step in range(len(batch.obs)):

@@ -1,9 +1,11 @@
 """The replay buffer: exact storage, exact zeros on padding, a ring that never mixes episodes."""
 
 import numpy as np
+import pytest
 
 from benchmark.checkpoint import Checkpoints
 from benchmark.replay import ReplayBuffer
+from tests.official import InOrder
 from tests.parity import SPEC, random_episodes
 
 
@@ -59,12 +61,43 @@ def test_padding_is_exactly_zero_even_where_a_longer_episode_was():
     assert beyond.any()
     assert (batch.actions[beyond] == 0).all()
     assert (batch.reward[beyond] == 0).all()
+    assert (batch.last_actions[~batch.seen] == -1).all()
     ends = batch.filled.sum(0)
     for episode, end in enumerate(ends):
         assert (batch.obs[end + 1 :, episode] == 0).all()
         assert (batch.state[end + 1 :, episode] == 0).all()
         assert not batch.available[end + 1 :, episode].any()
         assert (batch.obs[end, episode] != 0).any()
+
+
+@pytest.mark.parametrize("rule", ["correct", "shifted"])
+def test_stale_tails_are_what_the_authors_arrays_hold(tmp_path, rule):
+    """Their buffer writes over a slot as far as the new episode goes, and clears nothing."""
+    capacity, limit, agents = 3, SPEC.episode_limit, SPEC.n_agents
+    obs = np.zeros((capacity, limit + 1, agents, SPEC.obs_size), np.float32)
+    last = np.full((capacity, limit + 1, agents), -1)
+    buffer = ReplayBuffer(SPEC, capacity, rule, "stale")
+    for number in range(14):
+        episodes = random_episodes(number, 2)
+        buffer.add(episodes)
+        for index, length in enumerate(episodes.length.tolist()):
+            slot = (2 * number + index) % capacity
+            obs[slot, : length + 1] = episodes.obs[index, : length + 1]
+            actions = episodes.actions[index, :length].astype(int)
+            late = 1 if rule == "correct" else 2
+            last[slot, late:length] = actions[: max(0, length - late)]
+            last[slot, length] = actions[length - 1]
+            last[slot, 1:late] = -1
+        if number == 9:  # as if the run had been stopped here
+            Checkpoints(tmp_path).save({}, buffer)
+            buffer = ReplayBuffer(SPEC, capacity, rule, "stale")
+            Checkpoints(tmp_path).load(buffer)
+        batch = buffer.sample(len(buffer), InOrder())
+        steps = int(batch.length.max())
+        assert np.array_equal(batch.obs.transpose(0, 1), obs[: len(buffer), : steps + 1])
+        assert np.array_equal(batch.last_actions.transpose(0, 1), last[: len(buffer), : steps + 1])
+    shown = ~batch.seen & (batch.obs != 0).flatten(2).any(-1)
+    assert shown.any()
 
 
 def test_sampling_is_without_replacement_and_uniform():

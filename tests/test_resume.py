@@ -184,6 +184,17 @@ def test_evaluating_more_often_never_changes_training(tmp_path):
     assert weights[0] == weights[1]
 
 
+def test_updates_that_a_broken_off_battle_leaves_unpaid_are_made_later(tmp_path):
+    """Four updates for sixteen battles, however the game breaks some off (GoMARL's 1 in 8)."""
+    run = train.Run(small_run(updates_per_episode=0.25), tmp_path, "cpu", _Silent())
+    run._collect()
+    made = []
+    for played in (4, 3, 3, 2, 4):
+        run._learn(played)
+        made.append(run.learner.updates)
+    assert made == [1, 1, 2, 3, 4]
+
+
 class _Silent:
     def evaluated(self, *arguments):
         pass

@@ -54,7 +54,7 @@ def test_greedy_acting_is_the_argmax_of_the_unrolled_values():
     buffer = ReplayBuffer(SPEC, len(SEEDS))
     buffer.add(episodes)
     batch = buffer.sample(len(SEEDS), np.random.default_rng(1))
-    inputs = learner.inputs(batch.obs, learner.replayed_last_actions(batch))
+    inputs = learner.inputs(batch.obs, batch.last_actions)
     values, _ = learner.agent(inputs, learner.initial_hidden(batch.size))
     greedy = values.masked_fill(~batch.available, NEVER).argmax(-1)[:-1]
     assert torch.equal(greedy[batch.filled], batch.actions[batch.filled])

@@ -180,6 +180,7 @@ def sweep() -> int:
     """
     found = 0
     for folder in FOLDERS.glob("worker-*"):
+        abandoned = False  # also where it vanishes meanwhile
         try:
             owner = json.loads((folder / _OWNER).read_text())
             guard = psutil.Process(owner["pid"])

@@ -94,6 +94,12 @@ def test_single_precision_is_no_difference(measured):
     )
 
 
+def test_attributes_that_count_for_nothing_are_no_difference(measured):
+    known = measured["protoss_5_vs_5"]["catalogue"]["rl_colossus"]["attributes"]
+    place = ("catalogue", "rl_colossus", "attributes")
+    assert not differences("protoss_5_vs_5", measured, *place, value=[*known, "Massive"])
+
+
 def test_what_did_not_happen_is_a_difference(measured):
     changed = copy.deepcopy(measured["protoss_5_vs_5"])
     del changed["experiments"]["duels"]["zealot_gap"]

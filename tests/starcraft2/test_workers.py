@@ -353,6 +353,12 @@ def test_what_a_killed_guard_leaves_is_swept_up(tmp_path, make):
     assert [path.name for path in worker.FOLDERS.iterdir()] == ["other"]
 
 
+def test_a_folder_may_vanish_during_the_sweep(tmp_path, monkeypatch):
+    monkeypatch.setattr(worker, "FOLDERS", tmp_path)
+    (worker.FOLDERS / "worker-gone").symlink_to("nowhere")  # listed, but not to be found
+    assert worker.sweep() == 0
+
+
 def test_sweeping_spares_the_living(tmp_path, make):
     owner, pids = own(tmp_path)
     assert worker.sweep() == 0
