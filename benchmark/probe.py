@@ -143,8 +143,8 @@ def _compare_terrain(one: Map, terrain: dict) -> list[Difference]:
 def _compare_catalogue(one: Map, catalogue: dict[str, dict]) -> list[Difference]:
     """The units' numbers that count in the engine.
 
-    Sight does not, which is the client's constant, nor do attributes that nobody's damage or healing
-    asks for (Massive, Structure).
+    Sight does not, which is the client's constant, nor do attributes that neither damage nor
+    healing asks for (Massive).
     """
     found = []
     for name, facts in catalogue.items():
