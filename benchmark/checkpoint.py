@@ -12,6 +12,7 @@ import logging
 import os
 import pickle
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -62,6 +63,9 @@ class Checkpoints:
 
         Returns:
             None when there is none; damaged ones are named in a warning.
+
+        Raises:
+            BenchmarkError: a file is there, but the disk or the network fails to give it.
         """
         for path in (self.current, self.previous):
             if not path.exists():
@@ -70,11 +74,16 @@ class Checkpoints:
                 state = _read(path)
                 segments = [tuple(each) for each in state["segments"]]
                 episodes = [_as_packed(_read(self._file(*each))) for each in segments]
-            except (OSError, RuntimeError, KeyError, ValueError, EOFError) as error:
+            except (FileNotFoundError, RuntimeError, KeyError, ValueError, EOFError) as error:
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
                 log.warning("%s is damaged (%s); falling back to the one before", path, reason)
                 os.replace(path, path.with_suffix(".damaged"))  # never over the good one
                 continue
+            except OSError as error:  # may pass, so nothing is given up for it
+                raise BenchmarkError(
+                    f"cannot read the checkpoint {path}: {error.strerror or error}; run the same"
+                    " command again once the disk answers"
+                ) from error
             replay.added = segments[0][0] if segments else 0
             for each in episodes:
                 replay.restore(each)
@@ -84,9 +93,10 @@ class Checkpoints:
 
     def delete(self) -> None:
         """Removes everything that only an unfinished run needs."""
-        for path in (self.current, self.previous, *self._replay.glob("*")):
+        damaged = self.current.parent.glob("checkpoint*.damaged")
+        for path in (self.current, self.previous, *damaged, *self._replay.glob("*")):
             path.unlink(missing_ok=True)
-        if self._replay.exists():
+        with suppress(OSError):  # not there, or a network's file system still keeps something in it
             self._replay.rmdir()
 
     def _file(self, first: int, last: int) -> Path:

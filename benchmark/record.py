@@ -190,7 +190,7 @@ def commit() -> tuple[str | None, bool | None]:
     """The repository's commit and whether tracked files differ from it; None without git."""
 
     def git(*arguments: str) -> str:
-        command = ["git", "-C", str(ROOT), *arguments]
+        command = ["git", "--no-optional-locks", "-C", str(ROOT), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:

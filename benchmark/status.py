@@ -20,6 +20,7 @@ from rich.table import Table
 from algorithms import ALGORITHMS
 from benchmark import record
 from benchmark.config import RunConfig
+from benchmark.envs.simulator import VERSION
 from benchmark.errors import BenchmarkError
 from benchmark.studies import find_study
 
@@ -100,8 +101,12 @@ def _finished(run: RunConfig, folder: Path) -> dict:
         note = "made with another configuration; the workflow repeats it"
         return seen | {"state": "stale", "note": note}
     seen["step"] = run.training.budget
-    if about["source_hash"] != _source_hash(run.algorithm):
+    sources = {each.get("source_hash", about["source_hash"]) for each in about["attempts"]}
+    if sources != {_source_hash(run.algorithm)}:
         note = f"the source of {run.algorithm} has changed since; delete the folder to repeat it"
+        return seen | {"state": "stale", "note": note}
+    if run.backend == "simulator" and about["backend_version"] != VERSION:
+        note = "the simulator has changed since; delete the folder to repeat it"
         return seen | {"state": "stale", "note": note}
     return seen | {"state": "done"}
 

@@ -19,7 +19,7 @@ from algorithms.learner import Learner
 from benchmark import checkpoint, record
 from benchmark.checkpoint import Checkpoints
 from benchmark.config import RunConfig
-from benchmark.envs import make, make_evaluation
+from benchmark.envs import make, make_evaluation, spec_of
 from benchmark.envs.spec import EnvSpec
 from benchmark.errors import BenchmarkError
 from benchmark.lock import exclusive
@@ -57,30 +57,24 @@ def train(
         KeyboardInterrupt: after Ctrl-C or SIGTERM, once a checkpoint is written.
     """
     folder = Path(folder)
-    if is_finished(folder):
-        finished = record.read_json(folder / "run.json")
-        if finished["config_hash"] == config.hash:
-            log.info("%s is finished; nothing to do", folder)
-            return
-        raise BenchmarkError(
-            f"{folder} holds a finished run of another configuration; choose another --output"
-            " or delete that folder"
-        )
     keep_freed_memory()
-    with exclusive(folder), _deferred_signals() as interrupted:
+    # A job of Slurm may meet one of a workflow that was killed, which still trains the same run.
+    wait = "SLURM_JOB_ID" in os.environ
+    with exclusive(folder, wait), _deferred_signals() as interrupted:
         record.remove_unfinished(folder)
-        if put_back(config, folder):
-            log.info("%s was finished before; its deleted records are back", folder)
+        if is_done(config, folder):
+            Checkpoints(folder).delete()  # a kill may have come between the record and this
             return
-        with closing(Run(config, folder, device, progress or Progress(config, folder))) as run:
-            try:
+        progress = progress or Progress(config, folder)
+        try:
+            with closing(Run(config, folder, device, progress)) as run:
                 run.play(checkpoint_seconds, interrupted)
-            except KeyboardInterrupt:
-                run.progress.stop("interrupted")
-                raise
-            except BaseException as error:
-                run.progress.stop("failed", str(error) or type(error).__name__)
-                raise
+        except KeyboardInterrupt:
+            progress.stop("interrupted")
+            raise
+        except BaseException as error:
+            progress.stop("failed", str(error) or type(error).__name__)
+            raise
 
 
 def keep_freed_memory() -> None:
@@ -105,6 +99,26 @@ def is_finished(folder: Path) -> bool:
     return all((folder / name).exists() for name in RECORDS)
 
 
+def is_done(config: RunConfig, folder: Path) -> bool:
+    """Whether this very run is finished; deleted records of one that was are put back.
+
+    Raises:
+        BenchmarkError: the folder holds a finished run of another configuration.
+    """
+    if is_finished(folder):
+        if record.read_json(folder / "run.json")["config_hash"] != config.hash:
+            raise BenchmarkError(
+                f"{folder} holds a finished run of another configuration; choose another --output"
+                " or delete that folder"
+            )
+        log.info("%s is finished; nothing to do", folder)
+        return True
+    if put_back(config, folder):
+        log.info("%s was finished before; its deleted records are back", folder)
+        return True
+    return False
+
+
 def keep_records(folder: Path) -> None:
     """Copies a finished run's records to hidden names, for ``put_back``.
 
@@ -117,7 +131,7 @@ def keep_records(folder: Path) -> None:
 
 
 def put_back(config: RunConfig, folder: Path) -> bool:
-    """Restores deleted records of a run that finished with this configuration and this source.
+    """Restores deleted records of a run of this configuration, this source and this backend.
 
     Returns:
         whether that was possible.
@@ -130,8 +144,12 @@ def put_back(config: RunConfig, folder: Path) -> bool:
         record.read_evaluations(kept["evaluations.parquet"])
     except BenchmarkError:
         return False
-    source = record.source_hash(ALGORITHMS[config.algorithm].__module__)
-    if (about["config_hash"], about["source_hash"]) != (config.hash, source):
+    present = {
+        "config_hash": config.hash,
+        "source_hash": record.source_hash(ALGORITHMS[config.algorithm].__module__),
+        "backend_version": spec_of(config.map, config.backend).backend_version,
+    }
+    if not present.items() <= about.items():
         return False
     for name, path in kept.items():
         with record.atomic(folder / name) as temporary:
@@ -167,7 +185,8 @@ class Run:
         self.attempts: list[dict] = []
         self.wall_seconds = 0.0
         self.checkpoints = Checkpoints(folder)
-        self._restore()
+        made_by = _made_by(self.learner)  # now, before anyone changes the files of the program
+        self._restore(made_by["source_hash"])
         self._started = time.monotonic()
         self.attempts.append(
             {
@@ -175,6 +194,7 @@ class Run:
                 "from_step": self.steps,
                 "host": platform.node(),
                 "slurm_job": os.environ.get("SLURM_JOB_ID"),
+                **made_by,
             }
         )
 
@@ -280,18 +300,16 @@ class Run:
 
     def _provenance(self) -> dict:
         wall = self.wall_seconds + time.monotonic() - self._started
-        commit, dirty = record.commit()
+        last = self.attempts[-1]
         return {
             **self.config.identity,
             "backend_version": self.env.spec.backend_version,
             "budget": self.rules.budget,
             "config": self.config.resolved(),
             "config_hash": self.config.hash,
-            "commit": commit,
-            "dirty": dirty,
-            "source_hash": record.source_hash(type(self.learner).__module__),
+            **{name: last[name] for name in ("commit", "dirty", "source_hash")},
             "versions": record.versions(),
-            "hardware": record.hardware(self.learner.device),
+            "hardware": last["hardware"],
             "env_steps": self.steps,
             "episodes": self.episodes,
             "updates": self.learner.updates,
@@ -311,6 +329,8 @@ class Run:
         state = {
             "config_hash": self.config.hash,
             "config": self.config.resolved(),
+            "backend_version": self.env.spec.backend_version,
+            "device": self.learner.device.type,
             "learner": self.learner.training_state(),
             "streams": self.streams.state(),
             "evaluations": [_tensors(each) for each in self.evaluations],
@@ -323,16 +343,28 @@ class Run:
         }
         self.checkpoints.save(state, self.replay)
 
-    def _restore(self) -> None:
+    def _restore(self, source_hash: str) -> None:
         state = self.checkpoints.load(self.replay)
         if state is None:
             return
-        if state["config_hash"] != self.config.hash:
-            log.warning("%s: the configuration has changed; starting anew", self.folder)
+        version = self.env.spec.backend_version
+        if (state["config_hash"], state["backend_version"]) != (self.config.hash, version):
+            what = "configuration" if state["config_hash"] != self.config.hash else "backend"
+            log.warning("%s: the %s has changed; starting anew", self.folder, what)
             self.checkpoints.delete()
             self.checkpoints = Checkpoints(self.folder)
             self.replay = make_replay(self.env.spec, self.rules)
             return
+        if state["device"] != self.learner.device.type:
+            raise BenchmarkError(
+                f"{self.folder} was begun on {state['device']}, here is {self.learner.device.type}:"
+                f" continue it with --device {state['device']} where there is one, or delete its"
+                " checkpoint*.pt to begin anew"
+            )
+        if state["attempts"][-1]["source_hash"] != source_hash:
+            log.warning(
+                "%s: the source of %s has changed on the way", self.folder, self.config.algorithm
+            )
         self.learner.load_training_state(state["learner"])
         self.streams.restore(state["streams"])
         self.evaluations = [_arrays(each) for each in state["evaluations"]]
@@ -355,6 +387,13 @@ def learn(learner: Learner, replay: ReplayBuffer, rules: Training, streams: Stre
 
 def make_learner(config: RunConfig, streams: Streams, device: str, spec: EnvSpec) -> Learner:
     """The run's learner with its initial weights."""
+    granted = os.environ.get("SLURM_JOB_GPUS") or os.environ.get("CUDA_VISIBLE_DEVICES")
+    if device == "auto" and granted not in (None, "", "-1") and not torch.cuda.is_available():
+        raise BenchmarkError(
+            f"GPU {granted} was granted, but torch {torch.__version__} cannot use it: install torch"
+            " for the driver's version of CUDA, or train on the CPU with --device cpu or"
+            " BENCHMARK_DEVICE=cpu"
+        )
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
@@ -367,6 +406,17 @@ def make_learner(config: RunConfig, streams: Streams, device: str, spec: EnvSpec
 def make_replay(spec: EnvSpec, rules: Training) -> ReplayBuffer:
     """The run's replay buffer, empty."""
     return ReplayBuffer(spec, rules.replay_episodes, rules.replayed_last_action, rules.replay_tails)
+
+
+def _made_by(learner: Learner) -> dict:
+    """What an attempt is made by, for its record."""
+    commit, dirty = record.commit()
+    return {
+        "commit": commit,
+        "dirty": dirty,
+        "source_hash": record.source_hash(type(learner).__module__),
+        "hardware": record.hardware(learner.device),
+    }
 
 
 def _columns(outcome: Outcome) -> dict[str, np.ndarray]:

@@ -1,6 +1,7 @@
 """``python -m benchmark train``: one run from the command line or from the workflow."""
 
 import argparse
+import os
 from pathlib import Path
 
 import yaml
@@ -27,19 +28,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--resolved", help=argparse.SUPPRESS)  # the workflow's JSON of a whole run
     parser.add_argument("--output", type=Path, help="run folder; results/... when left out")
-    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    # What never changes the results is no part of a study; a workflow's runs find it in the
+    # environment.
+    parser.add_argument(
+        "--device",
+        default=os.environ.get("BENCHMARK_DEVICE", "auto"),
+        help="auto (default), cpu or cuda; also as $BENCHMARK_DEVICE",
+    )
     parser.add_argument(
         "--checkpoint-seconds",
         type=float,
-        default=300,
+        default=os.environ.get("BENCHMARK_CHECKPOINT_SECONDS", "300"),
         metavar="S",
-        help="wall-clock time between checkpoints (default 300); never changes the results",
+        help="wall-clock time between checkpoints (default 300); never changes the results; also as"
+        " $BENCHMARK_CHECKPOINT_SECONDS",
     )
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Runs the command."""
     config = _resolved(arguments.resolved) if arguments.resolved else _from_options(arguments)
+    if arguments.device not in ("auto", "cpu", "cuda"):
+        raise BenchmarkError(f"--device {arguments.device}: choose auto, cpu or cuda")
     folder = arguments.output or Path("results") / config.path
     train(
         config,

@@ -52,6 +52,7 @@ def test_an_unknown_command(capsys):
         (["--algorithm", "qmx"], ["unknown algorithm 'qmx'", "qmix"]),
         (["--backend", "sc3"], ["unknown backend 'sc3'"]),
         (["--protocol", "fair"], ["unknown protocol 'fair'"]),
+        (["--device", "gpu"], ["--device gpu", "cpu or cuda"]),
         (["--set", "budgt=5"], ["unknown key 'budgt'", "budget"]),
         (["--set", "budget"], ["--set budget", "KEY=VALUE"]),
         (["--set", "budget=many"], ["budget", "'many'"]),

@@ -4,16 +4,21 @@ Kills, signals and the most common damage are in ``test_resume.py``; two workflo
 folder and file dates in ``test_workflow.py``; broken nodes and time limits in ``test_slurm.py``.
 """
 
+import errno
+import fcntl
 import os
 import subprocess
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from benchmark import record, train
+from benchmark import checkpoint, record, train
+from benchmark.envs import simulator
 from benchmark.errors import BenchmarkError
+from benchmark.lock import exclusive
 from tests.test_resume import small_run
 
 
@@ -88,6 +93,109 @@ def test_a_changed_byte_in_a_checkpoint_is_noticed(tmp_path, monkeypatch, caplog
     assert (tmp_path / "evaluations.parquet").read_bytes() == whole
     attempts = record.read_json(tmp_path / "run.json")["attempts"]
     assert (attempts[-1]["from_step"] > 0) == (damaged == "checkpoint.pt")
+    assert not list(tmp_path.rglob("*.damaged"))
+
+
+def test_a_disk_that_fails_for_a_while_costs_nothing(tmp_path, monkeypatch, whole):
+    stopped_at_the_end(tmp_path, monkeypatch)
+    before = sorted(path.name for path in tmp_path.rglob("*.pt"))
+
+    def failing(path):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "_read", failing)
+        with pytest.raises(
+            BenchmarkError, match=r"checkpoint\.pt: Stale file handle; run the same"
+        ):
+            train.train(small_run(), tmp_path, device="cpu")
+    assert sorted(path.name for path in tmp_path.rglob("*.pt")) == before
+    assert record.read_json(tmp_path / "progress.json")["state"] == "failed"
+    train.train(small_run(), tmp_path, device="cpu")
+    assert (tmp_path / "evaluations.parquet").read_bytes() == whole
+    assert record.read_json(tmp_path / "run.json")["attempts"][-1]["from_step"] > 0
+
+
+@pytest.mark.parametrize("changed", ["simulator", "device"])
+def test_checkpoints_of_other_battles_or_another_device_are_not_continued(
+    tmp_path, monkeypatch, caplog, changed
+):
+    stopped_at_the_end(tmp_path, monkeypatch)
+    if changed == "simulator":
+        monkeypatch.setattr(simulator, "VERSION", "of tomorrow")
+        train.train(small_run(), tmp_path, device="cpu")
+        assert "the backend has changed; starting anew" in caplog.text
+        about = record.read_json(tmp_path / "run.json")
+        assert about["backend_version"] == "of tomorrow"
+        assert [attempt["from_step"] for attempt in about["attempts"]] == [0]
+        return
+    state = checkpoint.load_policy(tmp_path / "checkpoint.pt")
+    checkpoint.write(state | {"device": "cuda"}, tmp_path / "checkpoint.pt")
+    with pytest.raises(BenchmarkError, match="was begun on cuda, here is cpu"):
+        train.train(small_run(), tmp_path, device="cpu")
+
+
+def test_a_granted_gpu_that_torch_cannot_use_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    with pytest.raises(BenchmarkError, match=r"GPU 0 was granted, but torch .* cannot use it"):
+        train.train(small_run(budget=400), tmp_path)
+    train.train(small_run(budget=400), tmp_path, device="cpu")
+
+
+def test_a_run_is_recorded_with_the_source_that_it_began_with(tmp_path, monkeypatch):
+    collect, before = train.Run._collect, record.source_hash("algorithms.qmix")
+
+    def pulling(self):
+        monkeypatch.setattr(record, "source_hash", lambda module: "of what was pulled")
+        return collect(self)
+
+    monkeypatch.setattr(train.Run, "_collect", pulling)
+    train.train(small_run(budget=400), tmp_path, device="cpu")
+    about = record.read_json(tmp_path / "run.json")
+    assert about["source_hash"] == about["attempts"][0]["source_hash"] == before
+
+
+def test_a_file_system_without_locks_is_one_line(tmp_path, monkeypatch):
+    def unsupported(handle, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    with pytest.raises(BenchmarkError, match=r"cannot lock .*: No locks available"):
+        train.train(small_run(budget=400), tmp_path, device="cpu")
+
+
+def test_a_slurm_job_waits_for_the_one_that_still_trains_its_run(tmp_path, monkeypatch, caplog):
+    """A workflow that was killed leaves its jobs behind; the next one submits the run again."""
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    free = threading.Event()
+
+    def other():
+        with exclusive(tmp_path):
+            held.set()
+            while "waiting for it" not in caplog.text and not free.wait(0.05):
+                pass
+
+    held, thread = threading.Event(), threading.Thread(target=other)
+    thread.start()
+    held.wait()
+    try:
+        train.train(small_run(budget=400), tmp_path, device="cpu")
+    finally:
+        free.set()
+        thread.join()
+    assert "in use by another process; waiting for it" in caplog.text
+    assert train.is_finished(tmp_path)
+
+
+def test_what_a_kill_after_the_record_left_goes_with_the_next_call(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.Checkpoints, "delete", lambda self: None)
+        train.train(small_run(), tmp_path, device="cpu", checkpoint_seconds=0)
+    assert list(tmp_path.rglob("checkpoint*.pt"))
+    train.train(small_run(), tmp_path, device="cpu")
+    assert not list(tmp_path.rglob("checkpoint*.pt"))
+    assert not (tmp_path / "replay").exists()
 
 
 def test_jumps_of_the_clock_change_nothing(tmp_path, monkeypatch, whole):
@@ -126,12 +234,14 @@ def test_deleted_records_of_a_finished_run_come_back(finished):
     assert {name: (finished / name).read_bytes() for name in before} == before
 
 
-@pytest.mark.parametrize("reason", ["configuration", "source", "damage"])
+@pytest.mark.parametrize("reason", ["configuration", "source", "simulator", "damage"])
 def test_only_records_that_still_hold_come_back(finished, monkeypatch, reason):
     delete_records(finished)
     config = small_run(budget=800 if reason == "configuration" else 400)
     if reason == "source":
         monkeypatch.setattr(record, "source_hash", lambda module: "of another source")
+    if reason == "simulator":
+        monkeypatch.setattr(simulator, "VERSION", "of tomorrow")
     if reason == "damage":
         copy = finished / ".evaluations.parquet"
         copy.write_bytes(copy.read_bytes()[:-50])

@@ -12,6 +12,7 @@ from algorithms import ALGORITHMS
 from benchmark import record
 from benchmark.cli import main
 from benchmark.config import load_study
+from benchmark.envs.simulator import VERSION
 from benchmark.status import duration
 from tests import synthetic
 
@@ -42,9 +43,11 @@ def finish(run, folder, **changes) -> None:
         **run.identity,
         "config_hash": run.hash,
         "source_hash": record.source_hash(ALGORITHMS[run.algorithm].__module__),
+        "backend_version": VERSION,
         "steps_per_second": 10.0,
     }
-    record.write_json(about | changes, folder / "run.json")
+    attempts = {"attempts": [{"source_hash": (about | changes)["source_hash"]}]}
+    record.write_json(attempts | about | changes, folder / "run.json")
     record.write_evaluations(synthetic.run(run.map, "qmix", 0), folder / "evaluations.parquet")
 
 
@@ -107,6 +110,19 @@ def test_every_state(folders, capsys):
     assert "failed qmix/8m/default/1: it broke\n" in text
     assert "stale qmix/3m/default/1: made with another configuration" in text
     assert "stale qmix/3m/default/2: the source of qmix has changed" in text
+
+
+def test_a_run_is_stale_if_any_part_of_it_was_made_by_something_else(folders, capsys):
+    run, folder = folders["3m", 0]
+    source = record.source_hash(ALGORITHMS[run.algorithm].__module__)
+    finish(run, folder, attempts=[{"source_hash": "of older source"}, {"source_hash": source}])
+    finish(*folders["3m", 1], backend_version="0")
+    states = {key: each["state"] for key, each in seen(capsys)["runs"].items()}
+    assert (states["3m", 0], states["3m", 1]) == ("stale", "stale")
+    assert main(["status", "study.yaml"]) == 0
+    text = capsys.readouterr().out
+    assert "stale qmix/3m/default/0: the source of qmix has changed" in text
+    assert "stale qmix/3m/default/1: the simulator has changed" in text
 
 
 @pytest.mark.parametrize(
