@@ -81,8 +81,8 @@ def _figure(results: dict[str, pd.DataFrame], ablation: Ablation) -> Figure:
     for (left, right), map in zip(grid, maps, strict=False):
         found = {look: _of(curves, map=map, **method) for method, look in _items(looks)}
         on_map = {look: rows for look, rows in found.items() if len(rows)}
-        panels.curves(left, on_map)
         scale, unit = panels.unit(pd.concat(on_map.values()))
+        panels.curves(left, on_map, scale)
         panels.steps_axis(left, pd.concat(on_map.values()), scale)
         left.set(title=map, ylabel="test win rate", ylim=(-0.03, 1.03))
         left.set_xlabel(f"env steps ({unit})")
