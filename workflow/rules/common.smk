@@ -31,10 +31,9 @@ except BenchmarkError as error:
 RESULTS = f"results/{STUDY.name}"
 RUN = f"{RESULTS}/runs/{{backend}}/{{map}}/{{algorithm}}/{{variant}}/{{seed}}"
 RUNS = {f"results/{run.path.as_posix()}": run for run in STUDY.runs()}
-MAPS = list(dict.fromkeys(run.map for run in RUNS.values()))
 STATISTICS = [f"{RESULTS}/statistics/{name}" for name in statistics.outputs()]
-TABLES = [f"{RESULTS}/tables/{name}" for name in tables.outputs(MAPS)]
-FIGURES = [f"{RESULTS}/figures/{name}" for name in figures.outputs(MAPS)]
+TABLES = [f"{RESULTS}/tables/{name}" for name in tables.outputs(STUDY.maps)]
+FIGURES = [f"{RESULTS}/figures/{name}" for name in figures.outputs(STUDY.maps)]
 DECLARED = json.dumps([each.model_dump() for each in STUDY.ablations])
 ABLATIONS = [
     *(f"{RESULTS}/figures/{name}" for name in ablations.figure_files(STUDY.ablations)),
@@ -71,7 +70,7 @@ onstart:
 
 wildcard_constraints:
     backend=STUDY.backend,
-    map="|".join(MAPS),
+    map="|".join(STUDY.maps),
     algorithm="|".join({run.algorithm: None for run in RUNS.values()}),
     variant="|".join({run.variant: None for run in RUNS.values()}),
     seed=r"\d+",
