@@ -1,5 +1,6 @@
 """Statistics are rliable's, reproducible, and state what is missing."""
 
+import re
 import time
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rliable import library, metrics
 
-from benchmark import methods, statistics
+from benchmark import methods, record, statistics
 from benchmark.bootstrap import Bootstrap, Strata, improvement, interval
 from benchmark.errors import BenchmarkError
 from tests import synthetic
@@ -159,6 +160,23 @@ def test_final_is_the_last_evaluation(small):
     assert row["mean"] == pytest.approx(by_seed.mean())
     assert row["sd"] == pytest.approx(by_seed.std(ddof=1))
     assert by_seed.min() <= row["low"] <= row["mean"] <= row["high"] <= by_seed.max()
+
+
+def test_the_documented_snippet_gives_the_final_means(small, tmp_path, monkeypatch, capsys):
+    readme = (record.ROOT / "results" / "README.md").read_text()
+    (snippet,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    worse = synthetic.study(["3m"], ["qmix"], variant="worse").assign(battle_won=False)
+    table = pd.concat([small, worse])
+    record.write_evaluations(table, tmp_path / "results" / "paper" / "evaluations.parquet")
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(snippet, names)
+    assert "qmix" in capsys.readouterr().out
+    shown = names["final"].groupby(["map", "algorithm"]).battle_won.mean()
+    final = statistics.compute(table, replications=20)["final"].query(
+        "metric == 'win_rate' and phase == 'training' and variant == 'default'"
+    )
+    assert shown.to_dict() == pytest.approx(final.set_index(["map", "algorithm"])["mean"].to_dict())
 
 
 def test_absolute_uses_its_own_episodes(small):
