@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmark import record
-from benchmark.config import RunConfig
+from benchmark.config import Study
 from benchmark.errors import BenchmarkError
 from benchmark.scores import source
-from benchmark.status import RunStatus, look_at
+from benchmark.status import look_at
 from benchmark.studies import find_study
 
 #: What makes two runs the same run.
@@ -99,7 +99,7 @@ def aggregate(
                 f"no finished run for {output}; train one first, python -m benchmark status shows"
                 " what a study still needs"
             )
-    missing, changed = _compare(provenance, expected)
+    missing, changed = compare(provenance, expected)
     summary = {"runs": provenance, "missing": missing, "changed": changed, "broken": broken}
     record.write_json(summary, Path(output) / "runs.json")
     return summary
@@ -139,7 +139,21 @@ def _provenance(folder: Path) -> list[dict]:
     return [record.read_json(folder / "run.json")]
 
 
-def _compare(provenance: list[dict], expected: Iterable[dict]) -> tuple[list[dict], list[dict]]:
+def expected_runs(study: Study, results: Path) -> list[dict]:
+    """What ``aggregate`` and ``compare`` want to know of each run of a study.
+
+    Args:
+        results: the folder that holds ``<study>/runs``.
+    """
+    expected = []
+    for run in study.runs():
+        look = look_at(run, results)
+        seen = {"state": look.state, "step": look.step, "note": look.note}
+        expected.append({**run.identity, "config_hash": run.hash, **seen})
+    return expected
+
+
+def compare(provenance: list[dict], expected: Iterable[dict]) -> tuple[list[dict], list[dict]]:
     """The expected runs that are not there, and those that are there with another configuration."""
     hashes = {tuple(run[name] for name in _RUN): run["config_hash"] for run in provenance}
     missing, changed = [], []
@@ -158,7 +172,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "runs", type=Path, nargs="*", help="run or study folders (default: all below OUTPUT/runs)"
     )
-    parser.add_argument("--study", help="study file or name: only its runs, missing ones named")
+    parser.add_argument(
+        "--study", help="study file or name, or a study as JSON: only its runs, missing ones named"
+    )
     parser.add_argument(
         "--skip-broken", action="store_true", help="leave damaged runs out instead of stopping"
     )
@@ -170,15 +186,15 @@ def main(arguments: argparse.Namespace) -> None:
     expected = []
     if arguments.study:
         study = find_study(arguments.study)
-        if output.resolve().name != study.name:
+        if output.absolute().name != study.name:  # which may be a link to elsewhere
             raise BenchmarkError(
                 f"{output} is not the folder of study {study.name}; use"
                 f" {output.parent / study.name}"
             )
-        looks = [look_at(run, output.parent) for run in study.runs()]
-        expected = [_expected(run, look) for run, look in zip(study.runs(), looks, strict=True)]
+        expected = expected_runs(study, output.parent)
         if not arguments.runs:
-            runs = [folder for folder in runs if str(folder) in {look.folder for look in looks}]
+            wanted = {output.parent / run.path for run in study.runs()}
+            runs = [folder for folder in runs if folder in wanted]
     summary = aggregate(runs, output, expected, arguments.skip_broken)
     for broken in summary["broken"]:
         print(f"left out: {broken['reason']}", file=sys.stderr)
@@ -186,8 +202,3 @@ def main(arguments: argparse.Namespace) -> None:
         if summary[what]:
             print(f"{len(summary[what])} of {len(expected)} runs {what}", file=sys.stderr)
     print(output / "evaluations.parquet")
-
-
-def _expected(run: RunConfig, look: RunStatus) -> dict:
-    seen = {"state": look.state, "step": look.step, "note": look.note}
-    return {**run.identity, "config_hash": run.hash, **seen}

@@ -149,6 +149,22 @@ def test_command_of_a_study_takes_its_runs_only(tmp_path, capsys):
     assert "1 of 2 runs missing" in capsys.readouterr().err
 
 
+def test_command_takes_a_study_as_json(study, capsys):
+    """As the workflow gives it, where options may have changed what stands in the study's file."""
+    folder = study.rename(study.parent / "tiny")
+    wanted = dict(version=1, name="tiny", backend="simulator", protocol="unified")
+    wanted |= dict(seeds=[0, 2], maps=["3m"], algorithms=["qmix"])
+    runs = map(str, find_runs(folder / "runs"))
+    assert cli.main(["aggregate", str(folder), *runs, "--study", json.dumps(wanted)]) == 0
+    summary = json.loads((folder / "runs.json").read_text())
+    assert [run["seed"] for run in summary["missing"]] == [2]
+    assert cli.main(["aggregate", str(folder), "--study", "{"]) == 2
+    assert cli.main(["aggregate", str(folder), "--study", '{"version": 1, "sed": 1}']) == 2
+    first, second = capsys.readouterr().err.splitlines()[-2:]
+    assert first.startswith("error: study: not valid JSON")
+    assert second.startswith("error: study: unknown key 'sed'")
+
+
 def test_command_refuses_the_folder_of_another_study(tmp_path, capsys):
     file = tmp_path / "tiny.yaml"
     file.write_text(

@@ -19,9 +19,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from benchmark import figures, lock, record, statistics, tables
+from benchmark import ablations, figures, lock, record, statistics, tables
 from benchmark.config import load_study
 from benchmark.published import beside
+from benchmark.studies import find_study
 
 ROOT = Path(__file__).parent.parent
 AFTER_TRAINING = {"aggregate", "statistics", "tables", "figures", "beside", "report", "all"}
@@ -166,6 +167,31 @@ def test_more_seeds_and_variants_add_only_their_runs(study):
 def test_a_changed_bootstrap_trains_nothing(study):
     write_study(study, statistics={"replications": 500})
     assert set(planned(study, "all")) == AFTER_TRAINING - {"aggregate"}
+
+
+def test_aggregate_and_report_know_the_study_as_the_options_have_it(study):
+    """Also where no file holds it; otherwise they could not say what is missing."""
+    curves = [{"algorithm": "qmix", "label": label} for label in ("it's", '$(touch hacked) "{x}"')]
+    write_study(study, ablations=[{"name": "odd", "title": "; touch hacked", "curves": curves}])
+    wanted = load_study(study / "study.yaml").model_copy(update={"seeds": [0, 1, 2]})
+    paths = json.loads((study / "outputs.json").read_text())
+    paths["ablations"] = [
+        *(f"results/made_up/figures/{name}" for name in ablations.figure_files(wanted.ablations)),
+        *(f"results/made_up/tables/{name}" for name in ablations.table_files(wanted.ablations)),
+    ]
+    (study / "outputs.json").write_text(json.dumps(paths))
+    note = (
+        "import pathlib, sys\n"
+        "if '--study' in sys.argv:\n"
+        "    text = sys.argv[sys.argv.index('--study') + 1]\n"
+        "    pathlib.Path(f'{sys.argv[1]}.json').write_text(text)\n"
+    )
+    (study / "benchmark" / "__main__.py").write_text(note + STAND_IN)
+    done = snakemake(study, "all", "--config", "seeds=[0,1,2]")
+    assert done.code == 0, done.output
+    assert find_study((study / "report.json").read_text()) == wanted
+    assert find_study((study / "aggregate.json").read_text()).runs() == wanted.runs()
+    assert not (study / "hacked").exists()
 
 
 @pytest.mark.parametrize("memory", ["with Snakemake's records", "a copy of the results alone"])

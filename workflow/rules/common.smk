@@ -34,6 +34,11 @@ RUNS = {f"results/{run.path.as_posix()}": run for run in STUDY.runs()}
 STATISTICS = [f"{RESULTS}/statistics/{name}" for name in statistics.outputs()]
 TABLES = [f"{RESULTS}/tables/{name}" for name in tables.outputs(STUDY.maps)]
 FIGURES = [f"{RESULTS}/figures/{name}" for name in figures.outputs(STUDY.maps)]
+# The study as jobs get it, whatever files and options it comes from; the grid alone decides what the
+# table of evaluations should hold. Parameters with its text are functions: in a plain string Snakemake
+# would take {x} for a wildcard.
+WHOLE = STUDY.model_dump_json()
+GRID = STUDY.model_dump_json(exclude={"ablations", "roles", "statistics"})
 DECLARED = json.dumps([each.model_dump() for each in STUDY.ablations])
 ABLATIONS = [
     *(f"{RESULTS}/figures/{name}" for name in ablations.figure_files(STUDY.ablations)),
