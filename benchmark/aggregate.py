@@ -23,6 +23,11 @@ from benchmark.studies import find_study
 #: What makes two runs the same run.
 _RUN = [name for name in record.IDENTITY if name != "study"]
 
+_NAMES = {"starcraft2": "StarCraft II"}  #: of backends that do not go by their own
+
+#: What may differ between runs that are averaged. The format's version stands for no rule.
+_NO_RULES = {"version", "study", "seed"}
+
 #: Files that decide a battle on StarCraft II, by their key in a run's record.
 _GAME_FILES = {"map_sha256": "the map file", "client_sha256": "the client"}
 
@@ -55,7 +60,7 @@ def aggregate(
 
     Raises:
         BenchmarkError: no run at all, a damaged file, a run that is there twice, or runs of
-            different backends, protocols or versions of StarCraft II.
+            different backends, protocols, versions of a backend or rules.
     """
     found: dict[tuple, Path] = {}
     kind: tuple[str, str, Path] | None = None
@@ -88,7 +93,7 @@ def aggregate(
                         f" ({'/'.join(map(str, run))}); every run counts once, remove one of them"
                     )
                 found[run] = path
-            _check_game(about, provenance, path)
+            _check_versions(about, provenance, path)
             arrow = pa.Table.from_pandas(
                 table, schema=record.EVALUATION_SCHEMA, preserve_index=False
             )
@@ -99,6 +104,7 @@ def aggregate(
                 f"no finished run for {output}; train one first, python -m benchmark status shows"
                 " what a study still needs"
             )
+        _check_rules(provenance)
     missing, changed = compare(provenance, expected)
     summary = {"runs": provenance, "missing": missing, "changed": changed, "broken": broken}
     record.write_json(summary, Path(output) / "runs.json")
@@ -112,12 +118,13 @@ def _source(table: pd.DataFrame, path: Path) -> tuple[str, str]:
         raise BenchmarkError(f"{path}: {error}") from None
 
 
-def _check_game(runs: list[dict], before: list[dict], path: Path) -> None:
-    """Versions of StarCraft II fight differently, and so may other maps or clients of one name:
-    their results never meet in one table."""
-    together = [run for run in (*before, *runs) if run["backend"] == "starcraft2"]
-    seen: dict[str, set[str]] = {"StarCraft II": {run["backend_version"] for run in together}}
-    for run in together:
+def _check_versions(runs: list[dict], before: list[dict], path: Path) -> None:
+    """Versions of a backend fight differently, and so may other maps or clients of one name: their
+    results never meet in one table."""
+    seen: dict[str, set[str]] = {}
+    for run in (*before, *runs):
+        backend = _NAMES.get(run["backend"], f"the {run['backend']}")
+        seen.setdefault(backend, set()).add(run["backend_version"])
         for attempt in run["attempts"]:
             for key, what in _GAME_FILES.items():
                 if key in attempt.get("backend", {}):
@@ -130,6 +137,34 @@ def _check_game(runs: list[dict], before: list[dict], path: Path) -> None:
                 f" ({', '.join(sorted(versions))}), which are never averaged or ranked together;"
                 " aggregate each into its own folder"
             )
+
+
+def _check_rules(runs: list[dict]) -> None:
+    """Runs of one method on one map differ in their seed alone, or their mean means nothing."""
+    first: dict[tuple, dict] = {}
+    for run in runs:
+        other = first.setdefault((run["map"], run["algorithm"], run["variant"]), run)
+        ours, theirs = _rules(run), _rules(other)
+        # A key that one of them lacks is younger than that run: no choice was made there.
+        for key in theirs:
+            if key in ours and ours[key] != theirs[key]:
+                raise BenchmarkError(
+                    f"{_name(other)} has {key} = {theirs[key]} and {_name(run)} has {key} ="
+                    f" {ours[key]}: runs under different rules are never averaged; repeat one of"
+                    " them, or make it a variant"
+                )
+
+
+def _rules(run: dict) -> dict:
+    """Everything that a run's configuration sets, flat: each key has one meaning."""
+    flat = {}
+    for key, value in run["config"].items():
+        flat |= value if isinstance(value, dict) else {key: value}
+    return {key: value for key, value in flat.items() if key not in _NO_RULES}
+
+
+def _name(run: dict) -> str:
+    return "/".join(str(run[name]) for name in ("study", "map", "algorithm", "variant", "seed"))
 
 
 def _provenance(folder: Path) -> list[dict]:
