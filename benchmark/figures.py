@@ -33,8 +33,8 @@ _SUITE_CAPTIONS = {
     "profiles": "Performance profiles: share of runs on the {} maps whose final test win rate"
     " exceeds a threshold, with 95 % pointwise intervals.",
     "improvement": "Probability of improvement: how often a run of the first method has a higher"
-    " final win rate than a run of another one on the same map, averaged over the {} maps, with"
-    " 95 % intervals. The dashed line means no difference.",
+    " final win rate than a run of another one on the same map, draws counted as half, averaged"
+    " over the {} maps, with 95 % intervals. The dashed line means no difference.",
     "efficiency": "Sample efficiency: interquartile mean of the test win rate over runs and {}"
     " maps, as far as all maps were trained, with 95 % pointwise intervals.",
 }
