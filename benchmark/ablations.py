@@ -95,7 +95,7 @@ def _figure(results: dict[str, pd.DataFrame], ablation: Ablation) -> Figure:
         right.set(title="end of training", xlim=(-0.03, 1.03), xlabel="test win rate")
     if not maps:
         panels.nothing(figure, "no runs yet")
-    source = methods.source(*results["final"][["backend", "protocol"]].iloc[0])
+    source = statistics.source_of(results["final"])
     about = f"{_runs(shown)}{_lacking(final, ablation)}{_budgets(shown, ablation)}"
     return figures.finish(figure, f"{source}, {about}{figures.averaged(curves)}")
 
@@ -111,7 +111,7 @@ def _table(final: pd.DataFrame, ablation: Ablation) -> tables.Table:
                 _cell(_of(rows, metric=metric, phase=phase), shown)
                 for metric, phase in _COLUMNS.values()
             ]
-    source = methods.source(*final[["backend", "protocol"]].iloc[0])
+    source = statistics.source_of(final)
     caption = (
         f"{ablation.title}, on {', '.join(maps) or 'no map yet'}: mean over"
         f" {_runs(shown)}, with 95 % bootstrap interval"

@@ -73,7 +73,7 @@ def draw(results: dict[str, pd.DataFrame]) -> Iterator[tuple[str, Figure]]:
     final, curves = main["final"], main["curves"]
     maps = sorted(final["map"].unique(), key=methods.map_order)
     algorithms = sorted(final["algorithm"].unique(), key=methods.order)
-    source = methods.source(*final[["backend", "protocol"]].iloc[0])
+    source = statistics.source_of(final)
     panels.style()
     for family in methods.families(maps):
         for metric in methods.METRICS:

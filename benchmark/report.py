@@ -75,7 +75,7 @@ def write(folder: Path, output: Path, study: Study | None = None) -> None:
     commit, dirty = record.commit()
     text = environment.get_template("report.html.j2").render(
         studies=sorted({run["study"] for run in runs}),
-        source=methods.source(*final[["backend", "protocol"]].iloc[0]),
+        source=statistics.source_of(main),
         maps=maps,
         algorithms=sorted(main["algorithm"].unique(), key=methods.order),
         learning=[panel for panel in panels if panel.name.startswith("learning_")],

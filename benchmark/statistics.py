@@ -299,6 +299,20 @@ def read(folder: Path) -> dict[str, pd.DataFrame]:
     return tables
 
 
+def source_of(final: pd.DataFrame) -> str:
+    """Where final scores come from, in the words that stand on every table and figure.
+
+    Raises:
+        BenchmarkError: there are none.
+    """
+    if final.empty:
+        raise BenchmarkError(
+            "no run of the default variant has a final score: there is nothing to show or compare;"
+            " train one to its budget and aggregate again"
+        )
+    return methods.source(*final[["backend", "protocol"]].iloc[0])
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
     parser.add_argument("evaluations", type=Path, help="a study's aggregated evaluations.parquet")

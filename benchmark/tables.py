@@ -156,7 +156,7 @@ def make(results: dict[str, pd.DataFrame]) -> list[Table]:
         rows = _select(main["improvement"], suite=suite, phase=phase)
         stated = _select(main["aggregate"], suite=suite, phase=phase)
         made.append(_improvement(rows, stated, suite, phase, algorithms))
-    source = methods.source(*main["final"][["backend", "protocol"]].iloc[0])
+    source = statistics.source_of(main["final"])
     return [replace(table, caption=f"{table.caption} Source: {source}.") for table in made]
 
 

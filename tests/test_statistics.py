@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rliable import library, metrics
 
-from benchmark import methods, record, statistics
+from benchmark import cli, methods, record, statistics
 from benchmark.bootstrap import Bootstrap, Strata, improvement, interval
 from benchmark.errors import BenchmarkError
 from tests import synthetic
@@ -279,6 +279,16 @@ def test_variants_stay_out_of_aggregates():
     variant = results["final"].query("variant == 'no_contrastive' and metric == 'win_rate'")
     assert variant["map"].unique().tolist() == ["3m"]
     assert set(variant["n_missing"]) == {0}  # its own seeds, not those of the default variant
+
+
+def test_a_study_of_variants_alone_is_one_line(tmp_path, capsys):
+    table = synthetic.study(["3m"], ["r3dm"], seeds=2, variant="no_contrastive")
+    statistics.write(statistics.compute(table, replications=20), tmp_path)
+    for command in ("tables", "figures"):
+        assert cli.main([command, str(tmp_path)]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: no run of the default variant has a final score")
+        assert error.count("\n") == 1
 
 
 def test_profile_falls_from_all_to_none(small):
