@@ -213,7 +213,7 @@ def _total(runs: list[dict]) -> dict[str, str]:
     listed = ", ".join(f"{count} {kind}" for kind, count in faults.most_common())
     return {
         "Runs": f"{len(runs)}",
-        "Env steps": f"{sum(run['budget'] for run in runs):,}",
+        "Env steps": f"{sum(run['env_steps'] for run in runs):,}",
         "Wall-clock time, summed over runs": f"{hours:,.1f} h",
         "Runs that were interrupted and resumed": str(sum(len(r["attempts"]) > 1 for r in runs)),
         **({"Faults of StarCraft II, each one battle discarded": listed} if listed else {}),

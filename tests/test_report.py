@@ -174,6 +174,10 @@ def test_run_of_an_algorithm_that_is_gone_is_stale(written):
     assert "4 stale runs:" in written(runs)
 
 
+def test_env_steps_are_those_played(written):
+    assert '<th scope="row">Env steps</th><td>160,140</td>' in written()  # 4 runs of 40,035
+
+
 def test_provenance_tells_apart_what_differs(written):
     other = {**written.runs[0], "commit": "f" * 40, "dirty": True}
     text = written([other, *written.runs[1:]])

@@ -321,6 +321,24 @@ def test_repeated_episodes_are_an_error(small):
         statistics.compute(repeated)
 
 
+def test_an_episode_in_place_of_another_is_an_error(small):
+    """As many episodes as there should be, and yet one is lost."""
+    evaluation = (small["map"] == "3m") & (small["seed"] == 1) & (small["step"] == 10_000)
+    replaced = small.assign(episode=small["episode"].mask(evaluation & (small["episode"] == 2), 1))
+    with pytest.raises(BenchmarkError, match=r"3m/.*/default/1 has repeated or lost .* step 10000"):
+        statistics.compute(replaced)
+
+
+@pytest.mark.parametrize("variant", ["null", "nan", "10"])
+def test_names_of_variants_survive_the_files(variant, tmp_path):
+    table = synthetic.study(["3m"], ["r3dm"], seeds=1, variant=variant)
+    statistics.write(statistics.compute(table, replications=20), tmp_path)
+    final = statistics.read(tmp_path)["final"]
+    assert set(final["variant"]) == {variant}
+    assert final["low"].isna().all()
+    assert set(final["missing_seeds"]) == {""}
+
+
 def test_unknown_map_is_an_error():
     with pytest.raises(BenchmarkError, match="unknown map '3n'"):
         statistics.compute(synthetic.run("3m", "qmix", 0).assign(map="3n"))
