@@ -231,6 +231,22 @@ def test_published_results_need_their_raw_files(study):
     assert planned(study, "all", "--config", "published=raw") == {}  # it is no key of a study
 
 
+def test_other_margins_judge_the_study_again(study):
+    """As if config/claims.yaml had changed: the Snakefile takes another file for it."""
+    (study / "Snakefile").write_text(
+        "import pathlib\n"
+        "from benchmark.published import command\n"
+        "command.CLAIMS = pathlib.Path('claims.yaml')\n"
+        f"include: {str(ROOT / 'Snakefile')!r}\n"
+    )
+    known = (ROOT / "config" / "claims.yaml").read_text()
+    (study / "claims.yaml").write_text(known)
+    snakefile = ("--snakefile", str(study / "Snakefile"))
+    assert planned(study, "all", *snakefile) == {}
+    (study / "claims.yaml").write_text(known.replace("win_rate: 0.10", "win_rate: 0.05"))
+    assert set(planned(study, "all", *snakefile)) == {"beside", "report", "all"}
+
+
 def test_the_figure_of_roles_needs_the_runs_it_shows_and_no_others(study):
     shown = {"map": "3m", "algorithms": ["acorm"], "seed": 0}
     write_study(study, algorithms=["qmix", "acorm"], roles=shown)
