@@ -307,6 +307,22 @@ def test_the_document_is_made_from_the_facts(tmp_path):
     assert (tmp_path / "audit.md").read_text() == written
 
 
+def test_the_document_counts_each_rules_findings_by_severity():
+    """One rule's findings may be warnings on some maps and notes on others."""
+    findings = facts.read()[0]["findings"]
+    expected = findings.groupby(["rule", "severity", "source"]).size().to_dict()
+    rules = document.context(facts.FOLDER)["rules"]
+    shown = {
+        (rule["name"], rule["severity"], source): count
+        for rule in rules
+        for source, count in rule["count"].items()
+    }
+    assert shown == expected
+    assert len({rule["name"] for rule in rules}) < len(rules)
+    excluded = findings["excluded"].loc[findings["excluded"] != ""].str.split(" | ", regex=False)
+    assert sum(rule["excluded"] for rule in rules) == excluded.map(len).sum()
+
+
 def test_the_pictures_of_the_facts_are_there():
     _, about = facts.read()
     for name in about["pictures"]:
