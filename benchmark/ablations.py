@@ -5,6 +5,7 @@ alone. Each figure has learning curves on the left and final win rates on the ri
 """
 
 import argparse
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,28 +18,22 @@ from benchmark.config import Ablation, load_study, one_line_errors
 from benchmark.methods import Look
 
 _WIDTH = 1.6 * panels.WIDTH
-#: Colours and markers of methods other than an algorithm's default, in their order.
-_FURTHER = [
-    ("#332288", "<"),
-    ("#117733", ">"),
-    ("#AA4499", "p"),
-    ("#999933", "h"),
-    ("#882255", "d"),
-    ("#777777", "*"),
-    ("#661100", "8"),
-]
+#: Of methods other than an algorithm's default.
+_COLOURS = ("#332288", "#117733", "#AA4499", "#999933", "#882255", "#777777", "#661100")
+_MARKERS = ("<", ">", "p", "h", "d", "*", "8")
 _COLUMNS = {
     "Final win rate": ("win_rate", "training"),
     "Absolute win rate": ("win_rate", "absolute"),
     "Final return": ("return", "training"),
 }
+_VALUE = {"mean": "value"}  #: what panels call it
 
 
 def captions(ablations: list[Ablation]) -> dict[str, str]:
     """Names and captions of the figures, in the study's order."""
     return {
         f"ablation_{each.name}": f"{each.title}: mean test win rate over runs, and at the end of"
-        " training; 95 % bootstrap intervals."
+        f" training; 95 % bootstrap intervals. {figures.THINNED}"
         for each in ablations
     }
 
@@ -73,64 +68,109 @@ def make(results: dict[str, pd.DataFrame], ablations: list[Ablation]) -> list[ta
 
 
 def _figure(results: dict[str, pd.DataFrame], ablation: Ablation) -> Figure:
-    curves = results["curves"][results["curves"]["metric"] == "win_rate"]
     final = _of(results["final"], metric="win_rate", phase="training")
     looks, maps = _looks(ablation), _maps(final, ablation)
+    curves = _shown(_of(results["curves"], metric="win_rate"), ablation, maps)
+    shown = _shown(final, ablation, maps)
     figure = Figure(figsize=(_WIDTH, 0.6 + 1.4 * max(1, len(maps))))
     grid = figure.subplots(max(1, len(maps)), 2, squeeze=False, width_ratios=(3, 2))
     for (left, right), map in zip(grid, maps, strict=False):
-        found = {look: _of(curves, map=map, **method) for method, look in _items(looks)}
-        on_map = {look: rows for look, rows in found.items() if len(rows)}
-        panels.curves(left, on_map)
-        scale, unit = panels.unit(pd.concat(on_map.values()))
-        panels.steps_axis(left, pd.concat(on_map.values()), scale)
+        on_map = _of(curves, map=map)
+        parts = {look: _of(on_map, **method) for method, look in _items(looks)}
+        scale, unit = panels.unit(on_map)
+        panels.curves(left, {look: part for look, part in parts.items() if len(part)}, scale)
+        panels.steps_axis(left, on_map, scale)
+        if on_map.empty:
+            left.text(0.5, 0.5, "no runs", transform=left.transAxes, ha="center", color="#555555")
         left.set(title=map, ylabel="test win rate", ylim=(-0.03, 1.03))
         left.set_xlabel(f"env steps ({unit})")
-        ends = [(look, _of(final, map=map, **method)) for method, look in _items(looks)]
+        ends = [(look, _of(shown, map=map, **method)) for method, look in _items(looks)]
         panels.intervals(
-            right, [(look, end.rename(columns={"mean": "value"})) for look, end in ends]
+            right,
+            [
+                (look._replace(name=_noted(look.name, end, shown)), end.rename(columns=_VALUE))
+                for look, end in ends
+            ],
         )
         right.set(title="end of training", xlim=(-0.03, 1.03), xlabel="test win rate")
     if not maps:
         panels.nothing(figure, "no runs yet")
-    source = methods.source(*results["final"][["backend", "protocol"]].iloc[0])
-    runs = methods.count(_shown(final, ablation)["n"], "run")
-    return figures.finish(figure, f"{source}, {runs} per method{_lacking(final, ablation)}")
+    source = statistics.source_of(results["final"])
+    about = f"{_runs(shown)}{_lacking(final, ablation)}{_budgets(shown, ablation)}"
+    return figures.finish(figure, f"{source}, {about}{figures.averaged(curves)}")
 
 
 def _table(final: pd.DataFrame, ablation: Ablation) -> tables.Table:
-    shown, cells = _shown(final, ablation), {}
-    maps = _maps(final, ablation)
+    maps, cells = _maps(final, ablation), {}
+    shown = _shown(final, ablation, maps)
     for map in maps:
         for method, look in _items(_looks(ablation)):
             label = look.name if len(maps) == 1 else f"{look.name}, {map}"
             rows = _of(shown, map=map, **method)
             cells[label] = [
-                _cell(_of(rows, metric=metric, phase=phase)) for metric, phase in _COLUMNS.values()
+                _cell(_of(rows, metric=metric, phase=phase), shown)
+                for metric, phase in _COLUMNS.values()
             ]
-    source = methods.source(*final[["backend", "protocol"]].iloc[0])
+    source = statistics.source_of(final)
     caption = (
         f"{ablation.title}, on {', '.join(maps) or 'no map yet'}: mean over"
-        f" {methods.count(shown['n'], 'run')} per method, with 95 % bootstrap interval"
-        f"{_lacking(final, ablation)}. Source: {source}."
+        f" {_runs(shown)}, with 95 % bootstrap interval"
+        f"{_lacking(final, ablation)}{_budgets(shown, ablation)}. Source: {source}."
     )
     name = f"ablation_{ablation.name}"
     return tables.Table(name, caption, "Method", list(_COLUMNS), cells, shown)
 
 
-def _cell(found: pd.DataFrame) -> tables.Cell:
-    return tables.Cell(*found.iloc[0][["mean", "low", "high"]]) if len(found) else tables.Cell()
+def _cell(found: pd.DataFrame, shown: pd.DataFrame) -> tables.Cell:
+    if found.empty:
+        return tables.Cell()
+    return tables.Cell(*found.iloc[0][["mean", "low", "high"]], note=_note(found, shown))
+
+
+def _note(found: pd.DataFrame, shown: pd.DataFrame) -> str:
+    """The number of runs of a row, where it is not the usual one."""
+    return "".join(f"n = {n}" for n in found["n"] if n != shown["n"].max())
+
+
+def _noted(name: str, found: pd.DataFrame, shown: pd.DataFrame) -> str:
+    note = _note(found, shown)
+    return f"{name} ({note})" if note else name
+
+
+def _runs(shown: pd.DataFrame) -> str:
+    """How many runs a method has."""
+    usual = shown["n"].max() if len(shown) else 0
+    noted = " unless noted" if (shown["n"] != usual).any() else ""
+    return f"{methods.count([usual], 'run')} per method{noted}"
+
+
+def _budgets(shown: pd.DataFrame, ablation: Ablation) -> str:
+    """Names the methods on maps where they were not trained for equally many env steps."""
+    unequal = []
+    for map, rows in shown.groupby("map", sort=False):
+        if len(rows["budget"].unique()) > 1:
+            found = [(look.name, _of(rows, **method)) for method, look in _items(_looks(ablation))]
+            steps = [f"{name} {part['budget'].max():,}" for name, part in found if len(part)]
+            unequal.append(f"{', '.join(steps)} on {map}")
+    return f"; env steps of training differ: {'; '.join(unequal)}" if unequal else ""
 
 
 def _looks(ablation: Ablation) -> dict[tuple[str, str], Look]:
     """How each method appears: a default as everywhere, the others in further colours."""
-    further = iter(_FURTHER)
+    further = _further()
     return {
         (curve.algorithm, curve.variant): methods.look(curve.algorithm)._replace(name=curve.label)
         if curve.variant == methods.DEFAULT
         else Look(curve.label, *next(further))
         for curve in ablation.curves
     }
+
+
+def _further() -> Iterator[tuple[str, str]]:
+    """Colours with markers; when all colours are used they come again with other markers."""
+    for turn in itertools.count():
+        for index, colour in enumerate(_COLOURS):
+            yield colour, _MARKERS[(index + turn) % len(_MARKERS)]
 
 
 def _items(looks: dict[tuple[str, str], Look]) -> Iterator[tuple[dict[str, str], Look]]:
@@ -144,17 +184,17 @@ def _of(rows: pd.DataFrame, **values: str) -> pd.DataFrame:
     return rows
 
 
-def _shown(final: pd.DataFrame, ablation: Ablation) -> pd.DataFrame:
+def _shown(rows: pd.DataFrame, ablation: Ablation, maps: list[str]) -> pd.DataFrame:
     """The rows of the ablation's methods, on its maps."""
-    on_maps = final[final["map"].isin(_maps(final, ablation))]
+    on_maps = rows[rows["map"].isin(maps)]
     return pd.concat([_of(on_maps, **method) for method, _ in _items(_looks(ablation))])
 
 
 def _maps(final: pd.DataFrame, ablation: Ablation) -> list[str]:
     """The maps on which every method of the ablation is expected to have runs."""
-    parts = [_of(final, **method)["map"] for method, _ in _items(_looks(ablation))]
-    common = set.intersection(*map(set, (part for part in parts if len(part)))) if parts else set()
-    return sorted(common, key=methods.map_order)
+    parts = [set(_of(final, **method)["map"]) for method, _ in _items(_looks(ablation))]
+    found = [part for part in parts if part]
+    return sorted(set.intersection(*found) if found else (), key=methods.map_order)
 
 
 def _lacking(final: pd.DataFrame, ablation: Ablation) -> str:

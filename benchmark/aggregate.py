@@ -14,14 +14,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmark import record
-from benchmark.config import RunConfig
+from benchmark.config import Study
 from benchmark.errors import BenchmarkError
 from benchmark.scores import source
-from benchmark.status import RunStatus, look_at
+from benchmark.status import look_at
 from benchmark.studies import find_study
 
 #: What makes two runs the same run.
 _RUN = [name for name in record.IDENTITY if name != "study"]
+
+_NAMES = {"starcraft2": "StarCraft II"}  #: of backends that do not go by their own
+
+#: What may differ between runs that are averaged. The format's version stands for no rule.
+_NO_RULES = {"version", "study", "seed"}
 
 #: Files that decide a battle on StarCraft II, by their key in a run's record.
 _GAME_FILES = {"map_sha256": "the map file", "client_sha256": "the client"}
@@ -55,7 +60,7 @@ def aggregate(
 
     Raises:
         BenchmarkError: no run at all, a damaged file, a run that is there twice, or runs of
-            different backends, protocols or versions of StarCraft II.
+            different backends, protocols, versions of a backend or rules.
     """
     found: dict[tuple, Path] = {}
     kind: tuple[str, str, Path] | None = None
@@ -88,7 +93,7 @@ def aggregate(
                         f" ({'/'.join(map(str, run))}); every run counts once, remove one of them"
                     )
                 found[run] = path
-            _check_game(about, provenance, path)
+            _check_versions(about, provenance, path)
             arrow = pa.Table.from_pandas(
                 table, schema=record.EVALUATION_SCHEMA, preserve_index=False
             )
@@ -99,7 +104,8 @@ def aggregate(
                 f"no finished run for {output}; train one first, python -m benchmark status shows"
                 " what a study still needs"
             )
-    missing, changed = _compare(provenance, expected)
+        _check_rules(provenance)
+    missing, changed = compare(provenance, expected)
     summary = {"runs": provenance, "missing": missing, "changed": changed, "broken": broken}
     record.write_json(summary, Path(output) / "runs.json")
     return summary
@@ -112,12 +118,13 @@ def _source(table: pd.DataFrame, path: Path) -> tuple[str, str]:
         raise BenchmarkError(f"{path}: {error}") from None
 
 
-def _check_game(runs: list[dict], before: list[dict], path: Path) -> None:
-    """Versions of StarCraft II fight differently, and so may other maps or clients of one name:
-    their results never meet in one table."""
-    together = [run for run in (*before, *runs) if run["backend"] == "starcraft2"]
-    seen: dict[str, set[str]] = {"StarCraft II": {run["backend_version"] for run in together}}
-    for run in together:
+def _check_versions(runs: list[dict], before: list[dict], path: Path) -> None:
+    """Versions of a backend fight differently, and so may other maps or clients of one name: their
+    results never meet in one table."""
+    seen: dict[str, set[str]] = {}
+    for run in (*before, *runs):
+        backend = _NAMES.get(run["backend"], f"the {run['backend']}")
+        seen.setdefault(backend, set()).add(run["backend_version"])
         for attempt in run["attempts"]:
             for key, what in _GAME_FILES.items():
                 if key in attempt.get("backend", {}):
@@ -132,6 +139,34 @@ def _check_game(runs: list[dict], before: list[dict], path: Path) -> None:
             )
 
 
+def _check_rules(runs: list[dict]) -> None:
+    """Runs of one method on one map differ in their seed alone, or their mean means nothing."""
+    first: dict[tuple, dict] = {}
+    for run in runs:
+        other = first.setdefault((run["map"], run["algorithm"], run["variant"]), run)
+        ours, theirs = _rules(run), _rules(other)
+        # A key that one of them lacks is younger than that run: no choice was made there.
+        for key in theirs:
+            if key in ours and ours[key] != theirs[key]:
+                raise BenchmarkError(
+                    f"{_name(other)} has {key} = {theirs[key]} and {_name(run)} has {key} ="
+                    f" {ours[key]}: runs under different rules are never averaged; repeat one of"
+                    " them, or make it a variant"
+                )
+
+
+def _rules(run: dict) -> dict:
+    """Everything that a run's configuration sets, flat: each key has one meaning."""
+    flat = {}
+    for key, value in run["config"].items():
+        flat |= value if isinstance(value, dict) else {key: value}
+    return {key: value for key, value in flat.items() if key not in _NO_RULES}
+
+
+def _name(run: dict) -> str:
+    return "/".join(str(run[name]) for name in ("study", "map", "algorithm", "variant", "seed"))
+
+
 def _provenance(folder: Path) -> list[dict]:
     """The provenance beside a table of evaluations: one run's, or that of an aggregated study."""
     if (folder / "runs.json").exists():
@@ -139,7 +174,21 @@ def _provenance(folder: Path) -> list[dict]:
     return [record.read_json(folder / "run.json")]
 
 
-def _compare(provenance: list[dict], expected: Iterable[dict]) -> tuple[list[dict], list[dict]]:
+def expected_runs(study: Study, results: Path) -> list[dict]:
+    """What ``aggregate`` and ``compare`` want to know of each run of a study.
+
+    Args:
+        results: the folder that holds ``<study>/runs``.
+    """
+    expected = []
+    for run in study.runs():
+        look = look_at(run, results)
+        seen = {"state": look.state, "step": look.step, "note": look.note}
+        expected.append({**run.identity, "config_hash": run.hash, **seen})
+    return expected
+
+
+def compare(provenance: list[dict], expected: Iterable[dict]) -> tuple[list[dict], list[dict]]:
     """The expected runs that are not there, and those that are there with another configuration."""
     hashes = {tuple(run[name] for name in _RUN): run["config_hash"] for run in provenance}
     missing, changed = [], []
@@ -158,7 +207,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "runs", type=Path, nargs="*", help="run or study folders (default: all below OUTPUT/runs)"
     )
-    parser.add_argument("--study", help="study file or name: only its runs, missing ones named")
+    parser.add_argument(
+        "--study", help="study file or name, or a study as JSON: only its runs, missing ones named"
+    )
     parser.add_argument(
         "--skip-broken", action="store_true", help="leave damaged runs out instead of stopping"
     )
@@ -170,15 +221,15 @@ def main(arguments: argparse.Namespace) -> None:
     expected = []
     if arguments.study:
         study = find_study(arguments.study)
-        if output.resolve().name != study.name:
+        if output.absolute().name != study.name:  # which may be a link to elsewhere
             raise BenchmarkError(
                 f"{output} is not the folder of study {study.name}; use"
                 f" {output.parent / study.name}"
             )
-        looks = [look_at(run, output.parent) for run in study.runs()]
-        expected = [_expected(run, look) for run, look in zip(study.runs(), looks, strict=True)]
+        expected = expected_runs(study, output.parent)
         if not arguments.runs:
-            runs = [folder for folder in runs if str(folder) in {look.folder for look in looks}]
+            wanted = {output.parent / run.path for run in study.runs()}
+            runs = [folder for folder in runs if folder in wanted]
     summary = aggregate(runs, output, expected, arguments.skip_broken)
     for broken in summary["broken"]:
         print(f"left out: {broken['reason']}", file=sys.stderr)
@@ -186,8 +237,3 @@ def main(arguments: argparse.Namespace) -> None:
         if summary[what]:
             print(f"{len(summary[what])} of {len(expected)} runs {what}", file=sys.stderr)
     print(output / "evaluations.parquet")
-
-
-def _expected(run: RunConfig, look: RunStatus) -> dict:
-    seen = {"state": look.state, "step": look.step, "note": look.note}
-    return {**run.identity, "config_hash": run.hash, **seen}

@@ -274,6 +274,13 @@ class Study(BaseModel):
         for algorithm, name in names:
             if name == "default" or names.count((algorithm, name)) > 1:
                 raise ValueError(f"variants: {algorithm}/{name} stands for two different runs")
+        for variant in self.variants:
+            for map in variant.maps:
+                if map not in self.maps:  # tables and figures are those of the study's maps
+                    raise ValueError(
+                        f"variants: {variant.algorithm}/{variant.name} runs on {map!r}, which is"
+                        " not among the study's maps"
+                    )
         for ablation in self.ablations:
             if not self.ablation_maps(ablation):
                 raise ValueError(

@@ -19,6 +19,8 @@ FORMATS = ("pdf", "png")
 _DPI = 300
 _LINE = 0.095  #: inches per line of the footer
 _CHARACTERS = 84 / panels.WIDTH  #: of the footer, per inch
+#: Belongs to the caption of every figure of curves.
+THINNED = "On long curves a drawn point averages several evaluations, and their bounds."
 _SUITE_FIGURES = {
     "aggregate": panels.aggregate,
     "profiles": panels.profiles,
@@ -31,8 +33,8 @@ _SUITE_CAPTIONS = {
     "profiles": "Performance profiles: share of runs on the {} maps whose final test win rate"
     " exceeds a threshold, with 95 % pointwise intervals.",
     "improvement": "Probability of improvement: how often a run of the first method has a higher"
-    " final win rate than a run of another one on the same map, averaged over the {} maps, with"
-    " 95 % intervals. The dashed line means no difference.",
+    " final win rate than a run of another one on the same map, draws counted as half, averaged"
+    " over the {} maps, with 95 % intervals. The dashed line means no difference.",
     "efficiency": "Sample efficiency: interquartile mean of the test win rate over runs and {}"
     " maps, as far as all maps were trained, with 95 % pointwise intervals.",
 }
@@ -45,8 +47,7 @@ def captions(maps: list[str]) -> dict[str, str]:
         for metric, name in methods.METRICS.items():
             found[f"learning_{family}_{metric}"] = (
                 f"Learning curves on the {methods.FAMILIES[family]} maps: mean test {name} over"
-                " runs, with 95 % bootstrap interval. On long curves a drawn point averages several"
-                " evaluations, and their bounds."
+                " runs, with 95 % bootstrap interval. {THINNED}"
             )
     for suite in methods.suites(maps):
         for kind, caption in _SUITE_CAPTIONS.items():
@@ -72,13 +73,13 @@ def draw(results: dict[str, pd.DataFrame]) -> Iterator[tuple[str, Figure]]:
     final, curves = main["final"], main["curves"]
     maps = sorted(final["map"].unique(), key=methods.map_order)
     algorithms = sorted(final["algorithm"].unique(), key=methods.order)
-    source = methods.source(*final[["backend", "protocol"]].iloc[0])
+    source = statistics.source_of(final)
     panels.style()
     for family in methods.families(maps):
         for metric in methods.METRICS:
             rows = curves[(curves["family"] == family) & (curves["metric"] == metric)]
             figure = panels.learning(rows, algorithms)
-            footer = f"{source}, {methods.count(rows['n'], 'run')} per map{_window(rows)}"
+            footer = f"{source}, {methods.count(rows['n'], 'run')} per map{averaged(rows)}"
             yield f"learning_{family}_{metric}", finish(figure, footer)
     for suite in methods.suites(maps):
         for kind, function in _SUITE_FIGURES.items():
@@ -95,9 +96,10 @@ def draw(results: dict[str, pd.DataFrame]) -> Iterator[tuple[str, Figure]]:
             yield f"{kind}_{suite}", finish(figure, f"{source}. {_suite(stated, suite)}")
 
 
-def _window(rows: pd.DataFrame) -> str:
-    window = max(panels.window(curve) for _, curve in rows.groupby("map"))
-    return f"; a point averages {window} evaluations" if window > 1 else ""
+def averaged(rows: pd.DataFrame) -> str:
+    """Says how many evaluations a drawn point of these curves averages; the most of any map."""
+    window = max((panels.window(curve) for _, curve in rows.groupby("map")), default=1)
+    return f"; a point averages up to {window} evaluations" if window > 1 else ""
 
 
 def _suite(rows: pd.DataFrame, suite: str) -> str:

@@ -67,7 +67,8 @@ def learning(rows: pd.DataFrame, algorithms: Sequence[str]) -> Figure:
     scale, unit_name = unit(rows)
     for axes, map in zip(panels, maps, strict=False):
         of_map = rows[rows["map"] == map]
-        curves(axes, {methods.look(name): part for name, part in _by_algorithm(of_map, algorithms)})
+        found = {methods.look(name): part for name, part in _by_algorithm(of_map, algorithms)}
+        curves(axes, found, scale)
         axes.set_title(map)
         steps_axis(axes, of_map, scale)
         if map in maps[-columns:]:  # the lowest panel of its column
@@ -80,9 +81,8 @@ def learning(rows: pd.DataFrame, algorithms: Sequence[str]) -> Figure:
     return figure
 
 
-def curves(axes: Axes, rows: dict[methods.Look, pd.DataFrame]) -> None:
-    """Thinned curves over env steps, the last one on top."""
-    scale, _ = unit(pd.concat(rows.values()))
+def curves(axes: Axes, rows: dict[methods.Look, pd.DataFrame], scale: float) -> None:
+    """Thinned curves over env steps in units of ``scale``, the last one on top."""
     for look, curve in rows.items():
         thinned = _averaged(curve, window(curve))
         _curve(axes, look, thinned["step"] / scale, thinned)

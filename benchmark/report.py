@@ -2,13 +2,12 @@
 
 The file needs nothing else: figures are embedded, there is no script and no link to load, so it
 opens offline and can be sent around. Numbers come from the statistics, provenance from
-``runs.json``; no run folder is read.
+``runs.json``; run folders are read only to say how far a missing run is.
 """
 
 import argparse
 import base64
 from collections import Counter
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -19,9 +18,11 @@ import pandas as pd
 
 from algorithms import ALGORITHMS
 from benchmark import ablations, figures, methods, record, role_numbers, statistics, tables
-from benchmark.config import Ablation
+from benchmark.aggregate import compare, expected_runs
+from benchmark.config import Study
 from benchmark.errors import BenchmarkError
 from benchmark.published import beside, document, facts
+from benchmark.studies import find_study
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -34,14 +35,15 @@ class Panel(NamedTuple):
     image: str  #: data URI
 
 
-def write(folder: Path, output: Path, compared: Sequence[Ablation] = ()) -> None:
+def write(folder: Path, output: Path, study: Study | None = None) -> None:
     """Writes the report of a study.
 
     Args:
         folder: the study's folder, with ``runs.json``, ``statistics/``, ``figures/`` and
             ``published/``, and with ``roles/`` if it has a figure of roles.
         output: the HTML file.
-        compared: the study's ablations.
+        study: adds its ablations, and says which of its runs are missing or have changed; without
+            it the report says what was known when ``runs.json`` was made.
 
     Raises:
         BenchmarkError: one of them is missing or damaged.
@@ -54,6 +56,10 @@ def write(folder: Path, output: Path, compared: Sequence[Ablation] = ()) -> None
     maps = sorted(main["map"].unique(), key=methods.map_order)
     runs = sorted(summary["runs"], key=_run_order)
     stale = [run for run in runs if run["source_hash"] != _source_hash(run["algorithm"])]
+    missing, changed = summary["missing"], summary["changed"]
+    if study:  # a table may have come alone, made from another study file or long ago
+        missing, changed = compare(runs, expected_runs(study, folder.parent))
+    compared = study.ablations if study else []
     panels = _panels(folder / "figures", figures.captions(maps), "figures")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
@@ -69,7 +75,7 @@ def write(folder: Path, output: Path, compared: Sequence[Ablation] = ()) -> None
     commit, dirty = record.commit()
     text = environment.get_template("report.html.j2").render(
         studies=sorted({run["study"] for run in runs}),
-        source=methods.source(*final[["backend", "protocol"]].iloc[0]),
+        source=statistics.source_of(main),
         maps=maps,
         algorithms=sorted(main["algorithm"].unique(), key=methods.order),
         learning=[panel for panel in panels if panel.name.startswith("learning_")],
@@ -88,8 +94,8 @@ def write(folder: Path, output: Path, compared: Sequence[Ablation] = ()) -> None
         tables=tables.make(results),
         runs=runs,
         stale=_by_cell(stale),
-        missing=summary["missing"],
-        changed=_by_cell(summary["changed"]),
+        missing=missing,
+        changed=_by_cell(changed),
         broken=summary["broken"],
         provenance=_provenance(runs),
         total=_total(runs),
@@ -207,7 +213,7 @@ def _total(runs: list[dict]) -> dict[str, str]:
     listed = ", ".join(f"{count} {kind}" for kind, count in faults.most_common())
     return {
         "Runs": f"{len(runs)}",
-        "Env steps": f"{sum(run['budget'] for run in runs):,}",
+        "Env steps": f"{sum(run['env_steps'] for run in runs):,}",
         "Wall-clock time, summed over runs": f"{hours:,.1f} h",
         "Runs that were interrupted and resumed": str(sum(len(r["attempts"]) > 1 for r in runs)),
         **({"Faults of StarCraft II, each one battle discarded": listed} if listed else {}),
@@ -217,13 +223,14 @@ def _total(runs: list[dict]) -> dict[str, str]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
     parser.add_argument("folder", type=Path, help="the study's folder, e.g. results/smoke")
-    parser.add_argument("--study", help="study file, or its ablations as JSON, to show them")
+    parser.add_argument(
+        "--study", help="study file or name, or a study as JSON: its ablations, and missing runs"
+    )
     parser.add_argument("--output", type=Path, help="HTML file; report.html there when left out")
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Runs the command."""
     output = arguments.output or arguments.folder / "report.html"
-    compared = ablations.declared(arguments.study) if arguments.study else []
-    write(arguments.folder, output, compared)
+    write(arguments.folder, output, find_study(arguments.study) if arguments.study else None)
     print(output)

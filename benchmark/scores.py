@@ -63,12 +63,14 @@ def evaluations_to_points(evaluations: pd.DataFrame) -> pd.DataFrame:
     grouped = evaluations.groupby(_EVALUATION, observed=True, sort=True)
     points = grouped.agg(
         episodes=("episode", "size"),
+        different=("episode", "nunique"),
         first=("episode", "min"),
         last=("episode", "max"),
         win_rate=("battle_won", "mean"),
         **{"return": ("return", "mean")},
     ).reset_index()
-    odd = points[points["episodes"] != points["last"] - points["first"] + 1]
+    whole = points["last"] - points["first"] + 1
+    odd = points[(points["episodes"] != whole) | (points["different"] != whole)]
     if not odd.empty:
         row = odd.iloc[0]
         raise BenchmarkError(
@@ -77,7 +79,7 @@ def evaluations_to_points(evaluations: pd.DataFrame) -> pd.DataFrame:
         )
     for map in points["map"].unique():
         methods.family(map)
-    return points.drop(columns=["first", "last"])
+    return points.drop(columns=["different", "first", "last"])
 
 
 class Scores:

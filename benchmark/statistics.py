@@ -283,9 +283,11 @@ def read(folder: Path) -> dict[str, pd.DataFrame]:
     tables = {}
     for name, columns in COLUMNS.items():
         path = Path(folder) / f"{name}.csv"
-        text = [column for column in ("maps_left_out", "missing_seeds") if column in columns]
-        try:
-            table = pd.read_csv(path, dtype=dict.fromkeys(text, str))
+        text = [name for name in ("variant", "maps_left_out", "missing_seeds") if name in columns]
+        try:  # nothing but an empty field is missing: a variant may be called null or 10
+            table = pd.read_csv(
+                path, dtype=dict.fromkeys(text, str), keep_default_na=False, na_values=[""]
+            )
         except (OSError, ValueError) as error:
             raise BenchmarkError(
                 f"cannot read {path}: {error}; make it with python -m benchmark statistics"
@@ -297,6 +299,20 @@ def read(folder: Path) -> dict[str, pd.DataFrame]:
             )
         tables[name] = table.fillna(dict.fromkeys(text, ""))
     return tables
+
+
+def source_of(final: pd.DataFrame) -> str:
+    """Where final scores come from, in the words that stand on every table and figure.
+
+    Raises:
+        BenchmarkError: there are none.
+    """
+    if final.empty:
+        raise BenchmarkError(
+            "no run of the default variant has a final score: there is nothing to show or compare;"
+            " train one to its budget and aggregate again"
+        )
+    return methods.source(*final[["backend", "protocol"]].iloc[0])
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -154,8 +154,9 @@ def make(results: dict[str, pd.DataFrame]) -> list[Table]:
         made.append(_aggregate(_select(main["aggregate"], phase=phase), phase, algorithms))
     for suite, phase in itertools.product(methods.suites(maps), methods.PHASES):
         rows = _select(main["improvement"], suite=suite, phase=phase)
-        made.append(_improvement(rows, suite, phase, algorithms))
-    source = methods.source(*main["final"][["backend", "protocol"]].iloc[0])
+        stated = _select(main["aggregate"], suite=suite, phase=phase)
+        made.append(_improvement(rows, stated, suite, phase, algorithms))
+    source = statistics.source_of(main["final"])
     return [replace(table, caption=f"{table.caption} Source: {source}.") for table in made]
 
 
@@ -195,22 +196,31 @@ def _aggregate(rows, phase, algorithms) -> Table:
         )
         for suite, metric in itertools.product(rows["suite"].unique(), methods.AGGREGATES)
     }
-    counts = ", ".join(
-        f"{methods.suite_name(suite)} {methods.count(part['n'], 'run')} on"
-        f" {methods.count(part['n_maps'], 'map')}"
-        for suite, part in rows.groupby("suite", sort=False)
-    )
     caption = (
         f"Win rate {_PHASES[phase]}, aggregated over runs and maps, with 95 % stratified"
-        f" bootstrap interval; per method, {counts or 'no runs'}. Bold: the best of the row"
+        f" bootstrap interval; per method, {_counts(rows)}. Bold: the best of the row"
         f" (the least optimality gap).{_left_out(rows)}"
     )
     columns = [methods.label(name) for name in algorithms]
     return Table(f"aggregate_{methods.PHASES[phase]}", caption, "Metric", columns, cells, rows)
 
 
-def _improvement(rows, suite, phase, algorithms) -> Table:
-    """One row per X, one column per Y: the probability that X beats Y."""
+def _counts(rows: pd.DataFrame) -> str:
+    """How many runs stand behind aggregates, by suite."""
+    counts = (
+        f"{methods.suite_name(suite)} {methods.count(part['n'], 'run')} on"
+        f" {methods.count(part['n_maps'], 'map')}"
+        for suite, part in rows.groupby("suite", sort=False)
+    )
+    return ", ".join(counts) or "no runs"
+
+
+def _improvement(rows, stated, suite, phase, algorithms) -> Table:
+    """One row per X, one column per Y: the probability that X beats Y.
+
+    Args:
+        stated: the suite's aggregates, which rest on the same runs and say how many these are.
+    """
     cells = {}
     for x in algorithms:
         pairs = {row.algorithm_y: row for row in _select(rows, algorithm_x=x).itertuples()}
@@ -220,9 +230,9 @@ def _improvement(rows, suite, phase, algorithms) -> Table:
         ]
     caption = (
         f"Probability that a run of the row's method has a higher win rate {_PHASES[phase]} than a"
-        f" run of the column's on the same map, averaged over the {methods.suite_name(suite)} maps,"
-        f" with 95 % stratified bootstrap interval. Bold: the interval lies above 0.5."
-        f"{_left_out(rows)}"
+        f" run of the column's on the same map, draws counted as half, averaged over the"
+        f" {methods.suite_name(suite)} maps, with 95 % stratified bootstrap interval; per method,"
+        f" {_counts(stated)}. Bold: the interval lies above 0.5.{_left_out(stated)}"
     )
     columns = [methods.label(name) for name in algorithms]
     name = f"improvement_{suite}_{methods.PHASES[phase]}"
@@ -266,7 +276,7 @@ def _left_out(rows: pd.DataFrame) -> str:
     """Names the maps that an aggregate leaves out, and how many runs it lacks on the others."""
     maps = sorted({map for text in rows["maps_left_out"] for map in text.split()})
     text = f" Left out, because a method has no run there: {', '.join(maps)}." if maps else ""
-    if "n_missing" in rows and rows["n_missing"].any():
+    if rows["n_missing"].any():
         runs = rows[rows["n_missing"] > 0].groupby("algorithm", sort=False)["n_missing"].max()
         lacking = (f"{methods.label(name)} {count}" for name, count in runs.items())
         text += f" Missing runs: {', '.join(lacking)}."

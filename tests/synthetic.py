@@ -85,6 +85,7 @@ def provenance(evaluations: pd.DataFrame, **changes) -> list[dict]:
             **{name: row[name] for name in record.IDENTITY},
             "backend_version": "1",
             "budget": row["step"],
+            "env_steps": row["step"] + 35,  # the last battles are played to their end
             "config": {},
             "config_hash": "c0ffee",
             "commit": "0123456789abcdef",

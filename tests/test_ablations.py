@@ -86,6 +86,77 @@ def test_figure_shows_curves_and_ends_of_every_method_with_runs(results):
     assert "3 runs per method; no runs of 5 steps" in footer
 
 
+def footer(figure) -> str:
+    return " ".join(text.get_text() for text in figure.texts).replace("\n", " ")
+
+
+def compared(*runs: pd.DataFrame, variants: int = 1) -> tuple:
+    """Figure and table of R3DM beside some variants, from these runs."""
+    curves = [{"algorithm": "r3dm", "label": "usual"}]
+    curves += [{"algorithm": "r3dm", "variant": f"v{k}", "label": f"v{k}"} for k in range(variants)]
+    ablation = Ablation(name="some", title="Some", curves=curves)
+    results = statistics.compute(pd.concat(runs), replications=20)
+    ((_, figure),), (table,) = (
+        ablations.draw(results, [ablation]),
+        ablations.make(results, [ablation]),
+    )
+    return figure, table
+
+
+def test_a_map_on_which_no_method_of_the_ablation_has_a_run_says_so():
+    figure, table = compared(
+        synthetic.run("3m", "r3dm", 0),
+        synthetic.run("3m", "acorm", 0),
+        synthetic.run("2s3z", "acorm", 0),
+    )
+    assert [axes.get_title() for axes in figure.axes[::2]] == ["3m", "2s3z"]
+    assert "no runs" in [text.get_text() for text in figure.axes[2].texts]
+    assert table.rows["usual, 2s3z"][0].number == tables.DASH
+
+
+def test_an_ablation_none_of_whose_methods_has_run_is_empty():
+    figure, table = compared(synthetic.run("3m", "acorm", 0))
+    assert "no runs yet" in footer(figure)
+    assert "no runs of usual, v0" in footer(figure)
+    assert table.rows == {}
+
+
+def test_many_methods_are_told_apart():
+    variants = 16
+    figure, _ = compared(
+        synthetic.run("3m", "r3dm", 0),
+        *(synthetic.run("3m", "r3dm", 0, variant=f"v{k}") for k in range(variants)),
+        variants=variants,
+    )
+    lines = figure.axes[0].get_lines()
+    assert len({(line.get_color(), line.get_marker()) for line in lines}) == 1 + variants
+
+
+def test_rows_with_fewer_runs_say_so():
+    figure, table = compared(
+        *(synthetic.run("3m", "r3dm", seed) for seed in range(3)),
+        *(synthetic.run("3m", "r3dm", seed, variant="v0") for seed in range(2)),
+    )
+    labels = [text.get_text() for text in figure.axes[1].get_yticklabels()]
+    assert labels == ["usual", "v0 (n = 2)"]
+    assert [table.rows[name][0].note for name in ("usual", "v0")] == ["", "n = 2"]
+    for text in (footer(figure), table.caption):
+        assert "3 runs per method unless noted" in text
+
+
+def test_unequal_budgets_and_averaged_points_are_stated():
+    long = {"episodes": 1, "absolute": 1}
+    figure, table = compared(
+        synthetic.run("3m", "r3dm", 0, budget=3_000_000, **long),
+        synthetic.run("3m", "r3dm", 0, variant="v0", budget=600_000, **long),
+    )
+    for text in (footer(figure), table.caption):
+        assert "env steps of training differ: usual 3,000,000, v0 600,000 on 3m" in text
+    assert "a point averages up to 6 evaluations" in footer(figure)
+    caption = ablations.captions([horizon()])["ablation_horizon"]
+    assert "a drawn point averages several evaluations" in caption
+
+
 def test_methods_of_different_algorithms_share_all_their_maps(results):
     curves = [{"algorithm": name, "label": name} for name in ("r3dm", "acorm")]
     ablation = Ablation(name="both", title="Both", curves=curves)

@@ -8,6 +8,7 @@ import pytest
 
 from benchmark import cli, record
 from benchmark.aggregate import aggregate, find_runs
+from benchmark.config import resolve_run
 from benchmark.errors import BenchmarkError
 from tests import synthetic
 
@@ -149,6 +150,22 @@ def test_command_of_a_study_takes_its_runs_only(tmp_path, capsys):
     assert "1 of 2 runs missing" in capsys.readouterr().err
 
 
+def test_command_takes_a_study_as_json(study, capsys):
+    """As the workflow gives it, where options may have changed what stands in the study's file."""
+    folder = study.rename(study.parent / "tiny")
+    wanted = dict(version=1, name="tiny", backend="simulator", protocol="unified")
+    wanted |= dict(seeds=[0, 2], maps=["3m"], algorithms=["qmix"])
+    runs = map(str, find_runs(folder / "runs"))
+    assert cli.main(["aggregate", str(folder), *runs, "--study", json.dumps(wanted)]) == 0
+    summary = json.loads((folder / "runs.json").read_text())
+    assert [run["seed"] for run in summary["missing"]] == [2]
+    assert cli.main(["aggregate", str(folder), "--study", "{"]) == 2
+    assert cli.main(["aggregate", str(folder), "--study", '{"version": 1, "sed": 1}']) == 2
+    first, second = capsys.readouterr().err.splitlines()[-2:]
+    assert first.startswith("error: study: not valid JSON")
+    assert second.startswith("error: study: unknown key 'sed'")
+
+
 def test_command_refuses_the_folder_of_another_study(tmp_path, capsys):
     file = tmp_path / "tiny.yaml"
     file.write_text(
@@ -185,6 +202,58 @@ def test_versions_of_the_game_are_never_mixed(tmp_path):
         aggregate(runs, tmp_path / "mixed")
     with pytest.raises(BenchmarkError, match=both):
         aggregate([tmp_path / "same", runs[2]], tmp_path / "mixed")
+
+
+def test_versions_of_the_simulator_are_never_mixed(study):
+    *_, last = find_runs(study / "runs")
+    about = record.read_json(last / "run.json")
+    record.write_json(about | {"backend_version": "2"}, last / "run.json")
+    with pytest.raises(BenchmarkError, match=r"different versions of the simulator \(1, 2\)"):
+        aggregate(find_runs(study / "runs"), study)
+
+
+def configured(study, seed: int, **overrides) -> None:
+    """Gives a run of the study on 3m the configuration that these rules make."""
+    run = resolve_run(map="3m", algorithm="qmix", seed=seed, overrides=[overrides])
+    path = study / f"runs/simulator/3m/qmix/default/{seed}/run.json"
+    record.write_json(record.read_json(path) | {"config": run.resolved()}, path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "usual"),
+    [("budget", 30_000, 20_000), ("learning_rate", 0.001, 0.0005), ("corridor_choke", 2, 5)],
+)
+def test_runs_under_different_rules_are_never_averaged(study, key, value, usual):
+    configured(study, 0, budget=20_000)
+    configured(study, 1, budget=20_000)
+    aggregate(find_runs(study / "runs"), study)  # another seed is no other rule
+    before = (study / "evaluations.parquet").read_bytes()
+    configured(study, 1, **{"budget": 20_000, key: value})
+    with pytest.raises(BenchmarkError) as caught:
+        aggregate(find_runs(study / "runs"), study)
+    names = [f"synthetic/3m/qmix/default/{seed} has {key} = " for seed in (0, 1)]
+    assert f"{names[0]}{usual} and {names[1]}{value}: runs under different" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert (study / "evaluations.parquet").read_bytes() == before
+
+
+def test_a_rule_that_a_run_is_older_than_is_no_other_rule(study):
+    configured(study, 0, budget=20_000)
+    configured(study, 1, budget=20_000)
+    path = study / "runs/simulator/3m/qmix/default/0/run.json"
+    about = record.read_json(path)
+    del about["config"]["training"]["burn_in_episodes"]
+    record.write_json(about, path)
+    assert len(aggregate(find_runs(study / "runs"), study)["runs"]) == 3
+
+
+def test_the_saved_reference_is_still_one_table(tmp_path):
+    """Its runs are from two commits."""
+    reference = record.ROOT / "results" / "reference" / "learning"
+    assert (
+        aggregate([reference], tmp_path)["runs"]
+        == record.read_json(reference / "runs.json")["runs"]
+    )
 
 
 @pytest.mark.parametrize(

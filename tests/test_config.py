@@ -122,6 +122,10 @@ def test_every_setting_changes_the_hash():
         ({"variants": [VARIANT, VARIANT]}, ["qmix/slow", "two different runs"]),
         ({"variants": [VARIANT | {"name": "default"}]}, ["qmix/default"]),
         ({"variants": [VARIANT | {"nam": "x"}]}, ["variants.0.nam"]),
+        (
+            {"variants": [VARIANT | {"maps": ["3m", "2s3z"]}]},
+            ["qmix/slow", "'2s3z'", "not among the study's maps"],
+        ),
         ({"version": 2}, ["version 2 is newer", "update"]),
         ({"version": 0}, ["version must be 1"]),
         ({"statistics": {"replications": 0}}, ["statistics.replications", "greater than 0"]),

@@ -23,6 +23,7 @@ from benchmark.published import (
     sources,
 )
 from benchmark.published.command import CLAIMS
+from benchmark.published.inference import Difference
 from benchmark.published.table import Cell
 from tests import releases, synthetic
 from tests.releases import END
@@ -165,8 +166,9 @@ def test_a_release_without_figures_cannot_be_redrawn():
 
 
 def study(backend: str, algorithm: str = "qmix", seeds: int = 3, **changes) -> pd.DataFrame:
-    """Our own runs on corridor, as long as the published ones."""
-    rules = {"budget": END, "backend": backend, "absolute": 0, "episodes": 16, **changes}
+    """Our own runs on corridor, as long as the published ones and under their protocol."""
+    rules = {"budget": END, "absolute": 0, "episodes": 16, "protocol": "released", **changes}
+    rules["backend"] = backend
     runs = [synthetic.run("corridor", algorithm, seed, **rules) for seed in range(seeds)]
     return pd.concat(runs, ignore_index=True)
 
@@ -178,10 +180,37 @@ def compared(folder, evaluations) -> beside.Beside:
 
 def test_no_verdict_across_backends(folder):
     found = compared(folder, study("simulator"))
-    assert set(found.reproduction["verdict"]) == {beside.NO_VERDICT}
+    assert set(found.reproduction["verdict"]) == {"other backend: no verdict"}
     assert found.reproduction["difference"].isna().all()
     assert set(found.reproduction["backend"]) == {"simulator"}
     assert set(found.reproduction["published_backend"]) == {"starcraft2"}
+
+
+@pytest.mark.parametrize(
+    ("backend", "reason"),
+    [("starcraft2", "other protocol"), ("simulator", "other backend and protocol")],
+)
+def test_no_verdict_across_protocols(folder, backend, reason):
+    found = compared(folder, study(backend, protocol="unified"))
+    assert set(found.reproduction["verdict"]) == {f"{reason}: no verdict"}
+    assert found.reproduction[["difference", "low", "high"]].isna().all(axis=None)
+
+
+@pytest.mark.parametrize(
+    ("interval", "verdict"),
+    [
+        ((-0.1, 0.1), "reproduced"),
+        ((0.01, 0.09), "reproduced"),
+        ((0.01, 0.3), "inconclusive"),  # surely higher, but perhaps by less than the margin
+        ((-0.3, -0.01), "inconclusive"),
+        ((-0.3, 0.3), "inconclusive"),
+        ((0.11, 0.3), "not reproduced"),
+        ((-0.3, -0.11), "not reproduced"),
+        ((np.nan, np.nan), "no valid data"),
+    ],
+)
+def test_the_margin_of_reproduction(interval, verdict):
+    assert beside.reproduction(Difference(0.0, *interval), 0.1) == verdict
 
 
 def test_verdicts_within_a_backend(folder):
@@ -226,7 +255,7 @@ def test_every_panel_names_its_backend(folder, tmp_path):
     titles = [axes.get_title() for axes in found.figure.axes]
     assert titles == [
         "corridor: Made-up release\nStarCraft II",
-        "corridor: ours, unified\nbattle simulator (not StarCraft II)",
+        "corridor: ours, released\nbattle simulator (not StarCraft II)",
     ]
     beside.write(found, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(beside.NAMES)
@@ -276,6 +305,22 @@ def test_the_document_is_made_from_the_facts(tmp_path):
     document.write(facts.FOLDER, tmp_path / "audit.md")
     written = (ROOT / "docs" / "published_audit.md").read_text()
     assert (tmp_path / "audit.md").read_text() == written
+
+
+def test_the_document_counts_each_rules_findings_by_severity():
+    """One rule's findings may be warnings on some maps and notes on others."""
+    findings = facts.read()[0]["findings"]
+    expected = findings.groupby(["rule", "severity", "source"]).size().to_dict()
+    rules = document.context(facts.FOLDER)["rules"]
+    shown = {
+        (rule["name"], rule["severity"], source): count
+        for rule in rules
+        for source, count in rule["count"].items()
+    }
+    assert shown == expected
+    assert len({rule["name"] for rule in rules}) < len(rules)
+    excluded = findings["excluded"].loc[findings["excluded"] != ""].str.split(" | ", regex=False)
+    assert sum(rule["excluded"] for rule in rules) == excluded.map(len).sum()
 
 
 def test_the_pictures_of_the_facts_are_there():

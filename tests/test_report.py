@@ -1,5 +1,6 @@
 """The report stands alone, and tells what is missing, damaged or stale."""
 
+import json
 import re
 import shutil
 
@@ -145,6 +146,22 @@ def test_missing_damaged_and_changed_runs_are_listed(written):
     assert "runs/x.parquet" in text
 
 
+def test_a_table_that_came_alone_is_held_against_the_study(finished, tmp_path):
+    """Its runs.json knows nothing of what this study file wants."""
+    folder, runs = finished
+    summary = {"runs": runs, "missing": [], "changed": [], "broken": []}
+    record.write_json(summary, folder / "runs.json")
+    wanted = dict(version=1, name="synthetic", backend="simulator", protocol="unified")
+    wanted |= dict(seeds=[0, 1, 2], maps=MAPS, algorithms=["qmix"])
+    output = tmp_path / "report.html"
+    command = ["report", str(folder), "--output", str(output), "--study", json.dumps(wanted)]
+    assert cli.main(command) == 0
+    text = output.read_text()
+    assert "2 expected runs missing" in text
+    assert "<td>terran_3_vs_3</td><td>QMIX</td><td>2</td><td>missing</td>" in text
+    assert "4 runs made with another configuration" in text  # their hashes are made up
+
+
 def test_run_of_other_source_is_stale(written):
     runs = [{**run, "source_hash": "old"} for run in written.runs[:1]] + written.runs[1:]
     text = written(runs)
@@ -155,6 +172,10 @@ def test_run_of_other_source_is_stale(written):
 def test_run_of_an_algorithm_that_is_gone_is_stale(written):
     runs = [{**run, "algorithm": "gone"} for run in written.runs]
     assert "4 stale runs:" in written(runs)
+
+
+def test_env_steps_are_those_played(written):
+    assert '<th scope="row">Env steps</th><td>160,140</td>' in written()  # 4 runs of 40,035
 
 
 def test_provenance_tells_apart_what_differs(written):

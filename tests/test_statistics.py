@@ -1,5 +1,6 @@
 """Statistics are rliable's, reproducible, and state what is missing."""
 
+import re
 import time
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rliable import library, metrics
 
-from benchmark import methods, statistics
+from benchmark import cli, methods, record, statistics
 from benchmark.bootstrap import Bootstrap, Strata, improvement, interval
 from benchmark.errors import BenchmarkError
 from tests import synthetic
@@ -161,6 +162,23 @@ def test_final_is_the_last_evaluation(small):
     assert by_seed.min() <= row["low"] <= row["mean"] <= row["high"] <= by_seed.max()
 
 
+def test_the_documented_snippet_gives_the_final_means(small, tmp_path, monkeypatch, capsys):
+    readme = (record.ROOT / "results" / "README.md").read_text()
+    (snippet,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    worse = synthetic.study(["3m"], ["qmix"], variant="worse").assign(battle_won=False)
+    table = pd.concat([small, worse])
+    record.write_evaluations(table, tmp_path / "results" / "paper" / "evaluations.parquet")
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(snippet, names)
+    assert "qmix" in capsys.readouterr().out
+    shown = names["final"].groupby(["map", "algorithm"]).battle_won.mean()
+    final = statistics.compute(table, replications=20)["final"].query(
+        "metric == 'win_rate' and phase == 'training' and variant == 'default'"
+    )
+    assert shown.to_dict() == pytest.approx(final.set_index(["map", "algorithm"])["mean"].to_dict())
+
+
 def test_absolute_uses_its_own_episodes(small):
     final = statistics.compute(small, replications=100)["final"]
     row = final.query("phase == 'absolute' and map == '8m' and algorithm == 'r3dm'").iloc[1]
@@ -263,6 +281,16 @@ def test_variants_stay_out_of_aggregates():
     assert set(variant["n_missing"]) == {0}  # its own seeds, not those of the default variant
 
 
+def test_a_study_of_variants_alone_is_one_line(tmp_path, capsys):
+    table = synthetic.study(["3m"], ["r3dm"], seeds=2, variant="no_contrastive")
+    statistics.write(statistics.compute(table, replications=20), tmp_path)
+    for command in ("tables", "figures"):
+        assert cli.main([command, str(tmp_path)]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: no run of the default variant has a final score")
+        assert error.count("\n") == 1
+
+
 def test_profile_falls_from_all_to_none(small):
     profiles = statistics.compute(small, replications=100)["profiles"]
     for _, curve in profiles.groupby(["suite", "algorithm"]):
@@ -291,6 +319,24 @@ def test_repeated_episodes_are_an_error(small):
     repeated = pd.concat([small, small.query("map == '3m' and seed == 1 and step == 10000")])
     with pytest.raises(BenchmarkError, match=r"3m/qmix/default/1 has repeated .* step 10000"):
         statistics.compute(repeated)
+
+
+def test_an_episode_in_place_of_another_is_an_error(small):
+    """As many episodes as there should be, and yet one is lost."""
+    evaluation = (small["map"] == "3m") & (small["seed"] == 1) & (small["step"] == 10_000)
+    replaced = small.assign(episode=small["episode"].mask(evaluation & (small["episode"] == 2), 1))
+    with pytest.raises(BenchmarkError, match=r"3m/.*/default/1 has repeated or lost .* step 10000"):
+        statistics.compute(replaced)
+
+
+@pytest.mark.parametrize("variant", ["null", "nan", "10"])
+def test_names_of_variants_survive_the_files(variant, tmp_path):
+    table = synthetic.study(["3m"], ["r3dm"], seeds=1, variant=variant)
+    statistics.write(statistics.compute(table, replications=20), tmp_path)
+    final = statistics.read(tmp_path)["final"]
+    assert set(final["variant"]) == {variant}
+    assert final["low"].isna().all()
+    assert set(final["missing_seeds"]) == {""}
 
 
 def test_unknown_map_is_an_error():

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark import statistics, tables
+from benchmark import figures, statistics, tables
 from tests import synthetic
 
 
@@ -66,6 +66,16 @@ def test_improvement_is_bold_where_the_interval_says_so(made):
     for cells in rows.values():
         for cell in cells:
             assert cell.bold == bool(cell.low > 0.5)
+
+
+def test_improvement_says_what_it_rests_on(made):
+    caption = made["improvement_smac_final"].caption
+    assert "draws counted as half" in caption
+    assert "per method, SMAC 2 to 3 runs on 1 map" in caption
+    assert "Left out, because a method has no run there: 8m." in caption
+    assert "Missing runs: QMIX 1." in caption
+    assert "Missing runs" not in made["improvement_smacv2_final"].caption
+    assert "draws counted as half" in figures.captions(["3m"])["improvement_smac"]
 
 
 def test_latex_is_escaped_and_balanced(made):

@@ -19,9 +19,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from benchmark import figures, lock, record, statistics, tables
+from benchmark import ablations, figures, lock, record, statistics, tables
 from benchmark.config import load_study
 from benchmark.published import beside
+from benchmark.studies import find_study
 
 ROOT = Path(__file__).parent.parent
 AFTER_TRAINING = {"aggregate", "statistics", "tables", "figures", "beside", "report", "all"}
@@ -168,6 +169,31 @@ def test_a_changed_bootstrap_trains_nothing(study):
     assert set(planned(study, "all")) == AFTER_TRAINING - {"aggregate"}
 
 
+def test_aggregate_and_report_know_the_study_as_the_options_have_it(study):
+    """Also where no file holds it; otherwise they could not say what is missing."""
+    curves = [{"algorithm": "qmix", "label": label} for label in ("it's", '$(touch hacked) "{x}"')]
+    write_study(study, ablations=[{"name": "odd", "title": "; touch hacked", "curves": curves}])
+    wanted = load_study(study / "study.yaml").model_copy(update={"seeds": [0, 1, 2]})
+    paths = json.loads((study / "outputs.json").read_text())
+    paths["ablations"] = [
+        *(f"results/made_up/figures/{name}" for name in ablations.figure_files(wanted.ablations)),
+        *(f"results/made_up/tables/{name}" for name in ablations.table_files(wanted.ablations)),
+    ]
+    (study / "outputs.json").write_text(json.dumps(paths))
+    note = (
+        "import pathlib, sys\n"
+        "if '--study' in sys.argv:\n"
+        "    text = sys.argv[sys.argv.index('--study') + 1]\n"
+        "    pathlib.Path(f'{sys.argv[1]}.json').write_text(text)\n"
+    )
+    (study / "benchmark" / "__main__.py").write_text(note + STAND_IN)
+    done = snakemake(study, "all", "--config", "seeds=[0,1,2]")
+    assert done.code == 0, done.output
+    assert find_study((study / "report.json").read_text()) == wanted
+    assert find_study((study / "aggregate.json").read_text()).runs() == wanted.runs()
+    assert not (study / "hacked").exists()
+
+
 @pytest.mark.parametrize("memory", ["with Snakemake's records", "a copy of the results alone"])
 def test_figures_need_the_aggregated_table_alone(study, memory):
     if "alone" in memory:
@@ -203,6 +229,22 @@ def test_published_results_need_their_raw_files(study):
         "published": 1,
     }
     assert planned(study, "all", "--config", "published=raw") == {}  # it is no key of a study
+
+
+def test_other_margins_judge_the_study_again(study):
+    """As if config/claims.yaml had changed: the Snakefile takes another file for it."""
+    (study / "Snakefile").write_text(
+        "import pathlib\n"
+        "from benchmark.published import command\n"
+        "command.CLAIMS = pathlib.Path('claims.yaml')\n"
+        f"include: {str(ROOT / 'Snakefile')!r}\n"
+    )
+    known = (ROOT / "config" / "claims.yaml").read_text()
+    (study / "claims.yaml").write_text(known)
+    snakefile = ("--snakefile", str(study / "Snakefile"))
+    assert planned(study, "all", *snakefile) == {}
+    (study / "claims.yaml").write_text(known.replace("win_rate: 0.10", "win_rate: 0.05"))
+    assert set(planned(study, "all", *snakefile)) == {"beside", "report", "all"}
 
 
 def test_the_figure_of_roles_needs_the_runs_it_shows_and_no_others(study):

@@ -1,7 +1,8 @@
 """Our own runs beside the published facts: claims, reproduction, and a picture.
 
 Every panel names its backend. Numbers of the simulator stand beside StarCraft's and are never taken
-for them: whether a published number is reproduced is said only where both backends are the same.
+for them: whether a published number is reproduced is said only where both have the same backend and
+protocol.
 """
 
 from pathlib import Path
@@ -16,7 +17,7 @@ from benchmark import figures, methods, panels, record
 from benchmark.errors import BenchmarkError
 from benchmark.published import judgement
 from benchmark.published.claims import Claims
-from benchmark.published.inference import Moments, verdict, welch
+from benchmark.published.inference import Difference, Moments, welch
 from benchmark.published.judgement import CLEANED, Evidence, Sides
 from benchmark.published.redraw import WIDTH, Curve, line, mean_curve, steps_axis
 from benchmark.published.table import Cell, own_runs
@@ -32,16 +33,8 @@ CAPTION = (
     "Published results beside ours, mean over runs with 95 % Student interval. Every panel names"
     " its backend; numbers of different backends are not comparable."
 )
-NO_VERDICT = "other backend: no verdict"
 
 _ROW = 1.35  #: inches per map
-_VERDICTS = {
-    "equal": "reproduced",
-    "higher": "not reproduced",
-    "lower": "not reproduced",
-    "inconclusive": "inconclusive",
-    "no valid data": "no valid data",
-}
 
 
 class Beside(NamedTuple):
@@ -76,13 +69,16 @@ def compare(
     judged = judgement.judge(claims, [Sides("ours", ours, ours)], replications)
     return Beside(
         pd.concat([published["claims"], judged], ignore_index=True),
-        _reproduction(published["final"], ours, claims),
+        _reproduction(published["final"], about["sources"], ours, protocol, claims),
         _figure(published["curves"], about, ours, protocol),
     )
 
 
-def _reproduction(final: pd.DataFrame, ours: Evidence, claims: Claims) -> pd.DataFrame:
+def _reproduction(
+    final: pd.DataFrame, sources: list[dict], ours: Evidence, protocol: str, claims: Claims
+) -> pd.DataFrame:
     """Each published number beside ours, where we have runs of that method on that map."""
+    theirs_are = {source["name"]: (source["backend"], source["protocol"]) for source in sources}
     rows = []
     for each in final[final["data"] == CLEANED].to_dict("records"):
         cell = Cell(each["map"], each["algorithm"], each["variant"], each["metric"])
@@ -90,9 +86,10 @@ def _reproduction(final: pd.DataFrame, ours: Evidence, claims: Claims) -> pd.Dat
             continue
         scores = ours.scores(cell, int(each["at"]))
         theirs = Moments(int(each["n"]), each["mean"], each["sd"])
-        (difference,) = welch([(Moments.of(scores), theirs)])
-        found = _VERDICTS[verdict(difference, claims.reproduction[cell.metric])]
-        same = ours.backend == each["backend"]
+        other = _other((ours.backend, protocol), theirs_are[each["source"]])
+        difference = Difference(np.nan, np.nan, np.nan)
+        if not other:
+            (difference,) = welch([(Moments.of(scores), theirs)])
         rows.append(
             {
                 "source": each["source"],
@@ -104,13 +101,35 @@ def _reproduction(final: pd.DataFrame, ours: Evidence, claims: Claims) -> pd.Dat
                 "mean_published": each["mean"],
                 "n_ours": len(scores),
                 "mean_ours": float(np.mean(scores)) if len(scores) else np.nan,
-                "difference": difference.value if same else np.nan,
-                "low": difference.low if same else np.nan,
-                "high": difference.high if same else np.nan,
-                "verdict": found if same else NO_VERDICT,
+                "difference": difference.value,
+                "low": difference.low,
+                "high": difference.high,
+                "verdict": other or reproduction(difference, claims.reproduction[cell.metric]),
             }
         )
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _other(ours: tuple[str, str], theirs: tuple[str, str]) -> str:
+    """Why there is no verdict; empty where backend and protocol are the same."""
+    kinds = zip(("backend", "protocol"), ours, theirs, strict=True)
+    differing = [kind for kind, mine, published in kinds if mine != published]
+    return f"other {' and '.join(differing)}: no verdict" if differing else ""
+
+
+def reproduction(difference: Difference, margin: float) -> str:
+    """Whether our mean is within the margin of the published one, as far as the interval tells.
+
+    Unlike a claim's verdict it asks for nothing else: a difference that is surely there, but may
+    lie within the margin, is inconclusive.
+    """
+    if np.isnan(difference.low):
+        return "no valid data"
+    if -margin <= difference.low and difference.high <= margin:
+        return "reproduced"
+    if difference.low > margin or difference.high < -margin:
+        return "not reproduced"
+    return "inconclusive"
 
 
 def _figure(curves: pd.DataFrame, about: dict, ours: Evidence, protocol: str) -> Figure:

@@ -1,5 +1,6 @@
 """``docs/published_audit.md``: what the audit found, in plain words and numbers from the facts."""
 
+import itertools
 import re
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ import pandas as pd
 from benchmark import methods, record
 from benchmark.errors import BenchmarkError
 from benchmark.published import facts
+from benchmark.published.findings import SEVERITIES
 from benchmark.published.judgement import AS_RELEASED, CLEANED, OUTCOMES, summary
 from benchmark.published.rules import RULES
 
@@ -159,19 +161,17 @@ def _number(value: float) -> str:
 
 
 def _rules(findings: pd.DataFrame) -> list[dict]:
-    """Each rule that found something: how often, how bad, and what it means."""
+    """Each rule that found something, by how bad that is: how often, and what it means."""
     rows = []
-    for name, rule in RULES.items():
-        found = findings[findings["rule"] == name]
+    for (name, rule), severity in itertools.product(RULES.items(), SEVERITIES):
+        found = findings[(findings["rule"] == name) & (findings["severity"] == severity)]
         if len(found):
+            meaning = rule.__doc__.strip().splitlines()[0].removeprefix("Finds ").strip(".")
             rows.append(
                 {
                     "name": name,
-                    "meaning": rule.__doc__.strip()
-                    .splitlines()[0]
-                    .removeprefix("Finds ")
-                    .strip("."),
-                    "severity": found["severity"].iloc[0],
+                    "meaning": meaning,
+                    "severity": severity,
                     "count": found.groupby("source").size().to_dict(),
                     "excluded": int(found["excluded"].map(_parts).sum()),
                 }

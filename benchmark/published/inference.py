@@ -59,12 +59,13 @@ class Moments(NamedTuple):
 
 
 def welch(pairs: Sequence[tuple[Moments, Moments]], alpha: float = 0.05) -> list[Difference]:
-    """Differences of means within one family of comparisons, all of them right together.
+    """Differences of means within one family of comparisons.
 
     Welch's t for each pair; Holm's correction over the pairs: the smallest p is held against
     alpha / m, the next one against alpha / (m - 1), and so on until one fails. The interval of a
     pair has the level of its step (of the first failing one from there on), so that it leaves out
-    zero exactly where Holm rejects.
+    zero exactly where Holm rejects. What is right together, at the rate alpha, are these decisions
+    which of two means is higher; the intervals do not cover all differences together.
 
     Args:
         pairs: left and right; a side with fewer than two scores has no interval.

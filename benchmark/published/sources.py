@@ -102,8 +102,9 @@ class Source(BaseModel):
     origin: str
     commit: str | None = None
     backend: str
-    """Where the battles were fought, e.g. starcraft2; verdicts need the same backend."""
+    """Where the battles were fought, e.g. starcraft2; verdicts need the same one."""
     protocol: str
+    """Whose rules held; verdicts need the same one."""
     interval: int = Field(gt=0)
     """Env steps between evaluations; the steps of arrays are multiples of it."""
     ends: dict[str, int] = {}

@@ -31,10 +31,14 @@ except BenchmarkError as error:
 RESULTS = f"results/{STUDY.name}"
 RUN = f"{RESULTS}/runs/{{backend}}/{{map}}/{{algorithm}}/{{variant}}/{{seed}}"
 RUNS = {f"results/{run.path.as_posix()}": run for run in STUDY.runs()}
-MAPS = list(dict.fromkeys(run.map for run in RUNS.values()))
 STATISTICS = [f"{RESULTS}/statistics/{name}" for name in statistics.outputs()]
-TABLES = [f"{RESULTS}/tables/{name}" for name in tables.outputs(MAPS)]
-FIGURES = [f"{RESULTS}/figures/{name}" for name in figures.outputs(MAPS)]
+TABLES = [f"{RESULTS}/tables/{name}" for name in tables.outputs(STUDY.maps)]
+FIGURES = [f"{RESULTS}/figures/{name}" for name in figures.outputs(STUDY.maps)]
+# The study as jobs get it, whatever files and options it comes from; the grid alone decides what the
+# table of evaluations should hold. Parameters with its text are functions: in a plain string Snakemake
+# would take {x} for a wildcard.
+WHOLE = STUDY.model_dump_json()
+GRID = STUDY.model_dump_json(exclude={"ablations", "roles", "statistics"})
 DECLARED = json.dumps([each.model_dump() for each in STUDY.ablations])
 ABLATIONS = [
     *(f"{RESULTS}/figures/{name}" for name in ablations.figure_files(STUDY.ablations)),
@@ -71,7 +75,7 @@ onstart:
 
 wildcard_constraints:
     backend=STUDY.backend,
-    map="|".join(MAPS),
+    map="|".join(STUDY.maps),
     algorithm="|".join({run.algorithm: None for run in RUNS.values()}),
     variant="|".join({run.variant: None for run in RUNS.values()}),
     seed=r"\d+",

@@ -54,7 +54,7 @@ if STUDY.ablations:
         params:
             statistics=subpath(input[0], parent=True),
             folder=subpath(input[0], ancestor=2),
-            declared=DECLARED,
+            declared=lambda wildcards: DECLARED,
         message:
             "ablations"
         shell:
@@ -80,8 +80,8 @@ rule report:
         "../../environment.yml"
     params:
         folder=subpath(output[0], parent=True),
-        declared=DECLARED,
+        study=lambda wildcards: WHOLE,
     message:
         "report"
     shell:
-        "python -m benchmark report {params.folder:q} --study {params.declared:q} > {log:q} 2>&1"
+        "python -m benchmark report {params.folder:q} --study {params.study:q} > {log:q} 2>&1"

@@ -5,7 +5,7 @@
 
 
 rule beside:
-    # The facts are a parameter, not an input: only their content, never their date, makes it run.
+    # Facts and claims are parameters, not inputs: only their content, never their date, makes it run.
     input:
         f"{RESULTS}/evaluations.parquet",
     output:
@@ -19,6 +19,7 @@ rule beside:
         study=subpath(input[0], parent=True),
         replications=STUDY.statistics.replications,
         facts=FACTS_HASH,
+        claims=lambda wildcards: CLAIMS.read_text(),
     message:
         "published results beside the study"
     shell:

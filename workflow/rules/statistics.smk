@@ -12,10 +12,12 @@ rule aggregate:
     params:
         folder=subpath(output.table, parent=True),
         runs=list(RUNS),
+        study=lambda wildcards: GRID,
     message:
         f"aggregate {len(RUNS)} runs"
     shell:
-        "python -m benchmark aggregate {params.folder:q} {params.runs:q} > {log:q} 2>&1"
+        "python -m benchmark aggregate {params.folder:q} {params.runs:q}"
+        " --study {params.study:q} > {log:q} 2>&1"
 
 
 rule statistics:
