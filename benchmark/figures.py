@@ -47,7 +47,7 @@ def captions(maps: list[str]) -> dict[str, str]:
         for metric, name in methods.METRICS.items():
             found[f"learning_{family}_{metric}"] = (
                 f"Learning curves on the {methods.FAMILIES[family]} maps: mean test {name} over"
-                " runs, with 95 % bootstrap interval. {THINNED}"
+                f" runs, with 95 % bootstrap interval. {THINNED}"
             )
     for suite in methods.suites(maps):
         for kind, caption in _SUITE_CAPTIONS.items():

@@ -111,8 +111,7 @@ def results(tmp_path, monkeypatch):
         run = folder / "runs/simulator/3m/qmix/default" / str(seed)
         table = synthetic.run("3m", "qmix", seed)
         record.write_evaluations(table, run / "evaluations.parquet")
-        identity = table[record.IDENTITY].iloc[0].to_dict() | {"seed": seed}
-        record.write_json(identity | {"config_hash": "x", "budget": 40_000}, run / "run.json")
+        record.write_json(synthetic.provenance(table)[0], run / "run.json")
     record.write_evaluations(synthetic.run("3m", "qmix", 0), folder / "evaluations.parquet")
     return folder
 

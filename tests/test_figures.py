@@ -37,7 +37,9 @@ def test_files_are_those_announced_and_the_same_every_time(tmp_path):
 
 
 def test_figures_are_those_announced(drawn):
-    assert list(drawn) == list(figures.captions(MAPS))
+    captions = figures.captions(MAPS)
+    assert list(drawn) == list(captions)
+    assert not any("{" in caption for caption in captions.values())
 
 
 def test_every_figure_is_one_column_wide_and_names_its_source(drawn):
