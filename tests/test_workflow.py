@@ -157,6 +157,19 @@ def test_a_changed_hyperparameter_repeats_exactly_the_runs_it_touches(study):
     assert set(trained) == {("3m", "0"), ("3m", "1")}
 
 
+@pytest.mark.parametrize("options", [[], ["--profile", str(PROFILES / "slurm")]])
+def test_an_update_of_the_workflow_repeats_nothing(study, tmp_path, options):
+    """A rule may be worded anew in the middle of a study."""
+    updated = tmp_path / "updated"
+    updated.mkdir()
+    shutil.copy(ROOT / "Snakefile", updated)
+    for folder in ("profiles", "workflow"):
+        shutil.copytree(ROOT / folder, updated / folder)
+    for path in (updated / "workflow" / "rules").glob("*.smk"):
+        path.write_text(path.read_text().replace("python -m benchmark", "python  -m benchmark"))
+    assert planned(study, "all", *options, "--snakefile", str(updated / "Snakefile")) == {}
+
+
 def test_more_seeds_and_variants_add_only_their_runs(study):
     variant = {"algorithm": "qmix", "name": "slow", "maps": ["3m"], "set": {"learning_rate": 1e-4}}
     write_study(study, seeds=[0, 1, 2], variants=[variant])
