@@ -373,6 +373,15 @@ def test_both_slurm_profiles_differ_in_accounting_only():
     assert without == with_it | accounting
 
 
+@pytest.mark.parametrize("name", ["slurm", "slurm-no-accounting"])
+def test_a_job_array_would_hold_every_run(name):
+    """Of one that cannot the plugin drops runs without a word, and then waits for them for ever."""
+    text = (PROFILES / name / "profile.yaml").read_text()
+    values = yaml.safe_load(re.sub(r"^# (?=[\w-]+: )", "", text, flags=re.MULTILINE))
+    runs = len(load_study(ROOT / "config" / "paper.yaml").runs())
+    assert "slurm-array-jobs" not in values or values["jobs"] >= runs
+
+
 def test_trains_and_shows_roles_for_real(tmp_path):
     short = {"budget": 100, "battles": 2, "batch_size": 2, "replay_episodes": 8}
     grid = {"evaluation_interval": 100, "evaluation_episodes": 2, "absolute_episodes": 2}
