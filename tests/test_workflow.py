@@ -382,6 +382,20 @@ def test_a_job_array_would_hold_every_run(name):
     assert "slurm-array-jobs" not in values or values["jobs"] >= runs
 
 
+def test_whatever_slurm_gets_has_resources():
+    """All else runs where the workflow does, also what a study shows of its roles."""
+    rules = "".join(path.read_text() for path in (ROOT / "workflow" / "rules").glob("*.smk"))
+    parts = re.split(r"^ *rule (\w+):\n", rules, flags=re.MULTILINE)[1:]
+    texts = dict(zip(parts[::2], parts[1::2], strict=True))
+    sent = {
+        name for name, text in texts.items() if "shell:" in text and "localrule: True" not in text
+    }
+    for name in ("slurm", "slurm-no-accounting"):
+        values = yaml.safe_load((PROFILES / name / "profile.yaml").read_text())
+        assert set(values["set-resources"]) == sent == {"train"}
+        assert {"gres", "mem_mb", "runtime"} <= set(values["set-resources"]["train"])
+
+
 def test_trains_and_shows_roles_for_real(tmp_path):
     short = {"budget": 100, "battles": 2, "batch_size": 2, "replay_episodes": 8}
     grid = {"evaluation_interval": 100, "evaluation_episodes": 2, "absolute_episodes": 2}
