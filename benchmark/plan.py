@@ -222,7 +222,7 @@ def main(arguments: argparse.Namespace) -> None:
             progress.update(task, advance=1, description=f"measured {run.algorithm} on {run.map}")
     console = Console(width=None if Console().is_terminal else 120)
     console.print(_table(study.name, groups, costs))
-    for line in _totals(groups, costs, at_a_time):
+    for line in _totals(groups, costs, at_a_time, side_by_side):
         console.print(line, highlight=False)
     if profile is not None:
         each = [costs[key] for key, runs in groups.items() for _ in runs]
@@ -254,9 +254,19 @@ def _table(name: str, groups: dict[tuple, list[RunConfig]], costs: dict[tuple, C
 
 
 def _totals(
-    groups: dict[tuple, list[RunConfig]], costs: dict[tuple, Cost], at_a_time: int
+    groups: dict[tuple, list[RunConfig]],
+    costs: dict[tuple, Cost],
+    at_a_time: int,
+    side_by_side: int,
 ) -> Iterator[str]:
-    """The study as a whole, one line per resource."""
+    """The study as a whole, one line per resource.
+
+    Args:
+        groups: its runs.
+        costs: of one run of each group.
+        at_a_time: runs under way, everywhere together.
+        side_by_side: of these, runs that share a machine or a GPU.
+    """
     each = [costs[key] for key, runs in groups.items() for _ in runs]
     steps = sum(run.training.budget for runs in groups.values() for run in runs)
     hours = sum(cost.seconds for cost in each) / 3600
@@ -268,13 +278,15 @@ def _totals(
         f"time    about {duration(wall)} with {at_a_time} runs at a time, the longest run"
         f" {duration(longest)}; measured on {_machine()}"
     )
-    most = sorted((cost.memory for cost in each), reverse=True)[:at_a_time]
+    together = min(side_by_side, at_a_time)
+    runs = "1 run" if together == 1 else f"{together} runs"
+    memory = sum(sorted((cost.memory for cost in each), reverse=True)[:together])
     here = psutil.virtual_memory().total
-    short = "" if sum(most) < here else "; use fewer --cores or more memory"
-    yield f"memory  up to {size(sum(most))} with {at_a_time} runs, here {size(here)}{short}"
+    short = "" if memory < here else "; let fewer run at a time, or take more memory"
+    yield f"memory  up to {size(memory)} with {runs}, here {size(here)}{short}"
     if any(cost.device_memory for cost in each):
-        gpu = sorted((cost.device_memory for cost in each), reverse=True)[:at_a_time]
-        yield f"GPU     up to {size(sum(gpu))} with {at_a_time} runs"
+        gpu = sorted((cost.device_memory for cost in each), reverse=True)[:together]
+        yield f"GPU     up to {size(sum(gpu))} with {runs}"
     unfinished = sorted((cost.checkpoints for cost in each), reverse=True)[:at_a_time]
     yield (
         f"disk    {size(sum(cost.results for cost in each))} of results, and up to"

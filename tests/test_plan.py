@@ -10,6 +10,7 @@ from algorithms.learner import Learner
 from benchmark import plan, record
 from benchmark.cli import main
 from benchmark.config import resolve_run
+from benchmark.profiles import find_profile
 
 STUDY = {
     "version": 1,
@@ -133,6 +134,10 @@ def test_what_a_study_costs_on_a_cluster(study, capsys, known_costs):
     assert "8.0 GB for a run, the largest takes 9.0 GB: too little, raise mem_mb" in text
     assert "24.0 h for a job; the longest run takes 2 of 21 attempts" in text
     assert "9.0 GB   4.0 GB" in re.sub(r" {2,}", "   ", text)
+    assert "up to 9.0 GB with 1 run, here" in text  # every run has a node of its own
+    assert "GPU     up to 1.0 GB with 1 run\n" in text
+    assert "up to 30.0 GB of checkpoints while 6 runs are under way" in text
+    assert "--cores" not in text
 
 
 def test_runs_that_share_a_gpu(study, capsys, known_costs, tmp_path):
@@ -147,6 +152,33 @@ def test_runs_that_share_a_gpu(study, capsys, known_costs, tmp_path):
     assert "45.0 GPU hours on up to 2 GPUs, 4 run(s) on each" in text
     assert "too little" not in text
     assert "the longest run takes 30 of 21 attempts: too few, raise retries" in text
+
+
+@pytest.mark.parametrize(
+    ("gres", "hours"), [("gpu", 180), ("gpu:2", 360), ("gpu:a100", 180), ("gpu:a100:2", 360)]
+)
+def test_how_many_gpus_a_run_asks_for(study, capsys, known_costs, tmp_path, gres, hours):
+    values = yaml.safe_load((PROFILES / "slurm" / "profile.yaml").read_text())
+    values["set-resources"]["train"]["gres"] = gres
+    (tmp_path / "profile.yaml").write_text(yaml.safe_dump(values))
+    assert f"{hours}.0 GPU hours" in planned(study, capsys, "--profile", str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["cpu", "gpu", "slurm"])
+def test_profiles_as_snakemake_reads_them_too(tmp_path, name):
+    """Under its older file name, with lists for tables."""
+    values = yaml.safe_load((PROFILES / name / "profile.yaml").read_text())
+    known = find_profile(str(PROFILES / name), cores=8)
+    rules = values["set-resources"].items()
+    values["set-resources"] = [
+        f"{rule}:{key}={value}" for rule, needs in rules for key, value in needs.items()
+    ]
+    for table in ("resources", "default-resources"):
+        values[table] = [f"{key}={value}" for key, value in values.get(table, {}).items()]
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "config.yaml").write_text(yaml.safe_dump(values))
+    assert find_profile(str(folder), cores=8) == known
 
 
 @pytest.mark.parametrize(
