@@ -30,6 +30,7 @@ from benchmark import record
 from benchmark.config import RunConfig
 from benchmark.envs import make, make_evaluation
 from benchmark.errors import BenchmarkError
+from benchmark.full_battles import peak_memory
 from benchmark.profiles import Profile, find_profile, jobs_of
 from benchmark.protocol import evaluation_grid
 from benchmark.rollout import Outcome, evaluate, explore
@@ -44,20 +45,25 @@ _PATIENCE = 60
 _ASSUMPTIONS = (
     "Assumed: battles as long as at random play (better teams fight longer ones, which means fewer"
     " but longer updates and about the same total), evaluations as slow as with an untrained"
-    " policy, one thread per run, full replay buffers that compress like random play."
+    " policy, one thread per run. Memory and checkpoints are upper bounds: updates and full replay"
+    " buffers of battles that all last to the limit, compressed like random play."
 )
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one run costs, projected to its whole budget."""
+    """What one run costs, projected to its whole budget.
+
+    Times are of battles as long as at random play, what is "at most" is of battles that all last to
+    their limit.
+    """
 
     seconds: float
     memory: float  #: bytes of main memory, at most
     device_memory: float  #: bytes on the GPU, at most; 0 without one
     results: float  #: bytes on disk that stay
     checkpoints: float  #: bytes on disk while it is under way, at most
-    replay: float  #: bytes of main memory for the full replay buffer, contained in ``memory``
+    replay: float  #: bytes of main memory for the full replay buffer, at most; in ``memory``
 
 
 def measure(run: RunConfig, seconds: float) -> Cost:
@@ -70,6 +76,8 @@ def measure(run: RunConfig, seconds: float) -> Cost:
     keep_freed_memory()
     rules, streams = run.training, Streams(run.seed)
     env = make(run.map, rules.battles, run.backend, run.env)
+    evaluation_env = make_evaluation(env, run.map, rules.evaluation_episodes, run.backend, run.env)
+    full_battles = peak_memory(run, env.spec, seconds)
     learner = make_learner(run, streams, "auto", env.spec)
     learner.skip_pretraining()
     replay = make_replay(env.spec, rules)
@@ -93,7 +101,6 @@ def measure(run: RunConfig, seconds: float) -> Cost:
     per_step = _seconds_per_unit(collect, seconds / 4)
     update()
     per_update = _seconds_per_unit(update, seconds / 2)
-    evaluation_env = make_evaluation(env, run.map, rules.evaluation_episodes, run.backend, run.env)
     begin = time.perf_counter()
     seeds = streams.seeds("evaluation", rules.evaluation_episodes)
     outcome = evaluate(evaluation_env, learner, rules, seeds)
@@ -104,14 +111,17 @@ def measure(run: RunConfig, seconds: float) -> Cost:
     evaluations = len(evaluation_grid(rules)) * rules.evaluation_episodes + rules.absolute_episodes
     battles = rules.budget / float(np.mean(lengths))
     updates = battles * rules.updates_per_episode
-    replay_bytes = min(rules.replay_episodes, battles) * replay.nbytes / len(replay)
-    measured_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # No more steps than the budget has, however long the battles.
+    kept_steps = min(rules.replay_episodes * env.spec.episode_limit, rules.budget)
+    replay_bytes = kept_steps * replay.nbytes / sum(lengths[-len(replay) :])
+    measured_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - replay.nbytes
     policy = _saved_bytes(learner.policy_state())
     on_gpu = learner.device.type == "cuda"
+    measured_on_gpu = torch.cuda.max_memory_reserved(learner.device) if on_gpu else 0.0
     return Cost(
         seconds=rules.budget * per_step + updates * per_update + evaluations * per_evaluation,
-        memory=measured_bytes + replay_bytes - replay.nbytes,
-        device_memory=torch.cuda.max_memory_reserved(learner.device) if on_gpu else 0.0,
+        memory=max(measured_bytes, full_battles[0]) + replay_bytes,
+        device_memory=max(measured_on_gpu, full_battles[1]),
         results=policy + _table_bytes(run, outcome, evaluations),
         checkpoints=replay_bytes + 2 * (policy + _saved_bytes(learner.training_state())),
         replay=replay_bytes,

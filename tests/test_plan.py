@@ -2,15 +2,18 @@
 
 import re
 
+import numpy as np
 import pytest
 import yaml
 
 from algorithms import ALGORITHMS
 from algorithms.learner import Learner
-from benchmark import plan, record
+from benchmark import full_battles, plan, record
 from benchmark.cli import main
 from benchmark.config import resolve_run
+from benchmark.envs import spec_of
 from benchmark.profiles import find_profile
+from benchmark.replay import ReplayBuffer
 
 STUDY = {
     "version": 1,
@@ -69,7 +72,38 @@ def test_measures_the_updates_after_pretraining(algorithm, monkeypatch):
     )
     run = resolve_run(map="3m", algorithm=algorithm, seed=0, overrides=[STUDY["set"]])
     assert plan.measure(run, seconds=0.01).seconds > 0
-    assert len(updated) >= 3  # one to warm up, two that are timed
+    assert len(updated) >= 5  # two whose memory counts, one to warm up, two that are timed
+
+
+@pytest.mark.parametrize(
+    ("seconds", "measured"), [(0, [2, 2, 4]), (60, [2, 2, 4, 8, 16, 32])], ids=["some", "all"]
+)
+def test_memory_is_of_battles_that_last_to_the_limit(monkeypatch, seconds, measured):
+    """And of whole batches of them, however few there was time for."""
+    spec, sizes = spec_of("3m"), []
+
+    def learn(learner, replay, rules, streams):
+        batch = replay.sample(rules.batch_size, streams["replay"])
+        assert batch.length.tolist() == [spec.episode_limit] * rules.batch_size
+        sizes.append(rules.batch_size)
+
+    monkeypatch.setattr(full_battles, "learn", learn)
+    monkeypatch.setattr(full_battles, "_peaks", lambda _: np.array([1e9 + 2e7 * sizes[-1], 0]))
+    run = resolve_run(map="3m", algorithm="qmix", seed=0)
+    assert full_battles.peak_memory(run, spec, seconds) == (1e9 + 2e7 * 32, 0)
+    assert sizes == measured
+
+
+@pytest.mark.parametrize(("budget", "steps"), [(10**6, 16 * 60), (500, 500)])
+def test_the_replay_buffer_is_of_battles_that_last_to_the_limit(monkeypatch, budget, steps):
+    """Unless the budget has fewer steps."""
+    assert spec_of("3m").episode_limit == 60
+    one_byte_per_step = property(lambda buffer: sum(each.length for each in buffer._slots if each))
+    monkeypatch.setattr(ReplayBuffer, "nbytes", one_byte_per_step)
+    rules = STUDY["set"] | {"budget": budget}
+    cost = plan.measure(resolve_run(map="3m", algorithm="qmix", seed=0, overrides=[rules]), 0.01)
+    assert cost.replay == steps
+    assert cost.memory > cost.replay
 
 
 def test_totals(study, capsys, monkeypatch):
