@@ -147,11 +147,11 @@ PROFILES = record.ROOT / "workflow" / "profiles"
 
 @pytest.fixture
 def known_costs(monkeypatch):
-    """Every run takes 30 hours, 9 GB and a GPU that it does not fill."""
+    """Every run takes 30 hours, 20 GB and a GPU that it does not fill."""
 
     def measure_all(runs, side_by_side):
         for run in runs:
-            yield run, plan.Cost(30 * 3600.0, 9e9, 1e9, 1e6, 5e9, 4e9)
+            yield run, plan.Cost(30 * 3600.0, 20e9, 1e9, 1e6, 5e9, 4e9)
 
     monkeypatch.setattr(plan, "measure_all", measure_all)
 
@@ -165,10 +165,10 @@ def test_what_a_study_costs_on_a_cluster(study, capsys, known_costs):
     text = planned(study, capsys, "--profile", str(PROFILES / "slurm"))
     assert "profile slurm: 6 runs at a time" in text
     assert "180.0 GPU hours on up to 6 GPUs, 1 run(s) on each" in text
-    assert "8.0 GB for a run, the largest takes 9.0 GB: too little, raise mem_mb" in text
+    assert "16.0 GB for a run, the largest takes 20.0 GB: too little, raise mem_mb" in text
     assert "24.0 h for a job; the longest run takes 2 of 21 attempts" in text
-    assert "9.0 GB   4.0 GB" in re.sub(r" {2,}", "   ", text)
-    assert "up to 9.0 GB with 1 run, here" in text  # every run has a node of its own
+    assert "20.0 GB   4.0 GB" in re.sub(r" {2,}", "   ", text)
+    assert "up to 20.0 GB with 1 run, here" in text  # every run has a node of its own
     assert "GPU     up to 1.0 GB with 1 run\n" in text
     assert "up to 30.0 GB of checkpoints while 6 runs are under way" in text
     assert "--cores" not in text
@@ -180,7 +180,7 @@ def test_runs_that_share_a_gpu(study, capsys, known_costs, tmp_path):
     assert f"profile gpu: {at_a_time} runs at a time" in text
     assert "36.0 GPU hours on up to 1 GPUs, 5 run(s) on each" in text
     values = yaml.safe_load((PROFILES / "slurm" / "profile.yaml").read_text())
-    values["set-resources"]["train"] |= {"gres": "shard:1", "mem_mb": 9000, "runtime": 60}
+    values["set-resources"]["train"] |= {"gres": "shard:1", "mem_mb": 20000, "runtime": 60}
     (tmp_path / "profile.yaml").write_text(yaml.safe_dump(values))
     text = planned(study, capsys, "--profile", str(tmp_path), "--runs-per-gpu", "4")
     assert "45.0 GPU hours on up to 2 GPUs, 4 run(s) on each" in text
