@@ -332,6 +332,11 @@ class GoMARL(Learner):
             for name, network in self.target_networks().items():
                 follow(self._targets[name], network, rate=1)
 
+    def rehearse_round(self, replay: ReplayBuffer) -> None:
+        size = self.config.regroup_batch_size
+        if len(replay) >= size:
+            self.replayed_weights(replay.sample(size, np.random.default_rng(0)))
+
     @torch.no_grad()
     def replayed_weights(self, batch: Batch) -> Tensor:
         """Every agent's mean mixing weight over sampled episodes, [N]."""

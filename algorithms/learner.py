@@ -224,6 +224,9 @@ class Learner(nn.Module):
     def after_round(self, replay: ReplayBuffer) -> None:
         """What follows the updates of a round of battles, e.g. a change of structure."""
 
+    def rehearse_round(self, replay: ReplayBuffer) -> None:
+        """Takes as much memory as ``after_round`` ever does, to no effect; for measurements."""
+
     # Acting ---------------------------------------------------------------------------------------
 
     def initial_hidden(self, battles: int) -> Tensor:

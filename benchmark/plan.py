@@ -30,6 +30,7 @@ from benchmark import record
 from benchmark.config import RunConfig
 from benchmark.envs import make, make_evaluation
 from benchmark.errors import BenchmarkError
+from benchmark.full_battles import peak_memory
 from benchmark.profiles import Profile, find_profile, jobs_of
 from benchmark.protocol import evaluation_grid
 from benchmark.rollout import Outcome, evaluate, explore
@@ -44,20 +45,25 @@ _PATIENCE = 60
 _ASSUMPTIONS = (
     "Assumed: battles as long as at random play (better teams fight longer ones, which means fewer"
     " but longer updates and about the same total), evaluations as slow as with an untrained"
-    " policy, one thread per run, full replay buffers that compress like random play."
+    " policy, one thread per run. Memory and checkpoints are upper bounds: updates and full replay"
+    " buffers of battles that all last to the limit, compressed like random play."
 )
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one run costs, projected to its whole budget."""
+    """What one run costs, projected to its whole budget.
+
+    Times are of battles as long as at random play, what is "at most" is of battles that all last to
+    their limit.
+    """
 
     seconds: float
     memory: float  #: bytes of main memory, at most
     device_memory: float  #: bytes on the GPU, at most; 0 without one
     results: float  #: bytes on disk that stay
     checkpoints: float  #: bytes on disk while it is under way, at most
-    replay: float  #: bytes of main memory for the full replay buffer, contained in ``memory``
+    replay: float  #: bytes of main memory for the full replay buffer, at most; in ``memory``
 
 
 def measure(run: RunConfig, seconds: float) -> Cost:
@@ -70,6 +76,8 @@ def measure(run: RunConfig, seconds: float) -> Cost:
     keep_freed_memory()
     rules, streams = run.training, Streams(run.seed)
     env = make(run.map, rules.battles, run.backend, run.env)
+    evaluation_env = make_evaluation(env, run.map, rules.evaluation_episodes, run.backend, run.env)
+    full_battles = peak_memory(run, env.spec, seconds)
     learner = make_learner(run, streams, "auto", env.spec)
     learner.skip_pretraining()
     replay = make_replay(env.spec, rules)
@@ -93,7 +101,6 @@ def measure(run: RunConfig, seconds: float) -> Cost:
     per_step = _seconds_per_unit(collect, seconds / 4)
     update()
     per_update = _seconds_per_unit(update, seconds / 2)
-    evaluation_env = make_evaluation(env, run.map, rules.evaluation_episodes, run.backend, run.env)
     begin = time.perf_counter()
     seeds = streams.seeds("evaluation", rules.evaluation_episodes)
     outcome = evaluate(evaluation_env, learner, rules, seeds)
@@ -104,14 +111,17 @@ def measure(run: RunConfig, seconds: float) -> Cost:
     evaluations = len(evaluation_grid(rules)) * rules.evaluation_episodes + rules.absolute_episodes
     battles = rules.budget / float(np.mean(lengths))
     updates = battles * rules.updates_per_episode
-    replay_bytes = min(rules.replay_episodes, battles) * replay.nbytes / len(replay)
-    measured_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # No more steps than the budget has, however long the battles.
+    kept_steps = min(rules.replay_episodes * env.spec.episode_limit, rules.budget)
+    replay_bytes = kept_steps * replay.nbytes / sum(lengths[-len(replay) :])
+    measured_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - replay.nbytes
     policy = _saved_bytes(learner.policy_state())
     on_gpu = learner.device.type == "cuda"
+    measured_on_gpu = torch.cuda.max_memory_reserved(learner.device) if on_gpu else 0.0
     return Cost(
         seconds=rules.budget * per_step + updates * per_update + evaluations * per_evaluation,
-        memory=measured_bytes + replay_bytes - replay.nbytes,
-        device_memory=torch.cuda.max_memory_reserved(learner.device) if on_gpu else 0.0,
+        memory=max(measured_bytes, full_battles[0]) + replay_bytes,
+        device_memory=max(measured_on_gpu, full_battles[1]),
         results=policy + _table_bytes(run, outcome, evaluations),
         checkpoints=replay_bytes + 2 * (policy + _saved_bytes(learner.training_state())),
         replay=replay_bytes,
@@ -222,7 +232,7 @@ def main(arguments: argparse.Namespace) -> None:
             progress.update(task, advance=1, description=f"measured {run.algorithm} on {run.map}")
     console = Console(width=None if Console().is_terminal else 120)
     console.print(_table(study.name, groups, costs))
-    for line in _totals(groups, costs, at_a_time):
+    for line in _totals(groups, costs, at_a_time, side_by_side):
         console.print(line, highlight=False)
     if profile is not None:
         each = [costs[key] for key, runs in groups.items() for _ in runs]
@@ -254,9 +264,19 @@ def _table(name: str, groups: dict[tuple, list[RunConfig]], costs: dict[tuple, C
 
 
 def _totals(
-    groups: dict[tuple, list[RunConfig]], costs: dict[tuple, Cost], at_a_time: int
+    groups: dict[tuple, list[RunConfig]],
+    costs: dict[tuple, Cost],
+    at_a_time: int,
+    side_by_side: int,
 ) -> Iterator[str]:
-    """The study as a whole, one line per resource."""
+    """The study as a whole, one line per resource.
+
+    Args:
+        groups: its runs.
+        costs: of one run of each group.
+        at_a_time: runs under way, everywhere together.
+        side_by_side: of these, runs that share a machine or a GPU.
+    """
     each = [costs[key] for key, runs in groups.items() for _ in runs]
     steps = sum(run.training.budget for runs in groups.values() for run in runs)
     hours = sum(cost.seconds for cost in each) / 3600
@@ -268,13 +288,15 @@ def _totals(
         f"time    about {duration(wall)} with {at_a_time} runs at a time, the longest run"
         f" {duration(longest)}; measured on {_machine()}"
     )
-    most = sorted((cost.memory for cost in each), reverse=True)[:at_a_time]
+    together = min(side_by_side, at_a_time)
+    runs = "1 run" if together == 1 else f"{together} runs"
+    memory = sum(sorted((cost.memory for cost in each), reverse=True)[:together])
     here = psutil.virtual_memory().total
-    short = "" if sum(most) < here else "; use fewer --cores or more memory"
-    yield f"memory  up to {size(sum(most))} with {at_a_time} runs, here {size(here)}{short}"
+    short = "" if memory < here else "; let fewer run at a time, or take more memory"
+    yield f"memory  up to {size(memory)} with {runs}, here {size(here)}{short}"
     if any(cost.device_memory for cost in each):
-        gpu = sorted((cost.device_memory for cost in each), reverse=True)[:at_a_time]
-        yield f"GPU     up to {size(sum(gpu))} with {at_a_time} runs"
+        gpu = sorted((cost.device_memory for cost in each), reverse=True)[:together]
+        yield f"GPU     up to {size(sum(gpu))} with {runs}"
     unfinished = sorted((cost.checkpoints for cost in each), reverse=True)[:at_a_time]
     yield (
         f"disk    {size(sum(cost.results for cost in each))} of results, and up to"

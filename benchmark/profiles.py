@@ -1,9 +1,9 @@
 """What a Snakemake profile (``workflow/profiles/*/profile.yaml``) means for the runs of a study."""
 
 import math
-import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmark.config import known, load_yaml
 from benchmark.errors import BenchmarkError
@@ -43,12 +43,12 @@ def find_profile(text: str, cores: int, runs_per_gpu: int | None = None) -> Prof
         known("profile", text, profiles, str(FOLDER))
         path = profiles[text]
     elif path.is_dir():
-        path /= "profile.yaml"
+        path /= "profile.yaml" if (path / "profile.yaml").exists() else "config.yaml"
     values = load_yaml(path)
     if not isinstance(values, dict):
         raise BenchmarkError(f"{path}: a profile is a table of Snakemake's options")
-    needs = values.get("default-resources", {}) | values.get("set-resources", {}).get(_RULE, {})
-    reader = _Reader(path, values, needs)
+    reader = _Reader(path, values)
+    needs = reader.needs
     if values.get("executor", "local") == "slurm":
         gpus = reader.gpus(runs_per_gpu)
         at_a_time = reader.number(values, "jobs", 1)
@@ -58,8 +58,9 @@ def find_profile(text: str, cores: int, runs_per_gpu: int | None = None) -> Prof
     else:
         all_cores = values.get("cores", "all") == "all"
         at_a_time = cores if all_cores else reader.number(values, "cores", cores)
-        for name in values.get("resources", {}):
-            limit, need = reader.number(values["resources"], name), reader.number(needs, name)
+        limits = reader.table("resources")
+        for name in limits:
+            limit, need = reader.number(limits, name), reader.number(needs, name)
             if need:
                 at_a_time = min(at_a_time, limit // need)
         percent = reader.number(needs, "gpu_percent", 0)
@@ -84,7 +85,27 @@ class _Reader:
 
     path: Path
     values: dict
-    needs: dict
+
+    @property
+    def needs(self) -> dict[str, Any]:
+        """The resources of a run, by name."""
+        rules, prefix = self.table("set-resources"), f"{_RULE}:"
+        listed = {
+            name.removeprefix(prefix): value
+            for name, value in rules.items()
+            if name.startswith(prefix)
+        }
+        return self.table("default-resources") | (rules.get(_RULE) or listed)
+
+    def table(self, key: str) -> dict[str, Any]:
+        """One of the profile's tables, which Snakemake also takes as a list of ``name=value``."""
+        entries = self.values.get(key) or {}
+        if isinstance(entries, dict):
+            return entries
+        if not isinstance(entries, list):
+            entries = [entries]
+        pairs = [str(each).partition("=") for each in entries]
+        return {name: int(value) if value.isdigit() else value for name, _, value in pairs}
 
     def number(self, table: dict, key: str, default: int | None = None) -> int | None:
         value = table.get(key, default)
@@ -96,8 +117,9 @@ class _Reader:
 
     def gpus(self, runs_per_gpu: int | None) -> float:
         """GPUs that one run's job takes."""
-        gres = str(self.needs.get("gres", ""))
-        kind, count = re.match(r"(\w*)(?:.*?:(\d+))?$", gres).groups(default="1")
+        gres = str(self.needs.get("gres", "")).strip("'\"")
+        kind, *rest = gres.split(":")  # gpu, gpu:2, gpu:a100, gpu:a100:2
+        count = rest[-1] if rest and rest[-1].isdigit() else 1
         if kind == "shard":
             if runs_per_gpu is None:
                 raise BenchmarkError(

@@ -2,14 +2,18 @@
 
 import re
 
+import numpy as np
 import pytest
 import yaml
 
 from algorithms import ALGORITHMS
 from algorithms.learner import Learner
-from benchmark import plan, record
+from benchmark import full_battles, plan, record
 from benchmark.cli import main
 from benchmark.config import resolve_run
+from benchmark.envs import spec_of
+from benchmark.profiles import find_profile
+from benchmark.replay import ReplayBuffer
 
 STUDY = {
     "version": 1,
@@ -68,7 +72,38 @@ def test_measures_the_updates_after_pretraining(algorithm, monkeypatch):
     )
     run = resolve_run(map="3m", algorithm=algorithm, seed=0, overrides=[STUDY["set"]])
     assert plan.measure(run, seconds=0.01).seconds > 0
-    assert len(updated) >= 3  # one to warm up, two that are timed
+    assert len(updated) >= 5  # two whose memory counts, one to warm up, two that are timed
+
+
+@pytest.mark.parametrize(
+    ("seconds", "measured"), [(0, [2, 2, 4]), (60, [2, 2, 4, 8, 16, 32])], ids=["some", "all"]
+)
+def test_memory_is_of_battles_that_last_to_the_limit(monkeypatch, seconds, measured):
+    """And of whole batches of them, however few there was time for."""
+    spec, sizes = spec_of("3m"), []
+
+    def learn(learner, replay, rules, streams):
+        batch = replay.sample(rules.batch_size, streams["replay"])
+        assert batch.length.tolist() == [spec.episode_limit] * rules.batch_size
+        sizes.append(rules.batch_size)
+
+    monkeypatch.setattr(full_battles, "learn", learn)
+    monkeypatch.setattr(full_battles, "_peaks", lambda _: np.array([1e9 + 2e7 * sizes[-1], 0]))
+    run = resolve_run(map="3m", algorithm="qmix", seed=0)
+    assert full_battles.peak_memory(run, spec, seconds) == (1e9 + 2e7 * 32, 0)
+    assert sizes == measured
+
+
+@pytest.mark.parametrize(("budget", "steps"), [(10**6, 16 * 60), (500, 500)])
+def test_the_replay_buffer_is_of_battles_that_last_to_the_limit(monkeypatch, budget, steps):
+    """Unless the budget has fewer steps."""
+    assert spec_of("3m").episode_limit == 60
+    one_byte_per_step = property(lambda buffer: sum(each.length for each in buffer._slots if each))
+    monkeypatch.setattr(ReplayBuffer, "nbytes", one_byte_per_step)
+    rules = STUDY["set"] | {"budget": budget}
+    cost = plan.measure(resolve_run(map="3m", algorithm="qmix", seed=0, overrides=[rules]), 0.01)
+    assert cost.replay == steps
+    assert cost.memory > cost.replay
 
 
 def test_totals(study, capsys, monkeypatch):
@@ -112,11 +147,11 @@ PROFILES = record.ROOT / "workflow" / "profiles"
 
 @pytest.fixture
 def known_costs(monkeypatch):
-    """Every run takes 30 hours, 9 GB and a GPU that it does not fill."""
+    """Every run takes 30 hours, 20 GB and a GPU that it does not fill."""
 
     def measure_all(runs, side_by_side):
         for run in runs:
-            yield run, plan.Cost(30 * 3600.0, 9e9, 1e9, 1e6, 5e9, 4e9)
+            yield run, plan.Cost(30 * 3600.0, 20e9, 1e9, 1e6, 5e9, 4e9)
 
     monkeypatch.setattr(plan, "measure_all", measure_all)
 
@@ -130,9 +165,13 @@ def test_what_a_study_costs_on_a_cluster(study, capsys, known_costs):
     text = planned(study, capsys, "--profile", str(PROFILES / "slurm"))
     assert "profile slurm: 6 runs at a time" in text
     assert "180.0 GPU hours on up to 6 GPUs, 1 run(s) on each" in text
-    assert "8.0 GB for a run, the largest takes 9.0 GB: too little, raise mem_mb" in text
+    assert "16.0 GB for a run, the largest takes 20.0 GB: too little, raise mem_mb" in text
     assert "24.0 h for a job; the longest run takes 2 of 21 attempts" in text
-    assert "9.0 GB   4.0 GB" in re.sub(r" {2,}", "   ", text)
+    assert "20.0 GB   4.0 GB" in re.sub(r" {2,}", "   ", text)
+    assert "up to 20.0 GB with 1 run, here" in text  # every run has a node of its own
+    assert "GPU     up to 1.0 GB with 1 run\n" in text
+    assert "up to 30.0 GB of checkpoints while 6 runs are under way" in text
+    assert "--cores" not in text
 
 
 def test_runs_that_share_a_gpu(study, capsys, known_costs, tmp_path):
@@ -141,12 +180,39 @@ def test_runs_that_share_a_gpu(study, capsys, known_costs, tmp_path):
     assert f"profile gpu: {at_a_time} runs at a time" in text
     assert "36.0 GPU hours on up to 1 GPUs, 5 run(s) on each" in text
     values = yaml.safe_load((PROFILES / "slurm" / "profile.yaml").read_text())
-    values["set-resources"]["train"] |= {"gres": "shard:1", "mem_mb": 9000, "runtime": 60}
+    values["set-resources"]["train"] |= {"gres": "shard:1", "mem_mb": 20000, "runtime": 60}
     (tmp_path / "profile.yaml").write_text(yaml.safe_dump(values))
     text = planned(study, capsys, "--profile", str(tmp_path), "--runs-per-gpu", "4")
     assert "45.0 GPU hours on up to 2 GPUs, 4 run(s) on each" in text
     assert "too little" not in text
     assert "the longest run takes 30 of 21 attempts: too few, raise retries" in text
+
+
+@pytest.mark.parametrize(
+    ("gres", "hours"), [("gpu", 180), ("gpu:2", 360), ("gpu:a100", 180), ("gpu:a100:2", 360)]
+)
+def test_how_many_gpus_a_run_asks_for(study, capsys, known_costs, tmp_path, gres, hours):
+    values = yaml.safe_load((PROFILES / "slurm" / "profile.yaml").read_text())
+    values["set-resources"]["train"]["gres"] = gres
+    (tmp_path / "profile.yaml").write_text(yaml.safe_dump(values))
+    assert f"{hours}.0 GPU hours" in planned(study, capsys, "--profile", str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["cpu", "gpu", "slurm"])
+def test_profiles_as_snakemake_reads_them_too(tmp_path, name):
+    """Under its older file name, with lists for tables."""
+    values = yaml.safe_load((PROFILES / name / "profile.yaml").read_text())
+    known = find_profile(str(PROFILES / name), cores=8)
+    rules = values["set-resources"].items()
+    values["set-resources"] = [
+        f"{rule}:{key}={value}" for rule, needs in rules for key, value in needs.items()
+    ]
+    for table in ("resources", "default-resources"):
+        values[table] = [f"{key}={value}" for key, value in values.get(table, {}).items()]
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "config.yaml").write_text(yaml.safe_dump(values))
+    assert find_profile(str(folder), cores=8) == known
 
 
 @pytest.mark.parametrize(

@@ -167,9 +167,8 @@ def test_a_study_with_the_seeds_of_a_method_in_one_job(workflow, tmp_path):
 
 def test_an_array_of_runs_that_share_gpus_and_a_cancelled_one(workflow, tmp_path):
     variant = {"algorithm": "qmix", "name": "long", "maps": ["3m"], "set": {"budget": 12_000}}
-    process = workflow(
-        "runs", {"variants": [variant]}, {"gres": "shard:1"}, **{"slurm-array-jobs": "train"}
-    )
+    array = {"slurm-array-jobs": "train", "jobs": 3}  # as many as runs: else the plugin drops some
+    process = workflow("runs", {"variants": [variant]}, {"gres": "shard:1"}, **array)
     long = run_folder(tmp_path, 0, variant="long")
     slurm = slurm_variables(until(lambda: process_of(long), process))
     time.sleep(3)  # into training

@@ -158,6 +158,19 @@ def test_a_changed_hyperparameter_repeats_exactly_the_runs_it_touches(study):
     assert set(trained) == {("3m", "0"), ("3m", "1")}
 
 
+@pytest.mark.parametrize("options", [[], ["--profile", str(PROFILES / "slurm")]])
+def test_an_update_of_the_workflow_repeats_nothing(study, tmp_path, options):
+    """A rule may be worded anew in the middle of a study."""
+    updated = tmp_path / "updated"
+    updated.mkdir()
+    shutil.copy(ROOT / "Snakefile", updated)
+    for folder in ("profiles", "workflow"):
+        shutil.copytree(ROOT / folder, updated / folder)
+    for path in (updated / "workflow" / "rules").glob("*.smk"):
+        path.write_text(path.read_text().replace("python -m benchmark", "python  -m benchmark"))
+    assert planned(study, "all", *options, "--snakefile", str(updated / "Snakefile")) == {}
+
+
 def test_more_seeds_and_variants_add_only_their_runs(study):
     variant = {"algorithm": "qmix", "name": "slow", "maps": ["3m"], "set": {"learning_rate": 1e-4}}
     write_study(study, seeds=[0, 1, 2], variants=[variant])
@@ -400,6 +413,29 @@ def test_both_slurm_profiles_differ_in_accounting_only():
     )
     accounting = {"slurm-status-command": "squeue", "slurm-no-account": True}
     assert without == with_it | accounting
+
+
+@pytest.mark.parametrize("name", ["slurm", "slurm-no-accounting"])
+def test_a_job_array_would_hold_every_run(name):
+    """Of one that cannot the plugin drops runs without a word, and then waits for them for ever."""
+    text = (PROFILES / name / "profile.yaml").read_text()
+    values = yaml.safe_load(re.sub(r"^# (?=[\w-]+: )", "", text, flags=re.MULTILINE))
+    runs = len(load_study(ROOT / "config" / "paper.yaml").runs())
+    assert "slurm-array-jobs" not in values or values["jobs"] >= runs
+
+
+def test_whatever_slurm_gets_has_resources():
+    """All else runs where the workflow does, also what a study shows of its roles."""
+    rules = "".join(path.read_text() for path in (ROOT / "workflow" / "rules").glob("*.smk"))
+    parts = re.split(r"^ *rule (\w+):\n", rules, flags=re.MULTILINE)[1:]
+    texts = dict(zip(parts[::2], parts[1::2], strict=True))
+    sent = {
+        name for name, text in texts.items() if "shell:" in text and "localrule: True" not in text
+    }
+    for name in ("slurm", "slurm-no-accounting"):
+        values = yaml.safe_load((PROFILES / name / "profile.yaml").read_text())
+        assert set(values["set-resources"]) == sent == {"train"}
+        assert {"gres", "mem_mb", "runtime"} <= set(values["set-resources"]["train"])
 
 
 def test_trains_and_shows_roles_for_real(tmp_path):

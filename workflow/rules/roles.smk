@@ -9,6 +9,7 @@ if ROLE_RUNS:
             [marked(path, "Roles") if path.endswith((".png", ".md")) else path for path in ROLES],
         log:
             f"{RESULTS}/logs/roles.log",
+        localrule: True
         conda:
             "../../environment.yml"
         threads: 1
