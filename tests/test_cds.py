@@ -122,7 +122,8 @@ def test_local_penalty_is_the_mean_of_absolute_local_values():
 def test_agents_differ_by_their_local_heads_only():
     learner, batch = make(CDS), in_order()
     batch.obs[:] = batch.obs[:, :, :1]
-    batch.actions[:] = batch.actions[:, :, :1]
+    for actions in (batch.actions, batch.last_actions):
+        actions[:] = actions[:, :, :1]
     assert not torch.allclose(
         learner.online(batch).values[..., 0, :], learner.online(batch).values[..., 1, :]
     )
