@@ -66,6 +66,7 @@ def test_padding_never_changes_a_loss(method):
         noisy.state[end + 1 :, episode] = -1e2
         noisy.reward[end:, episode] = 1e3
         noisy.actions[end:, episode] = 1
+        noisy.last_actions[end + 1 :, episode] = 1
     assert losses(learner, noisy) == pytest.approx(expected, rel=1e-5)
 
 
