@@ -167,9 +167,13 @@ def test_a_study_with_the_seeds_of_a_method_in_one_job(workflow, tmp_path):
 
 
 def test_an_array_of_runs_that_share_gpus_and_a_cancelled_one(workflow, tmp_path):
-    variant = {"algorithm": "qmix", "name": "long", "maps": ["3m"], "set": {"budget": 12_000}}
+    variants = [
+        {"algorithm": "qmix", "name": name, "maps": ["3m"], "set": {"budget": budget}}
+        for name, budget in (("short", 600), ("long", 12_000))
+    ]
     array = {"slurm-array-jobs": "train", "jobs": 3}  # as many as runs: else the plugin drops some
-    process = workflow("runs", {"variants": [variant]}, {"gres": "shard:1"}, **array)
+    study = {"seeds": [0], "variants": variants}
+    process = workflow("runs", study, {"gres": "shard:1"}, **array)
     long = run_folder(tmp_path, 0, variant="long")
     slurm = slurm_variables(until(lambda: process_of(long), process))
     time.sleep(3)  # into training
@@ -180,7 +184,7 @@ def test_an_array_of_runs_that_share_gpus_and_a_cancelled_one(workflow, tmp_path
     assert len(attempts) == 2
     assert attempts[1]["from_step"] > 0
     assert attempts[1]["slurm_job"] != attempts[0]["slurm_job"]
-    others = [about(run_folder(tmp_path, seed)) for seed in (0, 1)]
+    others = [about(run_folder(tmp_path, variant=name)) for name in ("default", "short")]
     assert all(len(other["attempts"]) == 1 for other in others)
     assert "Submitted array job" in (tmp_path / "out").read_text()
     gpus = [run["hardware"]["visible_gpus"] for run in (*others, about(long))]
