@@ -4,7 +4,6 @@ import ctypes
 import logging
 import os
 import platform
-import shutil
 import signal
 import time
 from contextlib import closing, contextmanager
@@ -16,10 +15,10 @@ import torch
 
 from algorithms import ALGORITHMS
 from algorithms.learner import Learner
-from benchmark import checkpoint, record
+from benchmark import checkpoint, finished, record
 from benchmark.checkpoint import Checkpoints
 from benchmark.config import RunConfig
-from benchmark.envs import make, make_evaluation, spec_of
+from benchmark.envs import make, make_evaluation
 from benchmark.envs.spec import EnvSpec
 from benchmark.errors import BenchmarkError
 from benchmark.lock import exclusive
@@ -62,7 +61,7 @@ def train(
     wait = "SLURM_JOB_ID" in os.environ
     with exclusive(folder, wait), _deferred_signals() as interrupted:
         record.remove_unfinished(folder)
-        if is_done(config, folder):
+        if finished.is_done(config, folder):
             Checkpoints(folder).delete()  # a kill may have come between the record and this
             return
         progress = progress or Progress(config, folder)
@@ -88,73 +87,6 @@ def keep_freed_memory() -> None:
         return
     libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
     libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
-
-
-#: What a finished run is known by; Snakemake declares both as outputs of the run's job.
-RECORDS = ("evaluations.parquet", "run.json")
-
-
-def is_finished(folder: Path) -> bool:
-    """Whether a run folder holds a complete record."""
-    return all((folder / name).exists() for name in RECORDS)
-
-
-def is_done(config: RunConfig, folder: Path) -> bool:
-    """Whether this very run is finished; deleted records of one that was are put back.
-
-    Raises:
-        BenchmarkError: the folder holds a finished run of another configuration.
-    """
-    if is_finished(folder):
-        if record.read_json(folder / "run.json")["config_hash"] != config.hash:
-            raise BenchmarkError(
-                f"{folder} holds a finished run of another configuration; choose another --output"
-                " or delete that folder"
-            )
-        log.info("%s is finished; nothing to do", folder)
-        return True
-    if put_back(config, folder):
-        log.info("%s was finished before; its deleted records are back", folder)
-        return True
-    return False
-
-
-def keep_records(folder: Path) -> None:
-    """Copies a finished run's records to hidden names, for ``put_back``.
-
-    Snakemake deletes the outputs of a job that failed, also where the run itself had finished: its
-    node broke before the job was reported, or another run of the same Slurm job was stopped.
-    """
-    for name in RECORDS:
-        with record.atomic(folder / f".{name}") as temporary:
-            shutil.copyfile(folder / name, temporary)
-
-
-def put_back(config: RunConfig, folder: Path) -> bool:
-    """Restores deleted records of a run of this configuration, this source and this backend.
-
-    Returns:
-        whether that was possible.
-    """
-    kept = {name: folder / f".{name}" for name in RECORDS}
-    if not all(path.exists() for path in kept.values()):
-        return False
-    try:
-        about = record.read_json(kept["run.json"])
-        record.read_evaluations(kept["evaluations.parquet"])
-    except BenchmarkError:
-        return False
-    present = {
-        "config_hash": config.hash,
-        "source_hash": record.source_hash(ALGORITHMS[config.algorithm].__module__),
-        "backend_version": spec_of(config.map, config.backend).backend_version,
-    }
-    if not present.items() <= about.items():
-        return False
-    for name, path in kept.items():
-        with record.atomic(folder / name) as temporary:
-            shutil.copyfile(path, temporary)
-    return True
 
 
 class Run:
@@ -285,7 +217,7 @@ class Run:
         policy = {"config": self.config.resolved(), "policy": self.best["policy"]}
         checkpoint.write(policy, self.folder / "policy.pt")
         record.write_json(self._provenance(), self.folder / "run.json")
-        keep_records(self.folder)
+        finished.keep_records(self.folder)
         self.checkpoints.delete()
         self.progress.stop("done")
 

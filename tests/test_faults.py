@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark import checkpoint, record, train
+from benchmark import checkpoint, finished, record, train
 from benchmark.envs import simulator
 from benchmark.errors import BenchmarkError
 from benchmark.lock import exclusive
@@ -185,7 +185,7 @@ def test_a_slurm_job_waits_for_the_one_that_still_trains_its_run(tmp_path, monke
         free.set()
         thread.join()
     assert "in use by another process; waiting for it" in caplog.text
-    assert train.is_finished(tmp_path)
+    assert finished.is_finished(tmp_path)
 
 
 def test_what_a_kill_after_the_record_left_goes_with_the_next_call(tmp_path, monkeypatch):
@@ -214,7 +214,7 @@ def test_jumps_of_the_clock_change_nothing(tmp_path, monkeypatch, whole):
 
 
 @pytest.fixture
-def finished(tmp_path) -> Path:
+def finished_run(tmp_path) -> Path:
     folder = tmp_path / "run"
     train.train(small_run(budget=400), folder, device="cpu")
     return folder
@@ -222,33 +222,33 @@ def finished(tmp_path) -> Path:
 
 def delete_records(folder: Path) -> dict[str, bytes]:
     """What Snakemake does to the outputs of a failed job; returns what they held."""
-    content = {name: (folder / name).read_bytes() for name in train.RECORDS}
+    content = {name: (folder / name).read_bytes() for name in finished.RECORDS}
     for name in content:
         (folder / name).unlink()
     return content
 
 
-def test_deleted_records_of_a_finished_run_come_back(finished):
-    before = delete_records(finished)
-    train.train(small_run(budget=400), finished, device="cpu")
-    assert {name: (finished / name).read_bytes() for name in before} == before
+def test_deleted_records_of_a_finished_run_come_back(finished_run):
+    before = delete_records(finished_run)
+    train.train(small_run(budget=400), finished_run, device="cpu")
+    assert {name: (finished_run / name).read_bytes() for name in before} == before
 
 
 @pytest.mark.parametrize("reason", ["configuration", "source", "simulator", "damage"])
-def test_only_records_that_still_hold_come_back(finished, monkeypatch, reason):
-    delete_records(finished)
+def test_only_records_that_still_hold_come_back(finished_run, monkeypatch, reason):
+    delete_records(finished_run)
     config = small_run(budget=800 if reason == "configuration" else 400)
     if reason == "source":
         monkeypatch.setattr(record, "source_hash", lambda module: "of another source")
     if reason == "simulator":
         monkeypatch.setattr(simulator, "VERSION", "of tomorrow")
     if reason == "damage":
-        copy = finished / ".evaluations.parquet"
+        copy = finished_run / ".evaluations.parquet"
         copy.write_bytes(copy.read_bytes()[:-50])
-    train.train(config, finished, device="cpu")
-    about = record.read_json(finished / "run.json")
+    train.train(config, finished_run, device="cpu")
+    about = record.read_json(finished_run / "run.json")
     assert about["config_hash"] == config.hash
     assert len(about["attempts"]) == 1
     assert "ended" in about["attempts"][0]
     assert about["source_hash"] == record.source_hash("algorithms.qmix")
-    assert len(record.read_evaluations(finished / "evaluations.parquet"))
+    assert len(record.read_evaluations(finished_run / "evaluations.parquet"))

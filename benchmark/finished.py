@@ -1,0 +1,79 @@
+"""When a run counts as finished, and how its records come back where Snakemake deleted them."""
+
+import logging
+import shutil
+from pathlib import Path
+
+from algorithms import ALGORITHMS
+from benchmark import record
+from benchmark.config import RunConfig
+from benchmark.envs import spec_of
+from benchmark.errors import BenchmarkError
+
+log = logging.getLogger("benchmark")
+
+#: What a finished run is known by; Snakemake declares both as outputs of the run's job.
+RECORDS = ("evaluations.parquet", "run.json")
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a run folder holds a complete record."""
+    return all((folder / name).exists() for name in RECORDS)
+
+
+def is_done(config: RunConfig, folder: Path) -> bool:
+    """Whether this very run is finished; deleted records of one that was are put back.
+
+    Raises:
+        BenchmarkError: the folder holds a finished run of another configuration.
+    """
+    if is_finished(folder):
+        if record.read_json(folder / "run.json")["config_hash"] != config.hash:
+            raise BenchmarkError(
+                f"{folder} holds a finished run of another configuration; choose another --output"
+                " or delete that folder"
+            )
+        log.info("%s is finished; nothing to do", folder)
+        return True
+    if put_back(config, folder):
+        log.info("%s was finished before; its deleted records are back", folder)
+        return True
+    return False
+
+
+def keep_records(folder: Path) -> None:
+    """Copies a finished run's records to hidden names, for ``put_back``.
+
+    Snakemake deletes the outputs of a job that failed, also where the run itself had finished: its
+    node broke before the job was reported, or another run of the same Slurm job was stopped.
+    """
+    for name in RECORDS:
+        with record.atomic(folder / f".{name}") as temporary:
+            shutil.copyfile(folder / name, temporary)
+
+
+def put_back(config: RunConfig, folder: Path) -> bool:
+    """Restores deleted records of a run of this configuration, this source and this backend.
+
+    Returns:
+        whether that was possible.
+    """
+    kept = {name: folder / f".{name}" for name in RECORDS}
+    if not all(path.exists() for path in kept.values()):
+        return False
+    try:
+        about = record.read_json(kept["run.json"])
+        record.read_evaluations(kept["evaluations.parquet"])
+    except BenchmarkError:
+        return False
+    present = {
+        "config_hash": config.hash,
+        "source_hash": record.source_hash(ALGORITHMS[config.algorithm].__module__),
+        "backend_version": spec_of(config.map, config.backend).backend_version,
+    }
+    if not present.items() <= about.items():
+        return False
+    for name, path in kept.items():
+        with record.atomic(folder / name) as temporary:
+            shutil.copyfile(path, temporary)
+    return True
