@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from benchmark import record
 from benchmark.config import Study
 from benchmark.errors import BenchmarkError
+from benchmark.finished import is_finished
 from benchmark.scores import source
 from benchmark.status import look_at
 from benchmark.studies import find_study
@@ -34,7 +35,8 @@ _GAME_FILES = {"map_sha256": "the map file", "client_sha256": "the client"}
 
 def find_runs(folder: Path) -> list[Path]:
     """The finished runs below ``folder`` (``results/<study>/runs``), sorted."""
-    return sorted(path.parent for path in Path(folder).glob("**/evaluations.parquet"))
+    folders = (path.parent for path in Path(folder).glob("**/run.json"))
+    return sorted(folder for folder in folders if is_finished(folder))
 
 
 def aggregate(

@@ -1,4 +1,4 @@
-"""When a run counts as finished, and how its records come back where Snakemake deleted them."""
+"""When a run counts as finished or stale, and how records that Snakemake deleted come back."""
 
 import logging
 import shutil
@@ -7,7 +7,7 @@ from pathlib import Path
 from algorithms import ALGORITHMS
 from benchmark import record
 from benchmark.config import RunConfig
-from benchmark.envs import spec_of
+from benchmark.envs import simulator
 from benchmark.errors import BenchmarkError
 
 log = logging.getLogger("benchmark")
@@ -41,6 +41,21 @@ def is_done(config: RunConfig, folder: Path) -> bool:
     return False
 
 
+def made_by_other_code(about: dict) -> str:
+    """What has changed since a run was made: a method's source, the simulator; else empty.
+
+    Args:
+        about: the run's ``run.json``. One attempt by other code is enough.
+    """
+    algorithm = ALGORITHMS.get(about["algorithm"])
+    sources = {each.get("source_hash", about["source_hash"]) for each in about["attempts"]}
+    if algorithm is None or sources != {record.source_hash(algorithm.__module__)}:
+        return f"the source of {about['algorithm']}"
+    if about["backend"] == "simulator" and about["backend_version"] != simulator.VERSION:
+        return "the simulator"
+    return ""
+
+
 def keep_records(folder: Path) -> None:
     """Copies a finished run's records to hidden names, for ``put_back``.
 
@@ -53,7 +68,7 @@ def keep_records(folder: Path) -> None:
 
 
 def put_back(config: RunConfig, folder: Path) -> bool:
-    """Restores deleted records of a run of this configuration, this source and this backend.
+    """Restores deleted records of a run of this configuration, unless it is stale.
 
     Returns:
         whether that was possible.
@@ -66,12 +81,7 @@ def put_back(config: RunConfig, folder: Path) -> bool:
         record.read_evaluations(kept["evaluations.parquet"])
     except BenchmarkError:
         return False
-    present = {
-        "config_hash": config.hash,
-        "source_hash": record.source_hash(ALGORITHMS[config.algorithm].__module__),
-        "backend_version": spec_of(config.map, config.backend).backend_version,
-    }
-    if not present.items() <= about.items():
+    if about["config_hash"] != config.hash or made_by_other_code(about):
         return False
     for name, path in kept.items():
         with record.atomic(folder / name) as temporary:

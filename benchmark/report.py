@@ -8,7 +8,6 @@ opens offline and can be sent around. Numbers come from the statistics, provenan
 import argparse
 import base64
 from collections import Counter
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,11 +15,11 @@ import jinja2
 import numpy as np
 import pandas as pd
 
-from algorithms import ALGORITHMS
 from benchmark import ablations, figures, methods, record, role_numbers, statistics, tables
 from benchmark.aggregate import compare, expected_runs
 from benchmark.config import Study
 from benchmark.errors import BenchmarkError
+from benchmark.finished import made_by_other_code
 from benchmark.published import beside, document, facts
 from benchmark.studies import find_study
 
@@ -55,7 +54,7 @@ def write(folder: Path, output: Path, study: Study | None = None) -> None:
     main = final[final["variant"] == methods.DEFAULT]
     maps = sorted(main["map"].unique(), key=methods.map_order)
     runs = sorted(summary["runs"], key=_run_order)
-    stale = [run for run in runs if run["source_hash"] != _source_hash(run["algorithm"])]
+    stale = [run for run in runs if made_by_other_code(run)]
     missing, changed = summary["missing"], summary["changed"]
     if study:  # a table may have come alone, made from another study file or long ago
         missing, changed = compare(runs, expected_runs(study, folder.parent))
@@ -121,13 +120,6 @@ def _published(folder: Path) -> dict:
         "judged": claims[claims["verdict"] != "no valid data"].to_dict("records"),
         "reproduction": reproduction.to_dict("records"),
     }
-
-
-@cache
-def _source_hash(algorithm: str) -> str | None:
-    """Of the algorithm as it is now; a run of another one is stale."""
-    known = ALGORITHMS.get(algorithm)
-    return record.source_hash(known.__module__) if known else None
 
 
 def _run_order(run: dict) -> tuple:

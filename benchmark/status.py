@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from pathlib import Path
 from platform import node
 
@@ -17,10 +16,8 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from algorithms import ALGORITHMS
-from benchmark import record
+from benchmark import finished, record
 from benchmark.config import RunConfig
-from benchmark.envs.simulator import VERSION
 from benchmark.errors import BenchmarkError
 from benchmark.studies import find_study
 
@@ -66,7 +63,7 @@ def look_at(run: RunConfig, results: Path) -> RunStatus:
     folder = results / run.path
     seen = {"step": 0, "steps_per_second": None, "win_rate": None, "note": ""}
     try:
-        if (folder / "run.json").exists() and (folder / "evaluations.parquet").exists():
+        if finished.is_finished(folder):
             seen |= _finished(run, folder)
         elif (folder / "progress.json").exists():
             seen |= _unfinished(folder)
@@ -101,12 +98,8 @@ def _finished(run: RunConfig, folder: Path) -> dict:
         note = "made with another configuration; the workflow repeats it"
         return seen | {"state": "stale", "note": note}
     seen["step"] = run.training.budget
-    sources = {each.get("source_hash", about["source_hash"]) for each in about["attempts"]}
-    if sources != {_source_hash(run.algorithm)}:
-        note = f"the source of {run.algorithm} has changed since; delete the folder to repeat it"
-        return seen | {"state": "stale", "note": note}
-    if run.backend == "simulator" and about["backend_version"] != VERSION:
-        note = "the simulator has changed since; delete the folder to repeat it"
+    if changed := finished.made_by_other_code(about):
+        note = f"{changed} has changed since; delete the folder to repeat it"
         return seen | {"state": "stale", "note": note}
     return seen | {"state": "done"}
 
@@ -133,11 +126,6 @@ def _alive(about: dict) -> bool:
     silence = datetime.now(UTC) - datetime.fromisoformat(about["updated"])
     here = about["host"] == node()
     return silence < SILENCE and (not here or psutil.pid_exists(about["pid"]))
-
-
-@cache
-def _source_hash(algorithm: str) -> str:
-    return record.source_hash(ALGORITHMS[algorithm].__module__)
 
 
 def seconds_left(run: RunStatus, speeds: dict[tuple, float]) -> float | None:

@@ -162,9 +162,17 @@ def test_a_table_that_came_alone_is_held_against_the_study(finished, tmp_path):
     assert "4 runs made with another configuration" in text  # their hashes are made up
 
 
-def test_run_of_other_source_is_stale(written):
-    runs = [{**run, "source_hash": "old"} for run in written.runs[:1]] + written.runs[1:]
-    text = written(runs)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"source_hash": "old"},
+        {"attempts": [{"source_hash": "old"}, {}]},
+        {"backend": "simulator", "backend_version": "0"},
+    ],
+    ids=["source", "source of the first attempt", "simulator"],
+)
+def test_a_run_of_other_code_is_stale(written, changes):
+    text = written([{**written.runs[0], **changes}, *written.runs[1:]])
     assert "1 stale run:" in text
     assert "Nothing is missing" not in text
 
