@@ -83,7 +83,8 @@ class AttentionMixer(nn.Module):
         heads: int = 4,
     ) -> None:
         super().__init__()
-        self.n_agents, self.state_size, self.heads = n_agents, state_size, heads
+        self.n_agents, self.heads = n_agents, heads
+        self.parts = [state_size, n_agents * role_size, n_agents * role_size]
         self.queries = nn.Linear(role_size, attention_size, bias=False)
         self.keys = nn.Linear(role_size, attention_size, bias=False)
         self.values = nn.Linear(role_size, attention_size)
@@ -100,7 +101,7 @@ class AttentionMixer(nn.Module):
         Returns:
             Q_tot, [T, B].
         """
-        g, queries, roles = state.split([self.state_size] + [self._width(state)] * 2, dim=-1)
+        g, queries, roles = state.split(self.parts, dim=-1)
         attended = self.attend(queries, roles)
         return self.qmix(values, torch.cat([g, attended], dim=-1))
 
@@ -113,9 +114,6 @@ class AttentionMixer(nn.Module):
         scores = torch.einsum("tbihd,tbjhd->tbhij", q / math.sqrt(q.shape[-1]), k)
         result = torch.einsum("tbhij,tbjhd->tbihd", scores.softmax(-1), v)
         return self.output(result.flatten(-2)).flatten(-2)
-
-    def _width(self, state: Tensor) -> int:
-        return (state.shape[-1] - self.state_size) // 2
 
 
 class ACORM(Learner):
@@ -212,17 +210,16 @@ class ACORM(Learner):
 
     def inputs(self, obs: Tensor, last_actions: Tensor) -> Tensor:
         """What the trajectory encoder reads: observation and last action, no agent's number."""
-        return torch.cat([obs, self._action_codes[last_actions + 1]], dim=-1)
+        return torch.cat([obs, self.one_hot(last_actions)], dim=-1)
 
-    def embed(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """What the trajectory encoder reads [T + 1, B, N, O + A] and its embeddings [..., E]."""
+    def embed(self, batch: Batch) -> Tensor:
+        """The trajectory encoder's embeddings, [T + 1, B, N, E]."""
         seen = self.inputs(batch.obs, batch.last_actions)
-        embeddings, _ = self.trajectory_encoder(seen, real=self.observed(batch))
-        return seen, embeddings
+        return self.trajectory_encoder(seen, real=self.observed(batch))[0]
 
     def encode(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        seen, embeddings = self.embed(batch)
-        roles = self.role_encoder(embeddings)
+        seen = self.inputs(batch.obs, batch.last_actions)
+        roles = self.role_encoder(self.embed(batch))
         g, queries = self.state_encoder(batch.state, self.observed(batch))
         state = torch.cat([g, queries, roles.flatten(-2)], dim=-1)
         return torch.cat([seen, roles], dim=-1), state
@@ -253,13 +250,15 @@ class ACORM(Learner):
 
     # Learning -------------------------------------------------------------------------------------
 
-    def update(self, batch: Batch, *others: Batch) -> None:
-        """One update of pre-training while it lasts, then of TD."""
-        if self.pretraining_updates < self._last_of_pretraining:
-            self.pretrain(batch.to(self.device), *(each.to(self.device) for each in others))
-            self.pretraining_updates += 1
+    def pretrain(self, batch: Batch, *others: Batch) -> bool:
+        if self.pretraining_updates >= self._last_of_pretraining:
+            return False
+        if self.pretraining_updates < self.config.embedding_pretraining:
+            self._step("pretraining", self.prediction_loss(batch))
         else:
-            super().update(batch, *others)
+            self.contrast(batch)
+        self.pretraining_updates += 1
+        return True
 
     @property
     def _last_of_pretraining(self) -> int:
@@ -267,13 +266,6 @@ class ACORM(Learner):
 
     def skip_pretraining(self) -> None:
         self.pretraining_updates = self._last_of_pretraining
-
-    def pretrain(self, batch: Batch, *others: Batch) -> None:
-        """One update before the first TD step."""
-        if self.pretraining_updates < self.config.embedding_pretraining:
-            self._step("pretraining", self.prediction_loss(batch))
-        else:
-            self.contrast(batch)
 
     def before_update(self, batch: Batch, *others: Batch) -> None:
         interval = self.config.contrastive_interval
@@ -299,7 +291,7 @@ class ACORM(Learner):
         Clusters are formed anew in every step from the embeddings of its N agents alone.
         """
         with torch.no_grad():
-            embeddings = self.embed(batch)[1][:-1].flatten(0, 1)[batch.rows]  # [P, N, E], real
+            embeddings = self.embed(batch)[:-1].flatten(0, 1)[batch.rows]  # [P, N, E], real
             labels = cluster(embeddings, self.config.clusters, self.streams["clusters"])
         queries, keys = self.role_encoder(embeddings), self.key_encoder(embeddings)
         if self.config.key_gradient == "stopped":
@@ -314,8 +306,8 @@ class ACORM(Learner):
 
     def prediction_loss(self, batch: Batch) -> Tensor:
         """Squared error of the next observation and the agent's number, as the embedding tells."""
-        predicted = self.trajectory_decoder(self.embed(batch)[1][:-1])
-        numbers = self._agent_codes.expand(*predicted.shape[:-1], -1)
+        predicted = self.trajectory_decoder(self.embed(batch)[:-1])
+        numbers = self.agent_codes.expand(*predicted.shape[:-1], -1)
         target = torch.cat([batch.obs[1:], numbers], dim=-1)
         return masked_mean((predicted - target).square().mean((2, 3)), batch.filled)
 

@@ -204,7 +204,7 @@ class CDS(QPLEX):
 
     def inputs(self, obs: Tensor, last_actions: Tensor) -> Tensor:
         """Observation and last action; the local heads know the agent."""
-        return torch.cat([obs, self._action_codes[last_actions + 1]], dim=-1)
+        return torch.cat([obs, self.one_hot(last_actions)], dim=-1)
 
     def observed(self, batch: Batch) -> Tensor:
         return batch.seen if self.config.penalty_mean == "real" else torch.ones_like(batch.seen)
@@ -247,7 +247,7 @@ class CDS(QPLEX):
         parts = [each.split(self.config.predictor_batch) for each in transitions]
         errors, losses = [], []
         for part in map(Transitions, *parts):
-            errors.append(self._targets["predictors"].squared_errors(part))
+            errors.append(self.targets["predictors"].squared_errors(part))
             losses.append(self.fit_predictors(part))
         anonymous, knowing = torch.stack(losses).mean(0)
         self.log(predictor_anonymous=anonymous, predictor_knowing=knowing)
@@ -269,10 +269,10 @@ class CDS(QPLEX):
         """The agents' parts in the steps of the batch, by row of the flattened [T, B, N]."""
         _, memory = online.features
         before = torch.cat([torch.zeros_like(memory[:1]), memory[:-2]])
-        action = self._action_codes[batch.actions.flatten()[rows] + 1]
+        action = self.one_hot(batch.actions.flatten()[rows])
         now, after = (each.flatten(0, 2)[rows] for each in (batch.obs[:-1], batch.obs[1:]))
         seen = torch.cat([before.flatten(0, 2)[rows], now, action], dim=-1)
-        agent = self._agent_codes[rows % self.spec.n_agents]
+        agent = self.agent_codes[rows % self.spec.n_agents]
         weight = batch.filled.flatten()[rows // self.spec.n_agents].float()
         return Transitions(seen, agent, after, weight)
 

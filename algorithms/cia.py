@@ -9,7 +9,7 @@ over time, and a contrastive loss asks that it fit its own agent's series of cre
     L = TD + alpha * mean over episodes and identities k of CE_i( w_k . g_i ; label k )
 
 The credits are written in closed form, so that the loss trains the mixer's hypernetworks and the
-identities, and nothing else of the agents.
+identities, and no agent's network.
 
 ``unified`` takes alpha and the optimiser from the authors' tables for the map, and 5m_vs_6m's for
 other maps. Two defects of the code are ``released`` only: where x < 0 it takes exp(ELU(x)) for the
@@ -27,7 +27,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from algorithms.learner import Online
+from algorithms.learner import Online, chosen_values
 from algorithms.qmix import QMIX
 from benchmark.protocol import PYMARL
 from benchmark.replay import Batch
@@ -89,7 +89,7 @@ class CIA(QMIX):
         available: Tensor,
     ) -> tuple[Tensor, ...]:
         """Q_tot [T, B], and of the online mixer the credits [T, B, N]."""
-        chosen = values.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
+        chosen = chosen_values(values, actions)
         weights = mixer.weights(state)
         team = mixer.combine(chosen, *weights)
         return (team, self.credits(chosen, *weights)) if mixer is self.mixer else (team,)

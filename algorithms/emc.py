@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from algorithms.episodic_memory import EpisodicMemory
-from algorithms.learner import NEVER, Online, follow, masked_mean
+from algorithms.learner import NEVER, Online, chosen_values, follow, masked_mean
 from algorithms.qplex import QPLEX
 from algorithms.returns import discounted_sums
 from benchmark.protocol import PYMARL
@@ -151,7 +151,11 @@ class EMC(QPLEX):
         return self.kappa() * surprise.where(batch.filled, 0)
 
     def kappa(self) -> float:
-        """The coefficient of curiosity: a falling staircase that ends on the floor."""
+        """The coefficient of curiosity, a falling staircase.
+
+        As in the authors' code it steps down while it is above the floor, once below it, and stays
+        on the floor from the next step on.
+        """
         config = self.config
         stage = self.env_steps // config.curiosity_interval
         before = config.curiosity * config.curiosity_decay ** (stage - 1)
@@ -174,11 +178,11 @@ class EMC(QPLEX):
         """One-step TD of the sum of the VDN agents' values, without bonus."""
         real = self.observed(batch)
         values, *_ = self.vdn(inputs, real=real)
-        team = values[:-1].gather(-1, batch.actions.unsqueeze(-1)).sum((-1, -2))
+        team = chosen_values(values[:-1], batch.actions).sum(-1)
         with torch.no_grad():
-            target_values, *_ = self._targets["vdn"](inputs, real=real)
-            greedy = values[1:].masked_fill(~batch.available[1:], NEVER).argmax(-1, keepdim=True)
-            future = target_values[1:].gather(-1, greedy).sum((-1, -2))
+            target_values, *_ = self.targets["vdn"](inputs, real=real)
+            greedy = values[1:].masked_fill(~batch.available[1:], NEVER).argmax(-1)
+            future = chosen_values(target_values[1:], greedy).sum(-1)
             target = batch.reward + self.config.gamma * (~self.terminal(batch)) * future
         return masked_mean((team - target).square(), batch.filled)
 
@@ -200,10 +204,9 @@ class EMC(QPLEX):
         seen = step <= length.unsqueeze(1)
         self.memory.write(state[seen], returns[seen])
 
-    def update(self, batch: Batch, *others: Batch) -> None:
-        if self.memory is not None:  # before the batch leaves for a GPU
+    def prepare(self, batch: Batch) -> None:
+        if self.memory is not None:
             self.recalled = self.recall(batch)
-        super().update(batch, *others)
 
     def recall(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The best return that ever followed each next state, and whether there is one; [T, B]."""

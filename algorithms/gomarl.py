@@ -12,7 +12,7 @@ pooled over the group it generates the group's mixing weights.
     Q_g = w2(e_g) . ELU(sum_{i in g} (Q_i w1_i(h_i) + b1_g(h_i))) + b2(e_g)
           where e_g = max_{i in g} e_i
     Q_tot = w4(s) . ELU(sum_g (Q_g w3(e_g) + b3(e_g))) + b4(s)
-    L = 1/2 TD(lambda) + lasso sum_{i in g} mean w1_i + SD
+    L = 1/2 TD(lambda) + lasso sum_{i in g} mean w1_i + similarity SD
     SD = mean of (sum of cos(e_i, e_j) over pairs apart - over pairs together) / N^2
 
 Regrouping (every 100 000 env steps, on 1024 replayed episodes): in every group of three or more,
@@ -37,7 +37,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from algorithms.grouped import GroupedLinear
-from algorithms.learner import Learner, LearnerConfig, Online, follow, masked_mean
+from algorithms.learner import Learner, LearnerConfig, Online, chosen_values, follow, masked_mean
 from algorithms.networks import RecurrentAgent
 from benchmark.protocol import PYMARL
 from benchmark.replay import Batch, ReplayBuffer
@@ -277,7 +277,7 @@ class GoMARL(Learner):
         state: Tensor,
         available: Tensor,
     ) -> tuple[Tensor, ...]:
-        chosen = values.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
+        chosen = chosen_values(values, actions)
         return mixer(chosen, *features, state)
 
     def td_loss(self, error: Tensor, batch: Batch) -> Tensor:
@@ -330,7 +330,7 @@ class GoMARL(Learner):
         average = torch.stack(weights).mean(0)
         if self.mixer.regroup(average, self.config.regroup_threshold, generator):
             for name, network in self.target_networks().items():
-                follow(self._targets[name], network, rate=1)
+                follow(self.targets[name], network, rate=1)
 
     def rehearse_round(self, replay: ReplayBuffer) -> None:
         size = self.config.regroup_batch_size

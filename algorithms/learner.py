@@ -5,7 +5,8 @@ the team's, and regress on the double-Q target
 
     y[t] = r[t] + bonus[t] + gamma * (1 - terminal[t]) * Q_tot'(s[t+1], argmax_a Q(o[t+1], a))
 
-where ' marks the target networks. A method overrides the hooks below ``# Hooks`` and nothing else.
+where ' marks the target networks. A method overrides hooks, which is all that stands above
+``# The update``, and nothing else.
 
 Shapes: T steps of the longest episode of the batch, B episodes, N agents, A actions, O observation
 features, S state features, D agent inputs. Batches are time-major: [T, B, ...].
@@ -110,15 +111,15 @@ class Learner(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.build()
-        self._targets = {
+        self.targets = {
             name: copy.deepcopy(network).requires_grad_(False)
             for name, network in self.target_networks().items()
         }
         codes = torch.cat([torch.zeros(1, spec.n_actions), torch.eye(spec.n_actions)])
         self.register_buffer("_action_codes", codes, persistent=False)  # row 0: no action yet
-        self.register_buffer("_agent_codes", torch.eye(spec.n_agents), persistent=False)
+        self.register_buffer("agent_codes", torch.eye(spec.n_agents), persistent=False)
         self.to(self.device)
-        for target in self._targets.values():
+        for target in self.targets.values():
             target.to(self.device)
         self.optimizers = self.make_optimizers()
         self.streams = {
@@ -126,7 +127,7 @@ class Learner(nn.Module):
             for index, name in enumerate(self.STREAMS)
         }
 
-    # Hooks ----------------------------------------------------------------------------------------
+    # Hooks: networks ------------------------------------------------------------------------------
 
     def build(self) -> None:
         """Creates the networks: at least ``self.agent`` and ``self.mixer``."""
@@ -140,6 +141,18 @@ class Learner(nn.Module):
         """The parameters of each optimiser of the TD step; each group is clipped on its own."""
         return {"td": [*self.agent.parameters(), *self.mixer.parameters()]}
 
+    def make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """One optimiser per parameter group; a method adds those of its further losses."""
+        config = self.config
+        common = {"lr": config.learning_rate, "foreach": True}
+        if config.optimizer == "adam":
+            make = partial(torch.optim.Adam, **common)
+        else:
+            make = partial(torch.optim.RMSprop, **common, alpha=0.99, eps=config.rmsprop_eps)
+        return {name: make(parameters) for name, parameters in self.parameter_groups().items()}
+
+    # Hooks: what the networks read, and what becomes of the agents' values ------------------------
+
     def inputs(self, obs: Tensor, last_actions: Tensor) -> Tensor:
         """What the agent network reads: observation, last action, own number.
 
@@ -150,9 +163,8 @@ class Learner(nn.Module):
         Returns:
             [T, B, N, D].
         """
-        actions = self._action_codes[last_actions + 1]
-        agents = self._agent_codes.expand(*obs.shape[:-1], -1)
-        return torch.cat([obs, actions, agents], dim=-1)
+        agents = self.agent_codes.expand(*obs.shape[:-1], -1)
+        return torch.cat([obs, self.one_hot(last_actions), agents], dim=-1)
 
     def encode(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """What the networks read over whole episodes.
@@ -188,46 +200,9 @@ class Learner(nn.Module):
         Returns:
             Q_tot [T, B], and whatever else of the mixer the losses need.
         """
-        chosen = values.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
-        return (mixer(chosen, state),)
+        return (mixer(chosen_values(values, actions), state),)
 
-    def before_update(self, batch: Batch, *others: Batch) -> None:
-        """Trains whatever must be ready before the TD step, e.g. a model of the dynamics."""
-
-    def intrinsic_reward(self, batch: Batch, online: Online) -> Tensor | float:
-        """Bonus on the team's reward, [T, B]; computed without gradient."""
-        return 0.0
-
-    def td_loss(self, error: Tensor, batch: Batch) -> Tensor:
-        """The loss of the TD errors [T, B]."""
-        return masked_mean(error.square(), batch.filled)
-
-    def auxiliary_losses(self, batch: Batch, online: Online) -> dict[str, Tensor]:
-        """Losses that are added to the TD loss, by the name under which they are logged."""
-        return {}
-
-    def after_update(self) -> None:
-        """What follows the TD step, e.g. a slowly moving copy of a network."""
-
-    def skip_pretraining(self) -> None:
-        """Lets the next update be one of those that follow pre-training; for measurements."""
-
-    def on_collect(self, episodes: Episodes, env_steps: int) -> None:
-        """Takes note of a round of battles, before the updates that it pays for.
-
-        Args:
-            episodes: the battles.
-            env_steps: of all training battles so far, these included.
-        """
-        self.env_steps = env_steps
-
-    def after_round(self, replay: ReplayBuffer) -> None:
-        """What follows the updates of a round of battles, e.g. a change of structure."""
-
-    def rehearse_round(self, replay: ReplayBuffer) -> None:
-        """Takes as much memory as ``after_round`` ever does, to no effect; for measurements."""
-
-    # Acting ---------------------------------------------------------------------------------------
+    # Hooks: acting --------------------------------------------------------------------------------
 
     def initial_hidden(self, battles: int) -> Tensor:
         """The agents' memory at the start of ``battles`` battles, [B, N, H]."""
@@ -254,26 +229,17 @@ class Learner(nn.Module):
         """The memory after a random step under the rule that such steps do not advance it."""
         return before
 
-    # Learning -------------------------------------------------------------------------------------
+    # Hooks: one update ----------------------------------------------------------------------------
 
-    def update(self, batch: Batch, *others: Batch) -> None:
-        """One gradient step on a batch of episodes, and the targets' move when it is due.
+    def prepare(self, batch: Batch) -> None:
+        """Looks up what the update needs while the batch is still on the CPU."""
 
-        Args:
-            batch: of the TD step.
-            others: ``BATCHES - 1`` more, for ``before_update``.
-        """
-        batch, *others = (each.to(self.device) for each in (batch, *others))
-        self.before_update(batch, *others)
-        online = self.online(batch)
-        error = online.team - self.td_targets(batch, online)
-        losses = {"td": self.td_loss(error, batch)} | self.auxiliary_losses(batch, online)
-        self.descend(sum(losses.values()))
-        self.updates += 1
-        if self.updates % self.config.target_interval == 0:
-            self.move_targets()
-        self.after_update()
-        self.log(**losses, q_total=masked_mean(online.team, batch.filled))
+    def pretrain(self, batch: Batch, *others: Batch) -> bool:
+        """One update before the first TD step; whether there was one left to do."""
+        return False
+
+    def before_update(self, batch: Batch, *others: Batch) -> None:
+        """Trains whatever must be ready before the TD step, e.g. a model of the dynamics."""
 
     def online(self, batch: Batch) -> Online:
         """Runs the online agents and mixer over whole episodes."""
@@ -285,16 +251,103 @@ class Learner(nn.Module):
         )
         return Online(inputs, state, values, features, team, extras)
 
+    def intrinsic_reward(self, batch: Batch, online: Online) -> Tensor | float:
+        """Bonus on the team's reward, [T, B]; computed without gradient."""
+        return 0.0
+
+    def td_loss(self, error: Tensor, batch: Batch) -> Tensor:
+        """The loss of the TD errors [T, B]."""
+        return masked_mean(error.square(), batch.filled)
+
+    def auxiliary_losses(self, batch: Batch, online: Online) -> dict[str, Tensor]:
+        """Losses that are added to the TD loss, by the name under which they are logged."""
+        return {}
+
+    def move_targets(self) -> None:
+        """Moves every target network towards its online network."""
+        for name, network in self.target_networks().items():
+            follow(self.targets[name], network, self.config.target_rate)
+
+    def after_update(self) -> None:
+        """What follows the TD step, e.g. a slowly moving copy of a network."""
+
+    # Hooks: around the updates --------------------------------------------------------------------
+
+    def on_collect(self, episodes: Episodes, env_steps: int) -> None:
+        """Takes note of a round of battles, before the updates that it pays for.
+
+        Args:
+            episodes: the battles.
+            env_steps: of all training battles so far, these included.
+        """
+        self.env_steps = env_steps
+
+    def after_round(self, replay: ReplayBuffer) -> None:
+        """What follows the updates of a round of battles, e.g. a change of structure."""
+
+    # Hooks: checkpoints and measurements ----------------------------------------------------------
+
+    def training_state(self) -> dict:
+        """Everything that the next update depends on, for a checkpoint."""
+        return {
+            "networks": self.state_dict(),
+            "targets": {name: network.state_dict() for name, network in self.targets.items()},
+            "optimizers": {name: each.state_dict() for name, each in self.optimizers.items()},
+            "streams": {name: each.get_state() for name, each in self.streams.items()},
+            "updates": self.updates,
+        }
+
+    def load_training_state(self, state: dict) -> None:
+        """Continues from ``training_state()``."""
+        self.load_state_dict(state["networks"])
+        for name, network in self.targets.items():
+            network.load_state_dict(state["targets"][name])
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        for name, stream in self.streams.items():
+            stream.set_state(state["streams"][name].cpu())
+        self.updates = state["updates"]
+
+    def skip_pretraining(self) -> None:
+        """Lets the next update be one of those that follow pre-training; for measurements."""
+
+    def rehearse_round(self, replay: ReplayBuffer) -> None:
+        """Takes as much memory as ``after_round`` ever does, to no effect; for measurements."""
+
+    # The update -----------------------------------------------------------------------------------
+
+    def update(self, batch: Batch, *others: Batch) -> None:
+        """One gradient step on a batch of episodes, and the targets' move when it is due.
+
+        Args:
+            batch: of the TD step.
+            others: ``BATCHES - 1`` more, for ``pretrain`` and ``before_update``.
+        """
+        self.prepare(batch)
+        batch, *others = (each.to(self.device) for each in (batch, *others))
+        if self.pretrain(batch, *others):
+            return
+        self.before_update(batch, *others)
+        online = self.online(batch)
+        error = online.team - self.td_targets(batch, online)
+        losses = {"td": self.td_loss(error, batch)} | self.auxiliary_losses(batch, online)
+        self.descend(sum(losses.values()))
+        self.updates += 1
+        if self.updates % self.config.target_interval == 0:
+            self.move_targets()
+        self.after_update()
+        self.log(**losses, q_total=masked_mean(online.team, batch.filled))
+
     @torch.no_grad()
     def td_targets(self, batch: Batch, online: Online) -> Tensor:
         """The double-Q targets y, [T, B]: one-step, or TD(lambda)."""
         config, first = self.config, self.config.target_first_step
         observed, available = self.observed(batch)[first:], batch.available[1:]
-        values, _, *features = self._targets["agent"](online.inputs[first:], real=observed)
+        values, _, *features = self.targets["agent"](online.inputs[first:], real=observed)
         greedy = online.values[1:].masked_fill(~available, NEVER).argmax(-1)  # [T, B, N]
         after = [each[1 - first :] for each in (values, *features)]
         team, *_ = self.mix(
-            self._targets["mixer"], after[0], after[1:], greedy, online.state[1:], available
+            self.targets["mixer"], after[0], after[1:], greedy, online.state[1:], available
         )
         reward = batch.reward + self.intrinsic_reward(batch, online)
         future = config.gamma * (~self.terminal(batch)) * team
@@ -312,16 +365,6 @@ class Learner(nn.Module):
         terminal[limit - 1 :] = False
         return terminal
 
-    def make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        """One optimiser per parameter group; a method adds those of its further losses."""
-        config = self.config
-        common = {"lr": config.learning_rate, "foreach": True}
-        if config.optimizer == "adam":
-            make = partial(torch.optim.Adam, **common)
-        else:
-            make = partial(torch.optim.RMSprop, **common, alpha=0.99, eps=config.rmsprop_eps)
-        return {name: make(parameters) for name, parameters in self.parameter_groups().items()}
-
     def descend(self, loss: Tensor) -> None:
         """The TD step down ``loss``, each group's gradient clipped on its own."""
         groups = self.parameter_groups()
@@ -333,12 +376,11 @@ class Learner(nn.Module):
             self.log(**{f"gradient_norm_{name}": norm})
             self.optimizers[name].step()
 
-    def move_targets(self) -> None:
-        """Moves every target network towards its online network."""
-        for name, network in self.target_networks().items():
-            follow(self._targets[name], network, self.config.target_rate)
-
     # Bookkeeping ----------------------------------------------------------------------------------
+
+    def one_hot(self, actions: Tensor) -> Tensor:
+        """Actions [...] one-hot, [..., A]; zeros for -1, no action yet."""
+        return self._action_codes[actions + 1]
 
     def log(self, **metrics: Tensor) -> None:
         """Adds to the running means; the values stay on the device until they are read."""
@@ -354,29 +396,8 @@ class Learner(nn.Module):
         return means
 
     def policy_state(self) -> dict[str, Tensor]:
-        """A copy of the weights that acting needs."""
+        """A copy of all weights, to act with them later."""
         return {name: value.detach().cpu().clone() for name, value in self.state_dict().items()}
-
-    def training_state(self) -> dict:
-        """Everything that the next update depends on, for a checkpoint."""
-        return {
-            "networks": self.state_dict(),
-            "targets": {name: network.state_dict() for name, network in self._targets.items()},
-            "optimizers": {name: each.state_dict() for name, each in self.optimizers.items()},
-            "streams": {name: each.get_state() for name, each in self.streams.items()},
-            "updates": self.updates,
-        }
-
-    def load_training_state(self, state: dict) -> None:
-        """Continues from ``training_state()``."""
-        self.load_state_dict(state["networks"])
-        for name, network in self._targets.items():
-            network.load_state_dict(state["targets"][name])
-        for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
-        for name, stream in self.streams.items():
-            stream.set_state(state["streams"][name].cpu())
-        self.updates = state["updates"]
 
 
 @torch.no_grad()
@@ -394,6 +415,11 @@ def _spawned(seed: int, index: int) -> int:
     """The seed of a method's ``index``-th random stream."""
     words = np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)
     return int(words[0] >> np.uint64(1))  # torch takes 63 bits
+
+
+def chosen_values(values: Tensor, actions: Tensor) -> Tensor:
+    """The values [T, B, N, A] of the chosen actions [T, B, N]; [T, B, N]."""
+    return values.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from algorithms.grouped import GroupedLinear
-from algorithms.learner import NEVER, Learner, LearnerConfig, Online, masked_mean
+from algorithms.learner import NEVER, Learner, LearnerConfig, Online, chosen_values, masked_mean
 from algorithms.networks import RecurrentAgent
 from benchmark.envs.spec import EnvSpec
 from benchmark.replay import Batch
@@ -152,9 +152,9 @@ class QPLEX(Learner):
         state: Tensor,
         available: Tensor,
     ) -> tuple[Tensor, ...]:
-        chosen = values.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
+        chosen = chosen_values(values, actions)
         best = values.detach().masked_fill(~available, NEVER).amax(-1)
-        joint_action = self._action_codes[actions + 1].flatten(-2)
+        joint_action = self.one_hot(actions).flatten(-2)
         return mixer(chosen, best, joint_action, state)
 
     def auxiliary_losses(self, batch: Batch, online: Online) -> dict[str, Tensor]:

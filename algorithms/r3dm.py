@@ -36,7 +36,7 @@ from algorithms.acorm import ACORM
 from algorithms.learner import Online, follow
 from algorithms.packing import Packing
 from algorithms.role_swap import policy_divergence, swapped_values
-from algorithms.world_model import WorldModel, symlog
+from algorithms.world_model import Belief, WorldModel, symlog
 from benchmark.replay import Batch
 
 #: Rows of the policy term that are computed together; bounds its memory (27 agents make 729 pairs).
@@ -150,10 +150,12 @@ class R3DM(ACORM):
 
     # World models ---------------------------------------------------------------------------------
 
-    def pretrain(self, batch: Batch, *others: Batch) -> None:
-        super().pretrain(batch)
+    def pretrain(self, batch: Batch, *others: Batch) -> bool:
         copied = self.pretraining_updates < self.config.embedding_pretraining
-        self.train_models(*others, rate=1.0 if copied else self.config.model_rate)
+        pretrained = super().pretrain(batch)
+        if pretrained:
+            self.train_models(*others, rate=1.0 if copied else self.config.model_rate)
+        return pretrained
 
     def before_update(self, batch: Batch, *others: Batch) -> None:
         self.train_models(*others, rate=self.config.model_rate)
@@ -162,8 +164,8 @@ class R3DM(ACORM):
     def train_models(self, batch: Batch, rate: float) -> None:
         """One step of both models on a batch of their own, and a move of their copies."""
         with torch.no_grad():
-            roles = self.role_encoder(self.embed(batch)[1])
-        real = super().observed(batch)
+            roles = self.role_encoder(self.embed(batch))
+        real = batch.seen
         if self.config.model_observations == "longest":
             real = torch.cat([batch.real, batch.real[-1:]])
         packing = Packing(real, self.spec.n_agents, self.device)
@@ -194,7 +196,7 @@ class R3DM(ACORM):
         """o[t], a[t-1] and z[t-1] of every packed row."""
         steps = packing.shape[0]
         before = torch.cat([torch.zeros_like(roles[:1]), roles[:-1]])
-        actions = self._action_codes[batch.last_actions + 1]
+        actions = self.one_hot(batch.last_actions)
         return tuple(packing.pack(each[:steps]) for each in (obs, actions, before))
 
     def _noise(self, stream: str, rows: int) -> Tensor:
@@ -253,40 +255,63 @@ class R3DM(ACORM):
         Returns:
             two [T, B, N], zero on padding.
         """
-        config = self.config
         packing = Packing(batch.real, self.spec.n_agents, self.device)
-        obs = symlog(batch.obs)
-        data, sizes = self._lived(batch, obs, roles, packing), packing.sizes.tolist()
-        actions = self._action_codes[batch.last_actions + 1]
-        actions, roles, obs = (each.flatten(0, 2) for each in (actions, roles, obs))
+        obs, actions = symlog(batch.obs), self.one_hot(batch.last_actions)
+        lived, sizes = self._lived(batch, obs, roles, packing), packing.sizes.tolist()
+        left = self._steps_left(batch, packing)
+        terms = torch.zeros(2, len(left), device=self.device)
+        for name, weight in {"agnostic": 1.0, "role": -self.config.beta1}.items():  # eq. 9
+            model = self.followers[name]
+            belief = model.observe(*lived, sizes, self._noise("reward", len(left)))
+            terms += weight * self._foreseen(model, belief, packing.rows, left, actions, roles, obs)
+        if self.config.reward_reduction == "mean":
+            terms /= left.clamp(max=self.config.horizon).to(self.device, non_blocking=True)
+        dynamics, latent = map(packing.unpack, terms)
+        return dynamics, latent
+
+    def _steps_left(self, batch: Batch, packing: Packing) -> Tensor:
+        """How many steps can be imagined from every packed row, [M], on the CPU."""
         width = batch.size * self.spec.n_agents  # rows of one padded step
         step, row = packing.places // width, packing.places % width
-        end = batch.length[row // self.spec.n_agents]
-        if config.imagination_end == "batch":
-            end = torch.full_like(end, len(batch.filled))
-        left = end - step  # on the CPU, and so is who goes on
-        weights = {"agnostic": 1.0, "role": -config.beta1}
-        dynamics, latent = torch.zeros(2, len(left), device=self.device)
-        for name, weight in weights.items():
-            model = self.followers[name]
-            belief = model.observe(*data, sizes, self._noise("reward", len(packing.rows)))
-            alive, going_on = torch.arange(len(left), device=self.device), left
-            for ahead in range(config.horizon):
-                if ahead:
-                    going = (going_on > ahead).nonzero().squeeze(-1)
-                    going_on = going_on[going]
-                    going = going.to(self.device, non_blocking=True)
-                    alive, belief = alive[going], belief.select(going)
-                now = packing.rows[alive] + ahead * width
-                role = roles[now if config.future_roles == "replayed" else packing.rows[alive]]
-                noise = self._noise("reward", len(alive))
-                belief = model.imagine(belief, actions[now + width], role, noise)
-                errors = model.errors(belief, role, obs[now + width])
-                dynamics.index_add_(0, alive, weight * errors)
-                if config.beta2:
-                    surprise = -(belief.latent * belief.log_probs.flatten(1)).sum(-1)
-                    latent.index_add_(0, alive, weight * surprise)
-        if config.reward_reduction == "mean":
-            imagined = left.clamp(max=config.horizon).to(self.device, non_blocking=True)
-            dynamics, latent = dynamics / imagined, latent / imagined
-        return packing.unpack(dynamics), packing.unpack(latent)
+        if self.config.imagination_end == "batch":
+            return len(batch.filled) - step
+        return batch.length[row // self.spec.n_agents] - step
+
+    def _foreseen(
+        self,
+        model: WorldModel,
+        belief: Belief,
+        rows: Tensor,
+        left: Tensor,
+        actions: Tensor,
+        roles: Tensor,
+        obs: Tensor,
+    ) -> Tensor:
+        """Errors and surprise of a model over the imagined steps, summed, [2, M].
+
+        Args:
+            model: imagines from every packed row at once.
+            belief: after that row's own step.
+            rows: where the packed rows stand among all, [M].
+            left: how many steps may be imagined, [M], on the CPU: and so is who goes on.
+            actions, roles, obs: a[t-1], z[t], symlog o[t], [T + 1, B, N, ...].
+        """
+        config, width = self.config, actions.shape[1] * actions.shape[2]
+        actions, roles, obs = (each.flatten(0, 2) for each in (actions, roles, obs))
+        errors, surprise = foreseen = torch.zeros(2, len(rows), device=self.device)
+        alive = torch.arange(len(rows), device=self.device)
+        for ahead in range(config.horizon):
+            if ahead:
+                going = (left > ahead).nonzero().squeeze(-1)
+                left = left[going]
+                going = going.to(self.device, non_blocking=True)
+                alive, belief = alive[going], belief.select(going)
+            now = rows[alive] + ahead * width
+            role = roles[now if config.future_roles == "replayed" else rows[alive]]
+            noise = self._noise("reward", len(alive))
+            belief = model.imagine(belief, actions[now + width], role, noise)
+            errors.index_add_(0, alive, model.errors(belief, role, obs[now + width]))
+            if config.beta2:
+                log_likelihood = (belief.latent * belief.log_probs.flatten(1)).sum(-1)
+                surprise.index_add_(0, alive, -log_likelihood)
+        return foreseen

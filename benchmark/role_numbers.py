@@ -91,7 +91,8 @@ def play(policy: Trained, seeds: Iterable[int]) -> Iterator[Battle]:
 @torch.no_grad()
 def unroll(learner: ACORM, batch: Batch) -> tuple[np.ndarray, np.ndarray, torch.Tensor]:
     """Embeddings, roles and values of one episode, see ``Battle``."""
-    seen, embeddings = (each[:-1] for each in learner.embed(batch))
+    embeddings = learner.embed(batch)[:-1]
+    seen = learner.inputs(batch.obs, batch.last_actions)[:-1]
     roles = learner.role_encoder(embeddings)
     inputs = torch.cat([seen, roles], dim=-1)
     values = swapped_values(learner.agent, inputs, roles.shape[-1], batch.real)

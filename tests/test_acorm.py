@@ -98,15 +98,15 @@ def test_released_acorm_equals_the_authors_module(monkeypatch):
     weights = np.random.default_rng(5).random(learner.bilinear.shape).astype(np.float32)
     learner.bilinear.data.copy_(torch.from_numpy(weights))
     fill_parameters(learner.agent, 6)
-    fill_parameters(learner._targets["agent"], 8)
+    fill_parameters(learner.targets["agent"], 8)
     # The authors' target mixer has a state encoder of its own that is never used.
-    target = nn.ModuleList([copy.deepcopy(learner.state_encoder), learner._targets["mixer"]])
+    target = nn.ModuleList([copy.deepcopy(learner.state_encoder), learner.targets["mixer"]])
     fill_parameters(target, 9)
     fill_parameters(online, 7)
     modules = {name: getattr(learner, name) for name in ("trajectory_encoder", "role_encoder")}
     modules |= {"agent": learner.agent, "mixer": online}
     others = {"trajectory_decoder": learner.trajectory_decoder, "key_encoder": learner.key_encoder}
-    others |= {"target_agent": learner._targets["agent"]}
+    others |= {"target_agent": learner.targets["agent"]}
 
     episodes = random_episodes(7, EPISODES)
     episodes.terminated[:] = True
@@ -209,7 +209,7 @@ def test_gradients_reach_what_they_should():
 
 
 def naive_contrastive_loss(learner, batch, labels):
-    embeddings = learner.embed(batch)[1][:-1].detach()
+    embeddings = learner.embed(batch)[:-1].detach()
     total, count = 0.0, 0
     for step, episode in batch.filled.nonzero().tolist():
         queries = learner.role_encoder(embeddings[step, episode])
@@ -248,7 +248,7 @@ def test_contrastive_loss_of_agents_all_apart_is_infonce():
     """With a cluster for every agent its only friend is itself: softmax cross-entropy."""
     learner, batch = make_acorm(clusters=SPEC.n_agents), make_batch()
     with torch.no_grad():
-        embeddings = learner.embed(batch)[1][:-1][batch.filled]
+        embeddings = learner.embed(batch)[:-1][batch.filled]
         queries, keys = learner.role_encoder(embeddings), learner.key_encoder(embeddings)
         logits = queries @ learner.bilinear @ keys.transpose(1, 2)
         own = torch.arange(SPEC.n_agents).repeat(len(logits))

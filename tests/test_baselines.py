@@ -101,9 +101,9 @@ def test_training_state_continues_bit_for_bit(method):
         rounds(learner, 4, begin=3)
     for name, value in first.state_dict().items():
         assert torch.equal(second.state_dict()[name], value), name
-    for name, target in first._targets.items():
+    for name, target in first.targets.items():
         for key, value in target.state_dict().items():
-            assert torch.equal(second._targets[name].state_dict()[key], value), key
+            assert torch.equal(second.targets[name].state_dict()[key], value), key
     assert losses(first, in_order()) == losses(second, in_order())
 
 

@@ -49,7 +49,7 @@ def test_released_cds_equals_the_authors_code(monkeypatch):
     changes = {"beta": 0.03, "predictor_batch": 100, "target_interval": 2}
     learner, batch = make(CDS, "released", **changes), in_order()
     online = tables(learner.agent, learner.mixer, learner.predictors)
-    targets = tables(*(learner._targets[name] for name in ("agent", "mixer", "predictors")))
+    targets = tables(*(learner.targets[name] for name in ("agent", "mixer", "predictors")))
     for seed, table in enumerate(online.values(), 1):
         official.load(table, seed)
     for seed, table in enumerate(targets.values(), 11):

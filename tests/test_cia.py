@@ -33,8 +33,8 @@ def tables(learner: CIA) -> dict[str, official.Table]:
         "agent": agent_table(learner.agent),
         "mixer": mixer_table(learner.mixer),
         "identity": {"weight": (learner.identity.weight, official.same)},
-        "target agent": agent_table(learner._targets["agent"]),
-        "target mixer": mixer_table(learner._targets["mixer"]),
+        "target agent": agent_table(learner.targets["agent"]),
+        "target mixer": mixer_table(learner.targets["mixer"]),
     }
 
 

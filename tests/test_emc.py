@@ -20,10 +20,10 @@ def tables(learner: EMC) -> dict[str, official.Table]:
         "vdn": learner.vdn,
         "predictor": learner.predictor,
         "slow_vdn": learner.slow_vdn,
-        "target agent": learner._targets["agent"],
-        "target vdn": learner._targets["vdn"],
+        "target agent": learner.targets["agent"],
+        "target vdn": learner.targets["vdn"],
     }
-    mixers = {"mixer": learner.mixer, "target mixer": learner._targets["mixer"]}
+    mixers = {"mixer": learner.mixer, "target mixer": learner.targets["mixer"]}
     return {name: official.recurrent_agent(each) for name, each in agents.items()} | {
         name: official.qplex_mixer(each) for name, each in mixers.items()
     }
@@ -159,7 +159,7 @@ def test_curiosity_pays_on_real_steps_only():
 def test_the_branches_start_as_the_acting_agents_but_for_the_predictor():
     learner = make(EMC)
     for name, parameter in learner.agent.named_parameters():
-        for branch in (learner.vdn, learner.slow_vdn, learner._targets["vdn"]):
+        for branch in (learner.vdn, learner.slow_vdn, learner.targets["vdn"]):
             assert torch.equal(branch.get_parameter(name), parameter)
         assert not torch.equal(learner.predictor.get_parameter(name), parameter)
 

@@ -49,7 +49,7 @@ def mixer_table(mixer, groups: int) -> official.Table:
 
 
 def tables(learner: GoMARL, groups: int) -> dict[str, official.Table]:
-    target = learner._targets
+    target = learner.targets
     return {
         "agent": agent_table(learner.agent),
         "mixer": mixer_table(learner.mixer, groups),
@@ -109,12 +109,12 @@ def test_released_gomarl_equals_the_authors_code():
     weights = learner.replayed_weights(batch).tolist()
     assert weights == pytest.approx(recorded["weights before regrouping"], rel=1e-5)
     learner.after_round(Stored(batch))
-    assert learner._targets["mixer"].members == learner.mixer.members
+    assert learner.targets["mixer"].members == learner.mixer.members
     assert (learner.mixer.members, int(learner.mixer.turn)) == (
         recorded["groups"],
         recorded["turn"],
     )
-    for mixer in (learner.mixer, learner._targets["mixer"]):
+    for mixer in (learner.mixer, learner.targets["mixer"]):
         official.load(agent_weights(mixer, 1) | group_table(mixer.groups[1], 1), 9)
     for update in recorded["updates"][2:]:
         assert_update(update, groups=2)
@@ -233,7 +233,7 @@ def test_regrouping_comes_when_it_is_due_and_copies_the_targets():
     learner.after_round(Stored(batch))
     assert weights["calls"] == 4
     assert learner.mixer.group.tolist() == [0, 1, 0]
-    target = learner._targets["mixer"].state_dict()
+    target = learner.targets["mixer"].state_dict()
     assert all(torch.equal(target[k], v) for k, v in learner.mixer.state_dict().items())
     learner.env_steps = 1999
     learner.after_round(Stored(batch))

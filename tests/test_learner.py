@@ -50,8 +50,8 @@ def test_released_qmix_equals_the_authors_module():
     """Loss, clipped gradients and RMSprop steps over a target copy, measured beside their code."""
     measured = json.loads((FIXTURES / "qmix_released.json").read_text())
     learner = make_qmix("released", target_interval=2)
-    fill_parameters(learner._targets["agent"], 3)
-    fill_parameters(learner._targets["mixer"], 4)
+    fill_parameters(learner.targets["agent"], 3)
+    fill_parameters(learner.targets["mixer"], 4)
     parameters = [*learner.agent.parameters(), *learner.mixer.parameters()]
     for update in measured["updates"]:
         learner.update(make_batch(protocol="released"))
@@ -126,10 +126,10 @@ def test_double_q_never_picks_an_unavailable_action():
 
 def test_targets_are_copied_exactly_when_due():
     learner = make_qmix(target_interval=3)
-    before = learner._targets["agent"].head.weight.clone()
+    before = learner.targets["agent"].head.weight.clone()
     for update in range(1, 7):
         learner.update(make_batch())
-        target, online = learner._targets["agent"].head.weight, learner.agent.head.weight
+        target, online = learner.targets["agent"].head.weight, learner.agent.head.weight
         if update % 3 == 0:
             assert torch.equal(target, online)
             before = target.clone()
@@ -141,7 +141,7 @@ def test_targets_are_copied_exactly_when_due():
 def test_targets_follow_slowly_where_their_rate_is_below_one():
     learner = make_qmix(target_interval=2, target_rate=0.1)
     parameters = [*learner.agent.parameters(), *learner.mixer.parameters()]
-    targets = [p for each in learner._targets.values() for p in each.parameters()]
+    targets = [p for each in learner.targets.values() for p in each.parameters()]
     expected = [target.clone() for target in targets]
     for update in range(1, 5):
         learner.update(make_batch())
@@ -195,9 +195,7 @@ def test_training_state_continues_bit_for_bit():
         learner.update(make_batch())
     for mine, other in zip(first.parameters(), second.parameters(), strict=True):
         assert torch.equal(mine, other)
-    assert torch.equal(
-        first._targets["mixer"].hyper_b1.bias, second._targets["mixer"].hyper_b1.bias
-    )
+    assert torch.equal(first.targets["mixer"].hyper_b1.bias, second.targets["mixer"].hyper_b1.bias)
 
 
 def test_same_seed_same_weights_and_global_stream_untouched():

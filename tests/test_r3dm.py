@@ -68,8 +68,8 @@ def test_released_r3dm_equals_the_authors_module(monkeypatch, fixture):
     weights = np.random.default_rng(5).random(learner.bilinear.shape).astype(np.float32)
     learner.bilinear.data.copy_(torch.from_numpy(weights))
     fill_parameters(learner.agent, 6)
-    fill_parameters(learner._targets["agent"], 8)
-    target = nn.ModuleList([copy.deepcopy(learner.state_encoder), learner._targets["mixer"]])
+    fill_parameters(learner.targets["agent"], 8)
+    target = nn.ModuleList([copy.deepcopy(learner.state_encoder), learner.targets["mixer"]])
     fill_parameters(target, 9)
     fill_parameters(online, 7)
     models = {name: learner.models[name] for name in ("agnostic", "role")}
@@ -133,8 +133,8 @@ def test_alpha_zero_is_acorm_bit_for_bit(protocol):
         paid.update(batch, make_batch(random_episodes(1000 + update, EPISODES)))
     mine = dict(paid.named_parameters())
     assert all(torch.equal(mine[name], p) for name, p in plain.named_parameters())
-    for name, target in plain._targets.items():
-        for a, b in zip(target.parameters(), paid._targets[name].parameters(), strict=True):
+    for name, target in plain.targets.items():
+        for a, b in zip(target.parameters(), paid.targets[name].parameters(), strict=True):
             assert torch.equal(a, b)
 
 
@@ -321,7 +321,7 @@ def test_imagination_at_once_equals_imagination_step_by_step(monkeypatch):
         inputs, _ = learner.encode(batch)
         roles = inputs[..., -64:]
         mine, _ = learner.dynamics_terms(batch, roles)
-        codes = learner._action_codes[batch.last_actions + 1]
+        codes = learner.one_hot(batch.last_actions)
         for episode in (0, 1):
             length = int(batch.filled[:, episode].sum())
             for agent in range(SPEC.n_agents):
