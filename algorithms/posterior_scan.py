@@ -25,14 +25,15 @@ from numba import njit
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import one_hot
 
-from algorithms.gru import _compiled, _expm1, _sigmoid, _steps, _tanh
+from algorithms.compiled import compiled, expm1, sigmoid, steps_of, tanh
 
 #: Sums may be reordered, which vectorises them; nothing else in them is sensitive.
 _summed = njit(error_model="numpy", fastmath={"contract", "nsz", "reassoc"}, nogil=True, cache=True)
 #: A maximum can be vectorised too, where NaN needs no place in the order.
 _greatest = njit(error_model="numpy", fastmath={"nnan", "nsz"}, nogil=True, cache=True)
 
-_EPS = np.float32(1e-3)  # of the layer normalisation
+NORM_EPS = 1e-3  #: of every layer normalisation of the model, on CUDA too
+_EPS = np.float32(NORM_EPS)
 _ONE = np.float32(1)
 
 
@@ -101,7 +102,7 @@ class PosteriorScan(torch.autograd.Function):
         from_input_, deviation_, product_ = (
             each.numpy() for each in (from_input, deviation, product)
         )
-        for now, before, after in _steps(rows, sizes):
+        for now, before, after in steps_of(rows, sizes):
             count = now.stop - now.start
             wide, narrow = product[:count], product.view(-1)[: count * size].view(count, size)
             _gather(columns, drawn_[before], from_input_[now], seen_[now], memories_[before])
@@ -133,7 +134,7 @@ class PosteriorScan(torch.autograd.Function):
         total, size = features.shape
         rows = len(memories) - total
         width = probs.shape[1]
-        steps = _steps(rows, ctx.sizes)
+        steps = steps_of(rows, ctx.sizes)
         new = features.new_empty
         d_logits, d_out, d_parts, d_in = (
             new(total, width),
@@ -202,7 +203,7 @@ class PosteriorScan(torch.autograd.Function):
         )  # fmt: skip
 
 
-@_compiled
+@compiled
 def _gather(columns, drawn, from_input, seen, memory):
     """seen = [W_d d + from_input ; h] for one-hot d, row by row."""
     size = memory.shape[1]
@@ -244,7 +245,7 @@ def _max(x):
     return top
 
 
-@_compiled
+@compiled
 def _norm(x, normed, deviation):
     """Every row of ``normed`` is that of ``x`` with mean 0 and deviation 1."""
     size = np.float32(x.shape[1])
@@ -259,7 +260,7 @@ def _norm(x, normed, deviation):
             into[j] *= scale
 
 
-@_compiled
+@compiled
 def _norm_silu(x, normed, deviation, scale, shift, out):
     """silu(scale * norm(x) + shift) into the first columns of ``out``."""
     _norm(x, normed, deviation)
@@ -267,10 +268,10 @@ def _norm_silu(x, normed, deviation, scale, shift, out):
         into, values = out[row], normed[row]
         for j in range(values.shape[0]):
             y = values[j] * scale[j] + shift[j]
-            into[j] = y * _sigmoid(y)
+            into[j] = y * sigmoid(y)
 
 
-@_compiled
+@compiled
 def _norm_back(d_y, normed, deviation, scale, d_norm):
     """The gradient through scale, shift and norm of one row, in place; adds to theirs."""
     size = np.float32(d_y.shape[0])
@@ -286,19 +287,19 @@ def _norm_back(d_y, normed, deviation, scale, d_norm):
         d_y[j] = deviation * (d_y[j] - mean - normed[j] * slope)
 
 
-@_compiled
+@compiled
 def _norm_silu_back(d_out, normed, deviation, scale, shift, d_x, d_norm):
     """The gradient of ``_norm_silu``."""
     for row in range(d_x.shape[0]):
         into, values, d = d_x[row], normed[row], d_out[row]
         for j in range(values.shape[0]):
             y = values[j] * scale[j] + shift[j]
-            s = _sigmoid(y)
+            s = sigmoid(y)
             into[j] = d[j] * s * (_ONE + y * (_ONE - s))
         _norm_back(into, values, deviation[row], scale, d_norm)
 
 
-@_compiled
+@compiled
 def _remember(normed, scale, shift, gates, memory, after):
     """The gates and the new memory of every row."""
     size = memory.shape[1]
@@ -306,16 +307,16 @@ def _remember(normed, scale, shift, gates, memory, after):
         y, h, new = normed[row], memory[row], after[row]
         r, c, u = gates[row, :size], gates[row, size : 2 * size], gates[row, 2 * size :]
         for j in range(size):
-            r[j] = _sigmoid(y[j] * scale[j] + shift[j])
+            r[j] = sigmoid(y[j] * scale[j] + shift[j])
         for j in range(size):
-            c[j] = _tanh(r[j] * (y[size + j] * scale[size + j] + shift[size + j]))
+            c[j] = tanh(r[j] * (y[size + j] * scale[size + j] + shift[size + j]))
         for j in range(size):
-            u[j] = _sigmoid(y[2 * size + j] * scale[2 * size + j] + shift[2 * size + j] - _ONE)
+            u[j] = sigmoid(y[2 * size + j] * scale[2 * size + j] + shift[2 * size + j] - _ONE)
         for j in range(size):
             new[j] = h[j] + u[j] * (c[j] - h[j])
 
 
-@_compiled
+@compiled
 def _remember_back(d_hidden, normed, deviation, gates, memory, scale, shift, d_parts, d_norm):
     """The gradient of ``_norm`` and ``_remember``; ``d_hidden`` leaves with the part kept in h."""
     size = memory.shape[1]
@@ -338,7 +339,7 @@ def _remember_back(d_hidden, normed, deviation, gates, memory, scale, shift, d_p
         _norm_back(d_all, y, deviation[row], scale, d_norm)
 
 
-@_compiled
+@compiled
 def _draw(logits, bias, noise, unimix, drawn, latent):
     """Turns logits into probabilities in place, and draws one class of every latent."""
     latents, width = noise.shape[1], bias.shape[0]
@@ -354,7 +355,7 @@ def _draw(logits, bias, noise, unimix, drawn, latent):
             for j in range(classes):
                 one[j] -= top
         for j in range(width):
-            p[j] = _expm1(p[j]) + _ONE
+            p[j] = expm1(p[j]) + _ONE
         for k in range(latents):
             one = p[k * classes : (k + 1) * classes]
             factor = kept / _sum(one)
@@ -374,7 +375,7 @@ def _draw(logits, bias, noise, unimix, drawn, latent):
             codes[k * classes + chosen] = _ONE
 
 
-@_compiled
+@compiled
 def _draw_back(probs, d_probs, d_latent, d_carried, latents, unimix, d_logits):
     """The gradient of ``_draw``; probabilities get it directly and through what was drawn."""
     width = probs.shape[1]

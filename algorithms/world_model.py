@@ -25,7 +25,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from algorithms.posterior_scan import PosteriorScan
+from algorithms.posterior_scan import NORM_EPS, PosteriorScan
+
+#: Standard deviation of a unit normal that is cut at two deviations.
+_CUT_DEVIATION = 0.87962566103423978
 
 
 @dataclass
@@ -73,7 +76,7 @@ class WorldModel(nn.Module):
         self.encoder = nn.Sequential(_layer(obs_size, size), _layer(size, size))
         self.input = _layer(width + n_actions + in_memory, size)
         self.cell = nn.Sequential(
-            nn.Linear(2 * size, 3 * size, bias=False), nn.LayerNorm(3 * size, eps=1e-3)
+            nn.Linear(2 * size, 3 * size, bias=False), nn.LayerNorm(3 * size, eps=NORM_EPS)
         )
         self.prior = nn.Sequential(_layer(size + in_prior, size), nn.Linear(size, width))
         self.posterior = nn.Sequential(_layer(2 * size, size), nn.Linear(size, width))
@@ -147,7 +150,7 @@ class WorldModel(nn.Module):
         """Squared errors of the decoded observation, in symlog space, summed over features, [M]."""
         known = [belief.latent, belief.memory, roles[:, : self.role_size]]
         decoded = self.decoder(torch.cat(known, dim=-1))
-        squares = (decoded - obs).square()
+        squares = (decoded - obs).square()  # below DreamerV3's tolerance they count as none
         return torch.where(squares < 1e-8, 0, squares).sum(-1)
 
     def losses(
@@ -235,14 +238,14 @@ def symlog(x: Tensor) -> Tensor:
 
 def _layer(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Linear(inputs, outputs, bias=False), nn.LayerNorm(outputs, eps=1e-3), nn.SiLU()
+        nn.Linear(inputs, outputs, bias=False), nn.LayerNorm(outputs, eps=NORM_EPS), nn.SiLU()
     )
 
 
 def _initialise(module: nn.Module) -> None:
     """DreamerV3's: normal weights of fan-average scale, cut at two deviations; zero biases."""
     if isinstance(module, nn.Linear):
-        deviation = (2 / (module.in_features + module.out_features)) ** 0.5 / 0.87962566103423978
+        deviation = (2 / (module.in_features + module.out_features)) ** 0.5 / _CUT_DEVIATION
         nn.init.trunc_normal_(module.weight, 0, deviation, -2 * deviation, 2 * deviation)
         if module.bias is not None:
             nn.init.zeros_(module.bias)

@@ -40,7 +40,7 @@ from benchmark.protocol import MAP_RULES, RULES, ProtocolName, Training
 
 VERSION = 1  #: of the study file's format
 
-_ENV_OPTIONS = {field.name for field in dataclasses.fields(EnvOptions)}
+_ENV_OPTIONS = sorted(field.name for field in dataclasses.fields(EnvOptions))
 _ENV_VALIDATOR = TypeAdapter(EnvOptions)
 _FOLDER_NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
 
@@ -147,20 +147,22 @@ def resolve_run(
 
 def _section(key: str, algorithm: str) -> str:
     """Which part of a run a flat key belongs to."""
-    hyperparameters = ALGORITHMS[algorithm].Config.model_fields
-    if key in Training.model_fields:
-        return "training"
-    if key in hyperparameters:
-        return "hyperparameters"
-    if key in _ENV_OPTIONS:
-        return "env"
     if key in RunConfig.model_fields:
         raise BenchmarkError(
             f"{key!r} belongs to the whole study, not to single runs: a study has one backend and"
             " one protocol; write a second study file for another"
         )
-    known("key", key, [*Training.model_fields, *hyperparameters, *sorted(_ENV_OPTIONS)])
-    raise AssertionError("unreachable")
+    hyperparameters = ALGORITHMS[algorithm].Config.model_fields
+    sections = {"training": Training.model_fields, "env": _ENV_OPTIONS}
+    sections["hyperparameters"] = hyperparameters
+    taken = {name for names in (RunConfig.model_fields, Training.model_fields, _ENV_OPTIONS) for name in names}
+    if clash := sorted(taken & hyperparameters.keys()):
+        raise BenchmarkError(
+            f"{algorithm}: {clash[0]!r} is a rule or an env option already; give that"
+            " hyper-parameter another name"
+        )
+    known("key", key, [name for names in sections.values() for name in names])
+    return next(section for section, names in sections.items() if key in names)
 
 
 class Variant(BaseModel):
@@ -255,13 +257,17 @@ class Study(BaseModel):
         return values
 
     @model_validator(mode="after")
-    def _names(self) -> "Study":
+    def _folder_names(self) -> "Study":
         named = [*self.variants, *self.ablations]
         for name in [self.name, *(each.name for each in named)]:
             if not _FOLDER_NAME.fullmatch(name):
                 raise ValueError(
                     f"{name!r} names a folder: use lower-case letters, digits and _ only"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _tables_of_parts(self) -> "Study":
         for map in self.per_map:
             if map not in self.maps:
                 raise ValueError(f"per_map: {map!r} is not among the study's maps")
@@ -270,6 +276,10 @@ class Study(BaseModel):
                 raise ValueError(
                     f"per_algorithm: {algorithm!r} is not among the study's algorithms"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _variants_are_runs(self) -> "Study":
         names = [(variant.algorithm, variant.name) for variant in self.variants]
         for algorithm, name in names:
             if name == "default" or names.count((algorithm, name)) > 1:
@@ -281,14 +291,18 @@ class Study(BaseModel):
                         f"variants: {variant.algorithm}/{variant.name} runs on {map!r}, which is"
                         " not among the study's maps"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _ablations_have_runs(self) -> "Study":
         for ablation in self.ablations:
             if not self.ablation_maps(ablation):
                 raise ValueError(
                     f"ablations: no map has runs of every method of {ablation.name!r}; each must be"
                     " an algorithm of the study (variant default) or one of its variants"
                 )
-        twice = [each.name for each in self.ablations]
-        if len(set(twice)) < len(twice):
+        names = [each.name for each in self.ablations]
+        if len(set(names)) < len(names):
             raise ValueError("ablations: every name must be different")
         return self
 

@@ -32,7 +32,7 @@ class Progress:
         self._bar: Bar | None = None
         self._board = Board(folder)
 
-    def show(self, steps: int, learner) -> None:
+    def show(self, steps: int) -> None:
         """After every round of battles."""
         if self._begin is None:
             self._begin = (time.monotonic(), steps)

@@ -68,10 +68,11 @@ class Training(BaseModel):
                 f"battles x updates_per_episode must be a whole number of updates,"
                 f" not {self.battles} x {self.updates_per_episode}"
             )
-        if self.batch_size > self.replay_episodes:
-            raise ValueError(
-                f"batch_size {self.batch_size} exceeds replay_episodes {self.replay_episodes}"
-            )
+        for name in ("batch_size", "burn_in_episodes"):  # else updates would wait for ever
+            if getattr(self, name) > self.replay_episodes:
+                raise ValueError(
+                    f"{name} {getattr(self, name)} exceeds replay_episodes {self.replay_episodes}"
+                )
         if self.hidden_on_random_steps == "frozen" and self.epsilon_coin != "team":
             raise ValueError("hidden_on_random_steps 'frozen' needs epsilon_coin 'team'")
         return self

@@ -82,14 +82,14 @@ def _play(
     explorer: "_Explorer | None",
     recorder: "_Recorder | None",
 ) -> tuple[Outcome, np.ndarray]:
-    """Plays one episode in each of the first ``len(seeds)`` battles; the others idle.
+    """Plays one episode in each of the first ``len(seeds)`` battles; the others do not count.
 
     Returns:
         how those went that were played to their end, and which these are, [len(seeds)] bool.
     """
     battles, playing = env.n_envs, len(seeds)
     padded = np.concatenate([seeds, np.repeat(seeds[-1:], battles - playing)])
-    seen = Observation(*env.reset(padded))
+    seen = env.reset(padded)
     hidden = learner.initial_hidden(battles)
     last = np.full((battles, env.spec.n_agents), -1)
     running = np.arange(battles) < playing
@@ -167,14 +167,14 @@ class _Recorder:
     def record(
         self, seen: Observation, actions: np.ndarray, reward: np.ndarray, terminated: np.ndarray
     ) -> None:
-        self.finish(seen)
+        self.see(seen)
         self._actions[:, self._t] = actions
         self._reward[:, self._t] = reward
         self._terminated |= terminated
         self._t += 1
 
-    def finish(self, seen: Observation) -> None:
-        """Notes the observation that no action follows."""
+    def see(self, seen: Observation) -> None:
+        """Notes what is observed, after the last action too."""
         self._obs[:, self._t] = seen.obs
         self._state[:, self._t] = seen.state
         self._available[:, self._t] = seen.available

@@ -40,7 +40,6 @@ def train(
     *,
     device: str = "auto",
     checkpoint_seconds: float = 300,
-    progress: Progress | None = None,
 ) -> None:
     """Trains one run to its budget and records it; continues it if it was begun before.
 
@@ -49,7 +48,6 @@ def train(
         folder: where ``evaluations.parquet``, ``run.json`` and the checkpoints go.
         device: "cpu", "cuda", or "auto" for CUDA where there is one.
         checkpoint_seconds: wall-clock time between checkpoints; never changes the results.
-        progress: shows how the run goes.
 
     Raises:
         BenchmarkError: the folder holds another run, is in use, or cannot be written.
@@ -64,7 +62,7 @@ def train(
         if finished.is_done(config, folder):
             Checkpoints(folder).delete()  # a kill may have come between the record and this
             return
-        progress = progress or Progress(config, folder)
+        progress = Progress(config, folder)
         try:
             with closing(Run(config, folder, device, progress)) as run:
                 run.play(checkpoint_seconds, interrupted)
@@ -137,7 +135,7 @@ class Run:
         while self.steps < self.rules.budget:
             self._learn(self._collect())
             self._evaluate_when_due()
-            self.progress.show(self.steps, self.learner)
+            self.progress.show(self.steps)
             if interrupted:
                 self._save()
                 raise KeyboardInterrupt

@@ -177,6 +177,17 @@ def test_the_bonus_falls_after_a_million_steps():
     assert constant.bonus_scale() == 0.1
 
 
+@pytest.mark.parametrize("rows", ["real", "padded"])
+def test_minibatches_are_drawn_from_the_agents_real_steps_or_from_padding_too(rows):
+    learner, batch = make(CDS, predictor_rows=rows), in_order()
+    drawn = learner.shuffled_rows(batch)
+    expected = batch.filled.unsqueeze(-1).expand_as(batch.actions).flatten()
+    if rows == "padded":
+        expected = torch.ones_like(expected)
+    assert torch.equal(drawn.sort().values, expected.nonzero().squeeze(-1))
+    assert not torch.equal(drawn, drawn.sort().values)
+
+
 def test_minibatches_of_padding_alone_do_no_harm():
     learner = make(CDS, "released", predictor_batch=1)
     learner.update(in_order())

@@ -104,6 +104,10 @@ def test_every_setting_changes_the_hash():
         ({"set": {"time_outs": "never"}}, ["time_outs", "'terminal' or 'bootstrap'", "'never'"]),
         ({"set": {"battles": 3, "updates_per_episode": 0.5}}, ["whole number of updates"]),
         ({"set": {"replay_episodes": 8}}, ["batch_size 32 exceeds replay_episodes 8"]),
+        (
+            {"set": {"burn_in_episodes": 64, "replay_episodes": 32}},
+            ["burn_in_episodes 64 exceeds replay_episodes 32"],
+        ),
         ({"set": {"corridor_choke": 9}}, ["corridor_choke", "1 to 5"]),
         ({"set": {"max_reward": "most"}}, ["max_reward", "expected"]),
         ({"set": {"missile_flight": 3}}, ["missile_flight"]),

@@ -8,7 +8,6 @@ from scipy import stats
 
 from benchmark.bootstrap import Bootstrap, interval
 
-VERDICTS = ("higher", "lower", "equal", "inconclusive", "no valid data")
 
 
 class Difference(NamedTuple):
