@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 from benchmark import figures, methods, panels, statistics, tables
 from benchmark.config import Ablation, load_study, one_line_errors
 from benchmark.methods import Look
+from benchmark.tables import select
 
 _WIDTH = 1.6 * panels.WIDTH
 #: Of methods other than an algorithm's default.
@@ -68,15 +69,15 @@ def make(results: dict[str, pd.DataFrame], ablations: list[Ablation]) -> list[ta
 
 
 def _figure(results: dict[str, pd.DataFrame], ablation: Ablation) -> Figure:
-    final = _of(results["final"], metric="win_rate", phase="training")
+    final = select(results["final"], metric="win_rate", phase="training")
     looks, maps = _looks(ablation), _maps(final, ablation)
-    curves = _shown(_of(results["curves"], metric="win_rate"), ablation, maps)
+    curves = _shown(select(results["curves"], metric="win_rate"), ablation, maps)
     shown = _shown(final, ablation, maps)
     figure = Figure(figsize=(_WIDTH, 0.6 + 1.4 * max(1, len(maps))))
     grid = figure.subplots(max(1, len(maps)), 2, squeeze=False, width_ratios=(3, 2))
     for (left, right), map in zip(grid, maps, strict=False):
-        on_map = _of(curves, map=map)
-        parts = {look: _of(on_map, **method) for method, look in _items(looks)}
+        on_map = select(curves, map=map)
+        parts = {look: select(on_map, **method) for method, look in _items(looks)}
         scale, unit = panels.unit(on_map)
         panels.curves(left, {look: part for look, part in parts.items() if len(part)}, scale)
         panels.steps_axis(left, on_map, scale)
@@ -84,7 +85,7 @@ def _figure(results: dict[str, pd.DataFrame], ablation: Ablation) -> Figure:
             left.text(0.5, 0.5, "no runs", transform=left.transAxes, ha="center", color="#555555")
         left.set(title=map, ylabel="test win rate", ylim=(-0.03, 1.03))
         left.set_xlabel(f"env steps ({unit})")
-        ends = [(look, _of(shown, map=map, **method)) for method, look in _items(looks)]
+        ends = [(look, select(shown, map=map, **method)) for method, look in _items(looks)]
         panels.intervals(
             right,
             [
@@ -106,9 +107,9 @@ def _table(final: pd.DataFrame, ablation: Ablation) -> tables.Table:
     for map in maps:
         for method, look in _items(_looks(ablation)):
             label = look.name if len(maps) == 1 else f"{look.name}, {map}"
-            rows = _of(shown, map=map, **method)
+            rows = select(shown, map=map, **method)
             cells[label] = [
-                _cell(_of(rows, metric=metric, phase=phase), shown)
+                _cell(select(rows, metric=metric, phase=phase), shown)
                 for metric, phase in _COLUMNS.values()
             ]
     source = statistics.source_of(final)
@@ -149,7 +150,9 @@ def _budgets(shown: pd.DataFrame, ablation: Ablation) -> str:
     unequal = []
     for map, rows in shown.groupby("map", sort=False):
         if len(rows["budget"].unique()) > 1:
-            found = [(look.name, _of(rows, **method)) for method, look in _items(_looks(ablation))]
+            found = [
+                (look.name, select(rows, **method)) for method, look in _items(_looks(ablation))
+            ]
             steps = [f"{name} {part['budget'].max():,}" for name, part in found if len(part)]
             unequal.append(f"{', '.join(steps)} on {map}")
     return f"; env steps of training differ: {'; '.join(unequal)}" if unequal else ""
@@ -178,28 +181,24 @@ def _items(looks: dict[tuple[str, str], Look]) -> Iterator[tuple[dict[str, str],
         yield {"algorithm": algorithm, "variant": variant}, look
 
 
-def _of(rows: pd.DataFrame, **values: str) -> pd.DataFrame:
-    for column, value in values.items():
-        rows = rows[rows[column] == value]
-    return rows
-
-
 def _shown(rows: pd.DataFrame, ablation: Ablation, maps: list[str]) -> pd.DataFrame:
     """The rows of the ablation's methods, on its maps."""
     on_maps = rows[rows["map"].isin(maps)]
-    return pd.concat([_of(on_maps, **method) for method, _ in _items(_looks(ablation))])
+    return pd.concat([select(on_maps, **method) for method, _ in _items(_looks(ablation))])
 
 
 def _maps(final: pd.DataFrame, ablation: Ablation) -> list[str]:
     """The maps on which every method of the ablation is expected to have runs."""
-    parts = [set(_of(final, **method)["map"]) for method, _ in _items(_looks(ablation))]
+    parts = [set(select(final, **method)["map"]) for method, _ in _items(_looks(ablation))]
     found = [part for part in parts if part]
     return sorted(set.intersection(*found) if found else (), key=methods.map_order)
 
 
 def _lacking(final: pd.DataFrame, ablation: Ablation) -> str:
     """Names the methods without a run."""
-    lacking = [look.name for method, look in _items(_looks(ablation)) if _of(final, **method).empty]
+    lacking = [
+        look.name for method, look in _items(_looks(ablation)) if select(final, **method).empty
+    ]
     return f"; no runs of {', '.join(lacking)}" if lacking else ""
 
 

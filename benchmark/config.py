@@ -153,14 +153,17 @@ def _section(key: str, algorithm: str) -> str:
             " one protocol; write a second study file for another"
         )
     hyperparameters = ALGORITHMS[algorithm].Config.model_fields
-    sections = {"training": Training.model_fields, "env": _ENV_OPTIONS}
-    sections["hyperparameters"] = hyperparameters
-    taken = {name for names in (RunConfig.model_fields, Training.model_fields, _ENV_OPTIONS) for name in names}
-    if clash := sorted(taken & hyperparameters.keys()):
+    taken = [*RunConfig.model_fields, *Training.model_fields, *_ENV_OPTIONS]
+    if clash := sorted(hyperparameters.keys() & taken):
         raise BenchmarkError(
             f"{algorithm}: {clash[0]!r} is a rule or an env option already; give that"
             " hyper-parameter another name"
         )
+    sections = {
+        "training": Training.model_fields,
+        "hyperparameters": hyperparameters,
+        "env": _ENV_OPTIONS,
+    }
     known("key", key, [name for names in sections.values() for name in names])
     return next(section for section, names in sections.items() if key in names)
 

@@ -6,7 +6,7 @@ common forms of colour blindness; markers tell methods apart where colour does n
 
 import zlib
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from benchmark.envs.maps import MAPS, find_map
 
@@ -40,6 +40,7 @@ _MORE_MARKERS = ("<", ">", "p", "h", "d", "*")
 FAMILIES = {"smac": "SMAC", "smacv2": "SMACv2"}
 PHASES = {"training": "final", "absolute": "absolute"}
 METRICS = {"win_rate": "win rate", "return": "return"}
+Metric = Literal["win_rate", "return"]
 AGGREGATES = {
     "iqm": "IQM",
     "mean": "Mean",
@@ -78,18 +79,13 @@ def order(algorithm: str) -> tuple[int, str]:
 
 
 def played_by(backend: str) -> str:
-    """Who plays on a backend, for people."""
+    """Who plays on a backend, for people; its own name if it is none of ours."""
     return _BACKENDS.get(backend, backend)
 
 
 def source(backend: str, protocol: str) -> str:
     """Where numbers come from, in the words that stand on every table and figure."""
     return f"{played_by(backend)}, {protocol} protocol"
-
-
-def backend(name: str) -> str:
-    """Display name of a backend."""
-    return _BACKENDS.get(name, name)
 
 
 def family(map: str) -> str:

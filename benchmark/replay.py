@@ -19,7 +19,7 @@ from benchmark.envs.spec import EnvSpec
 
 @dataclass
 class Episodes:
-    """Whole battles as played, padded with zeros to the longest; E episodes, T its steps."""
+    """Whole battles as played, to the longest's T steps; E episodes. Nobody reads their padding."""
 
     obs: np.ndarray  #: [E, T + 1, N, O] float32
     state: np.ndarray  #: [E, T + 1, S] float32
@@ -32,7 +32,10 @@ class Episodes:
 
 @dataclass
 class Batch:
-    """Sampled episodes, time-major, padded with zeros to the longest; B episodes, T its steps."""
+    """Sampled episodes, time-major, padded to the longest; B episodes, T its steps.
+
+    Padding is zero, but for what the rule ``replay_tails`` puts there.
+    """
 
     obs: Tensor  #: [T + 1, B, N, O] float32
     state: Tensor  #: [T + 1, B, S] float32

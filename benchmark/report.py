@@ -67,9 +67,9 @@ def write(folder: Path, output: Path, study: Study | None = None) -> None:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.globals.update(label=methods.label, count=methods.count, backend=methods.backend)
+    environment.globals.update(label=methods.label, count=methods.count)
     environment.filters.update(
-        backend_name=methods.backend, score=_score, interval=_interval, blank=_blank
+        backend_name=methods.played_by, score=_score, interval=_interval, blank=_blank
     )
     commit, dirty = record.commit()
     text = environment.get_template("report.html.j2").render(

@@ -126,7 +126,7 @@ def _play(
         if not zero_last_action:
             last = actions
     if recorder is not None:
-        recorder.finish(seen)
+        recorder.see(seen)
     columns = (won, returns, length, dead_allies, dead_enemies)
     return Outcome(*(column[whole] for column in columns)), whole[:playing]
 

@@ -19,10 +19,13 @@ _EVALUATION = ["map", "algorithm", "variant", "seed", "phase", "step"]
 
 
 class Method(NamedTuple):
-    """What is compared."""
+    """What is compared: an algorithm and its variant."""
 
     algorithm: str
     variant: str
+
+    def __str__(self) -> str:
+        return self.algorithm if self.variant == methods.DEFAULT else "/".join(self)
 
 
 def source(table: pd.DataFrame) -> tuple[str, str]:

@@ -142,25 +142,26 @@ def make(results: dict[str, pd.DataFrame]) -> list[Table]:
     Returns:
         The tables, in the order of ``names``; one without data has only dashes.
     """
-    main = {name: _select(results[name], variant=methods.DEFAULT) for name in _NEEDS}
+    main = {name: select(results[name], variant=methods.DEFAULT) for name in _NEEDS}
     maps = sorted(main["final"]["map"].unique(), key=methods.map_order)
     algorithms = sorted(main["final"]["algorithm"].unique(), key=methods.order)
     families = methods.families(maps)
     made = []
     for metric, family, phase in itertools.product(methods.METRICS, families, methods.PHASES):
-        rows = _select(main["final"], metric=metric, family=family, phase=phase)
+        rows = select(main["final"], metric=metric, family=family, phase=phase)
         made.append(_scores(rows, metric, family, phase, maps, algorithms))
     for phase in methods.PHASES:
-        made.append(_aggregate(_select(main["aggregate"], phase=phase), phase, algorithms))
+        made.append(_aggregate(select(main["aggregate"], phase=phase), phase, algorithms))
     for suite, phase in itertools.product(methods.suites(maps), methods.PHASES):
-        rows = _select(main["improvement"], suite=suite, phase=phase)
-        stated = _select(main["aggregate"], suite=suite, phase=phase)
+        rows = select(main["improvement"], suite=suite, phase=phase)
+        stated = select(main["aggregate"], suite=suite, phase=phase)
         made.append(_improvement(rows, stated, suite, phase, algorithms))
     source = statistics.source_of(main["final"])
     return [replace(table, caption=f"{table.caption} Source: {source}.") for table in made]
 
 
-def _select(rows: pd.DataFrame, **values: str) -> pd.DataFrame:
+def select(rows: pd.DataFrame, **values: str) -> pd.DataFrame:
+    """The rows that have these values in these columns."""
     for column, value in values.items():
         rows = rows[rows[column] == value]
     return rows
@@ -189,7 +190,7 @@ def _aggregate(rows, phase, algorithms) -> Table:
     """One row per suite and aggregate metric, one column per method."""
     cells = {
         f"{methods.suite_name(suite)}: {methods.AGGREGATES[metric]}": _row(
-            _select(rows, suite=suite, metric=metric),
+            select(rows, suite=suite, metric=metric),
             algorithms,
             "value",
             min if metric == "optimality_gap" else max,
@@ -223,7 +224,7 @@ def _improvement(rows, stated, suite, phase, algorithms) -> Table:
     """
     cells = {}
     for x in algorithms:
-        pairs = {row.algorithm_y: row for row in _select(rows, algorithm_x=x).itertuples()}
+        pairs = {row.algorithm_y: row for row in select(rows, algorithm_x=x).itertuples()}
         cells[methods.label(x)] = [
             Cell(row.value, row.low, row.high, bold=row.low > 0.5) if row else Cell()
             for row in map(pairs.get, algorithms)

@@ -15,7 +15,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from benchmark import methods, policy, record, scenes
+from benchmark import figures, methods, policy, record, scenes
 from benchmark.config import known
 from benchmark.envs import BACKENDS, make
 from benchmark.envs.maps import find_map
@@ -214,12 +214,9 @@ def write_stills(film: Film, title: str, steps: Sequence[int], stem: Path) -> li
     Raises:
         BenchmarkError: a file cannot be written.
     """
-    figure = scenes.stills(film, steps, title)
-    paths = [stem.with_name(f"{stem.name}_stills.{suffix}") for suffix in ("png", "pdf")]
-    for path, dated in zip(paths, ({}, {"CreationDate": None}), strict=True):
-        with record.atomic(path) as temporary:
-            figure.savefig(temporary, format=path.suffix[1:], dpi=_STILLS_DPI, metadata=dated)
-    return paths
+    name, formats = f"{stem.name}_stills", ("png", "pdf")
+    figures.save(scenes.stills(film, steps, title), name, stem.parent, formats, _STILLS_DPI)
+    return [stem.with_name(f"{name}.{suffix}") for suffix in formats]
 
 
 def _steps(text: str) -> list[int]:

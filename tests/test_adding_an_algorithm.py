@@ -103,3 +103,16 @@ def test_mistakes_are_one_line(tmp_path, name, code, message):
         assert missing.stderr.splitlines() == [
             f"error: R3DM_METHODS: there is no file {tmp_path / 'missing.py'}"
         ]
+
+
+@pytest.mark.parametrize("name", ["batch_size", "max_reward", "seed"])
+def test_a_hyper_parameter_never_hides_a_rule_or_an_option(tmp_path, name):
+    method = tmp_path / "greedy.py"
+    method.write_text(
+        "from algorithms.qmix import QMIX\n\n\n"
+        f"class Greedy(QMIX):\n    class Config(QMIX.Config):\n        {name}: int = 7\n"
+    )
+    arguments = ("benchmark", "train", "--map", "3m", "--algorithm", "greedy", "--set", "budget=9")
+    refused = run(tmp_path, method, *arguments)
+    assert refused.returncode == 2
+    assert f"error: greedy: {name!r} is a rule or an env option already" in refused.stderr

@@ -158,9 +158,9 @@ def _figure(curves: pd.DataFrame, about: dict, ours: Evidence, protocol: str) ->
         for axes, source in zip(row, sources, strict=False):
             part = curves[(curves["map"] == map) & (curves["source"] == source["name"])]
             _panel(axes, _published(part), end)
-            axes.set_title(f"{map}: {source['title']}\n{methods.backend(source['backend'])}")
+            axes.set_title(f"{map}: {source['title']}\n{methods.played_by(source['backend'])}")
         _panel(row[-1], _own(ours, map), end)
-        row[-1].set_title(f"{map}: ours, {protocol}\n{methods.backend(ours.backend)}")
+        row[-1].set_title(f"{map}: ours, {protocol}\n{methods.played_by(ours.backend)}")
     for axes in grid[-1]:
         axes.set_xlabel("env steps (millions)")
     figure.supylabel("test win rate", fontsize=7)

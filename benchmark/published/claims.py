@@ -5,25 +5,16 @@ claim was judged. ``judgement`` judges them.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from benchmark import methods
 from benchmark.config import load_yaml, one_line_errors
+from benchmark.methods import Metric
+from benchmark.scores import Method
 
-Metric = Literal["win_rate", "return"]
 Verdict = Literal["higher", "lower", "equal"]
-
-
-class Method(NamedTuple):
-    """An algorithm and its variant."""
-
-    algorithm: str
-    variant: str
-
-    def __str__(self) -> str:
-        return self.algorithm if self.variant == methods.DEFAULT else "/".join(self)
 
 
 def _method(text: str) -> Method:

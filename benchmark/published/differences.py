@@ -47,7 +47,7 @@ def draw(judged: pd.DataFrame, claim: str, right: str) -> Figure | None:
     axes.set_xlabel(f"final test win rate: {left} minus {methods.label(right)}")
     axes.grid(visible=False, axis="y")
     figure.legend(loc="outside upper center", ncols=len(sets), frameon=False, handletextpad=0.1)
-    backends = ", ".join(sorted(map(methods.backend, rows["backend"].unique())))
+    backends = ", ".join(sorted(map(methods.played_by, rows["backend"].unique())))
     figure.set_layout_engine("constrained")
     figure.draw_without_rendering()  # the layout needs a second pass to see the long names
     return figures.finish(figure, f"{CAPTION} Source: {backends}.")

@@ -9,7 +9,6 @@ from scipy import stats
 from benchmark.bootstrap import Bootstrap, interval
 
 
-
 class Difference(NamedTuple):
     """Left minus right; NaN where it cannot be estimated."""
 

@@ -13,11 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from benchmark.config import load_yaml, one_line_errors
 from benchmark.errors import BenchmarkError
+from benchmark.methods import METRICS, Metric
 from benchmark.published.formats import Curve
 
 _FOLDER = Path(__file__).parent / "sources"
-
-METRICS = ("win_rate", "return")
 
 
 class FileRule(BaseModel):
@@ -35,7 +34,7 @@ class FileRule(BaseModel):
     map: str | None = None
     algorithm: str | None = None
     variant: str | None = None
-    metric: Literal["win_rate", "return"] | None = None
+    metric: Metric | None = None
     panel: str = "main"
     """The published figure that is drawn from these files; names which copies were drawn twice."""
     kind: Literal["run", "group"] | None = None
@@ -84,7 +83,7 @@ class PaperFigure(BaseModel):
 
     name: str = Field(pattern=r"^[a-z0-9_]+$")
     title: str
-    metric: Literal["win_rate", "return"] = "win_rate"
+    metric: Metric = "win_rate"
     maps: list[str] = Field(min_length=1)
     panels: dict[str, str] = {"main": ""}
     """Panel of the files -> its title; without a title the map's name stands there."""

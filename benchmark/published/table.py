@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from benchmark import record
 from benchmark.errors import BenchmarkError
-from benchmark.published.sources import METRICS
+from benchmark.methods import METRICS
 from benchmark.scores import evaluations_to_points
 
 #: One row per released number. ``value``, ``low``, ``high`` and ``wall_time`` are as released.

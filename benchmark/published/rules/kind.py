@@ -7,6 +7,7 @@ from itertools import groupby
 
 import numpy as np
 
+from benchmark.methods import METRICS
 from benchmark.published import notebook
 from benchmark.published.findings import Exclusion, Finding, whole
 from benchmark.published.release import (
@@ -17,7 +18,6 @@ from benchmark.published.release import (
     on_grid,
     tells_grid,
 )
-from benchmark.published.sources import METRICS
 from benchmark.published.table import Cell, Series
 
 FROZEN = 12  #: equal values between 0 and 1 in a row that do not come by chance
