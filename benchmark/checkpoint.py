@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, first_line
 from benchmark.record import atomic
 from benchmark.replay import Packed, ReplayBuffer
 
@@ -75,7 +75,7 @@ class Checkpoints:
                 segments = [tuple(each) for each in state["segments"]]
                 episodes = [_as_packed(_read(self._file(*each))) for each in segments]
             except (FileNotFoundError, RuntimeError, KeyError, ValueError, EOFError) as error:
-                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+                reason = first_line(error)
                 log.warning("%s is damaged (%s); falling back to the one before", path, reason)
                 os.replace(path, path.with_suffix(".damaged"))  # never over the good one
                 continue
@@ -118,7 +118,7 @@ def load_policy(path: Path) -> dict:
     try:
         return _read(path)
     except (OSError, RuntimeError, ValueError, EOFError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise BenchmarkError(f"cannot read the checkpoint {path}: {reason}") from error
 
 

@@ -133,7 +133,7 @@ def _raw(stream, member: zipfile.ZipInfo, password: str) -> Iterator[bytes]:
         # With this flag the checksum was not known yet when the file was locked.
         last = member._raw_time >> 8 if member.flag_bits & _SIZE_LATER else member.CRC >> 24
         if lock[-1] != last & 0xFF:
-            raise BenchmarkError("these words do not open the archive; nothing was unpacked")
+            raise BenchmarkError("these words do not open the archive")
     while left:
         chunk = stream.read(min(left, _CHUNK))
         if not chunk:

@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, first_line
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -113,8 +113,10 @@ def read_json(path: Path) -> dict:
     """
     try:
         return json.loads(Path(path).read_text())
+    except FileNotFoundError as error:
+        raise BenchmarkError(f"there is no {path}; run the step that makes it") from error
     except (OSError, ValueError) as error:
-        raise BenchmarkError(f"cannot read {path}: {error}; delete it to make it anew") from error
+        raise BenchmarkError(f"cannot read {path}: {error}; delete it and make it anew") from error
 
 
 def write_evaluations(table: pd.DataFrame, path: Path) -> None:
@@ -133,9 +135,8 @@ def read_evaluations(path: Path) -> pd.DataFrame:
     try:
         table = pq.read_table(path, partitioning=None)
     except (OSError, pa.ArrowInvalid) as error:
-        reason = str(error).splitlines()[0]
         raise BenchmarkError(
-            f"cannot read {path}: {reason}; delete the file and run the study again,"
+            f"cannot read {path}: {first_line(error)}; delete the file and run the study again,"
             " only this run is repeated"
         ) from error
     missing = [name for name in EVALUATION_SCHEMA.names if name not in table.column_names]

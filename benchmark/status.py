@@ -18,7 +18,7 @@ from rich.table import Table
 
 from benchmark import finished, record
 from benchmark.config import RunConfig
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, first_line
 from benchmark.studies import find_study
 
 #: What a run can be, in the order in which it is shown, and how.
@@ -89,7 +89,7 @@ def _finished(run: RunConfig, folder: Path) -> dict:
     try:
         pq.read_metadata(evaluations)
     except (OSError, pa.ArrowInvalid) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise BenchmarkError(
             f"cannot read {evaluations}: {reason}; delete the file and run the study again"
         ) from error

@@ -21,6 +21,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from benchmark.errors import first_line
+
 EXTREMES = ("__MIN", "__MAX")  #: wandb's suffixes
 
 _TENSORBOARD = ("Step", "Value")
@@ -91,7 +93,7 @@ def _csv(path: str, data: bytes) -> Content:
     try:
         table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
     except (ValueError, pd.errors.ParserError) as error:
-        reason = f"not a table of comma-separated values ({str(error).splitlines()[0]})"
+        reason = f"not a table of comma-separated values ({first_line(error)})"
         return Content("unknown", [], [*problems, Problem(path, "", reason)])
     if table.empty:
         return Content("unknown", [], [*problems, Problem(path, "", "a header without rows")])
@@ -156,7 +158,7 @@ def _array(path: str, data: bytes) -> Content:
     try:
         array = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
     except (ValueError, EOFError, OSError, MemoryError) as error:
-        reason = f"not a whole NumPy array of numbers ({str(error).splitlines()[0]})"
+        reason = f"not a whole NumPy array of numbers ({first_line(error)})"
         return Content("array", [], [Problem(path, "", reason)])
     if array.dtype.kind not in "biuf" or array.ndim not in (1, 2) or not array.size:
         shape = "x".join(map(str, array.shape))

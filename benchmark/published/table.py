@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmark import record
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, first_line
 from benchmark.methods import METRICS
 from benchmark.scores import evaluations_to_points
 
@@ -181,7 +181,7 @@ def read(path: Path) -> pd.DataFrame:
         table = pq.read_table(path, partitioning=None)
         return table.select(SCHEMA.names).cast(SCHEMA).to_pandas()
     except (OSError, KeyError, pa.ArrowInvalid) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise BenchmarkError(
             f"cannot read {path}: {reason}; make it with python -m benchmark published import"
         ) from error
