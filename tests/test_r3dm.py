@@ -447,6 +447,30 @@ def test_settings_are_those_of_the_paper_and_of_the_authors_files(map, protocol)
     assert (rules.batch_size, config.clusters, *exploration) == common
 
 
+#: The authors' training schedule, the same on every map.
+SCHEDULE = {
+    "gamma": 0.99,
+    "optimizer": "adam",
+    "learning_rate": 6e-4,
+    "learning_rate_decay": 0.98,
+    "learning_rate_decay_interval": 500,
+    "gradient_clip": 10,
+    "target_interval": 100,
+    "contrastive_learning_rate": 8e-4,
+    "contrastive_interval": 100,
+    "key_rate": 0.005,
+    "embedding_learning_rate": 1e-3,
+    "embedding_pretraining": 120,
+    "contrastive_pretraining": 100,
+    "model_learning_rate": 1e-4,
+}
+
+
+def test_the_schedule_is_the_authors():
+    config = R3DM.Config().model_dump()
+    assert {name: config[name] for name in SCHEDULE} == SCHEDULE
+
+
 def test_acorm_and_r3dm_share_everything_else():
     plain, paid = ACORM.Config(), R3DM.Config()
     assert plain.model_dump().items() <= paid.model_dump().items()
