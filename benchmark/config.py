@@ -57,7 +57,7 @@ class RunConfig(BaseModel):
     map: str
     algorithm: str
     variant: str
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, lt=2**63)
     training: Training
     env: EnvOptions
     hyperparameters: SerializeAsAny[LearnerConfig]
@@ -390,7 +390,7 @@ def parse_study(values: dict, source: str) -> Study:
     if isinstance(version, int) and version > VERSION:
         raise BenchmarkError(
             f"{source}: version {version} is newer than this program understands ({VERSION});"
-            " update the program (git pull) and run `make` again"
+            " update the program (git pull) and run `make setup`"
         )
     if version != VERSION:
         raise BenchmarkError(f"{source}: version must be {VERSION}, not {version!r}")

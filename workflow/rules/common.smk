@@ -122,7 +122,10 @@ def whole_study(wildcards):
     results = [*TABLES, *FIGURES, *ABLATIONS, *role_files(wildcards)]
     if without_runs():
         return results + [f"{RESULTS}/report.html"] * Path(RESULTS, "runs.json").exists()
-    return [*results, f"{RESULTS}/report.html", *run_records(wildcards)]
+    # Named although the tables are made from it: Snakemake deletes it when aggregating fails, and
+    # would call what was made from an older one up to date.
+    table = [f"{RESULTS}/evaluations.parquet", f"{RESULTS}/runs.json"]
+    return [*table, *results, f"{RESULTS}/report.html", *run_records(wildcards)]
 
 
 def marked(path, category):
