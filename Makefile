@@ -40,7 +40,7 @@ $(READY): requirements.lock pyproject.toml
 
 smoke: $(READY)
 	$(BIN)/snakemake --cores $(CORES) all --configfile config/smoke.yaml \
-	--quiet host reason --show-failed-logs --ignore-incomplete --nolock
+	--quiet host reason
 	@echo
 	@echo "tables   results/smoke/tables/"
 	@echo "figures  results/smoke/figures/"

@@ -17,9 +17,6 @@
 #   snakemake --cores 8 runs                                       training only
 #   snakemake --report paper.zip                                   Snakemake's own report, with times
 #   snakemake --cores 1 published --config published=FOLDER        published results, from raw files
-#
-# Every file is written whole or not at all, so after a crash add --ignore-incomplete, never
-# --rerun-incomplete: finished runs are kept and unfinished ones continue.
 from snakemake.utils import min_version
 
 min_version("9.20")

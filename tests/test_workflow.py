@@ -348,7 +348,7 @@ def test_a_retry_finds_what_the_first_attempt_left(study):
 
 
 def test_two_workflows_on_one_results_folder(study, tmp_path):
-    """Also where Snakemake's own lock is switched off, or lies in another folder."""
+    """Snakemake's own lock is switched off, and would lie in another folder in the second case."""
     shutil.rmtree(study / "results/made_up/figures")
     elsewhere = tmp_path / "elsewhere"
     shutil.copytree(study, elsewhere, ignore=shutil.ignore_patterns("results"))
@@ -356,14 +356,39 @@ def test_two_workflows_on_one_results_folder(study, tmp_path):
     jobs = (study / "jobs").read_text()
     with lock.exclusive(study / "results/made_up"):
         for folder in (study, elsewhere):
-            done = snakemake(folder, "all", "--nolock")
+            done = snakemake(folder, "all")
             assert done.code == 2
             assert "error: results/made_up is in use by another process" in done.output
             assert "Traceback" not in done.output
-            assert planned(folder, "figures", "--nolock") == {"figures": 1}  # looking is allowed
+            assert planned(folder, "figures") == {"figures": 1}  # looking is allowed
     assert (study / "jobs").read_text() == jobs
     done = snakemake(study, "all")  # no lock is left behind, Snakemake's neither
     assert done.code == 0, done.output
+
+
+def test_a_killed_workflow_is_simply_started_again(study):
+    """Snakemake alone would meet its own lock, and call whole files incomplete."""
+    shutil.rmtree(study / "results/made_up/figures")
+    killing_once = (
+        "import os, pathlib, sys\n"
+        "if sys.argv[1] == 'figures' and not pathlib.Path('killed').exists():\n"
+        "    pathlib.Path('killed').touch()\n"
+        "    os.kill(os.getppid(), 9)\n"
+    )
+    (study / "benchmark" / "__main__.py").write_text(STAND_IN + killing_once)
+    assert snakemake(study, "all").code == -9
+    assert (study / "killed").exists()
+    done = snakemake(study, "all")
+    assert done.code == 0, done.output
+
+
+def test_a_failing_step_says_why_on_the_screen(study):
+    shutil.rmtree(study / "results/made_up/figures")
+    failing = "import sys\nif sys.argv[1] == 'figures':\n    sys.exit('error: mend this')\n"
+    (study / "benchmark" / "__main__.py").write_text(failing + STAND_IN)
+    done = snakemake(study, "all")
+    assert done.code == 1
+    assert "error: mend this" in done.output
 
 
 def test_no_shell_stands_between_the_workflow_and_a_run(study):

@@ -65,7 +65,7 @@ shell.prefix("set -euo pipefail; exec env ")
 
 onstart:
     # Two workflows on one folder would take each other's files for broken ones. Unlike Snakemake's
-    # own lock, which --nolock switches off, this one does not outlive a killed workflow.
+    # own lock, which profiles/default switches off, this one does not outlive a killed workflow.
     try:
         lock.acquire(Path(RESULTS))
     except BenchmarkError as error:
