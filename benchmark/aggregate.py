@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmark import record
-from benchmark.config import Study
+from benchmark.config import Study, flat
 from benchmark.errors import BenchmarkError
 from benchmark.finished import is_finished
 from benchmark.scores import source
@@ -64,6 +64,9 @@ def aggregate(
         BenchmarkError: no run at all, a damaged file, a run that is there twice, or runs of
             different backends, protocols, versions of a backend or rules.
     """
+    runs = list(map(Path, runs))
+    if not runs:
+        raise _no_run(output)
     found: dict[tuple, Path] = {}
     kind: tuple[str, str, Path] | None = None
     provenance, broken = [], []
@@ -71,7 +74,7 @@ def aggregate(
         record.atomic(Path(output) / "evaluations.parquet") as temporary,
         pq.ParquetWriter(temporary, record.EVALUATION_SCHEMA, compression="zstd") as writer,
     ):
-        for folder in map(Path, runs):
+        for folder in runs:
             path = folder / "evaluations.parquet"
             try:
                 table = record.read_evaluations(path)
@@ -102,15 +105,19 @@ def aggregate(
             writer.write_table(arrow.replace_schema_metadata(None))
             provenance += about
         if not found:
-            raise BenchmarkError(
-                f"no finished run for {output}; train one first, python -m benchmark status shows"
-                " what a study still needs"
-            )
+            raise _no_run(output)
         _check_rules(provenance)
     missing, changed = compare(provenance, expected)
     summary = {"runs": provenance, "missing": missing, "changed": changed, "broken": broken}
     record.write_json(summary, Path(output) / "runs.json")
     return summary
+
+
+def _no_run(output: Path) -> BenchmarkError:
+    return BenchmarkError(
+        f"no finished run for {output}; train one first, python -m benchmark status shows what a"
+        " study still needs"
+    )
 
 
 def _source(table: pd.DataFrame, path: Path) -> tuple[str, str]:
@@ -158,11 +165,8 @@ def _check_rules(runs: list[dict]) -> None:
 
 
 def _rules(run: dict) -> dict:
-    """Everything that a run's configuration sets, flat: each key has one meaning."""
-    flat = {}
-    for key, value in run["config"].items():
-        flat |= value if isinstance(value, dict) else {key: value}
-    return {key: value for key, value in flat.items() if key not in _NO_RULES}
+    """Everything that a run's configuration sets."""
+    return {key: value for key, value in flat(run["config"]).items() if key not in _NO_RULES}
 
 
 def _name(run: dict) -> str:
@@ -172,8 +176,8 @@ def _name(run: dict) -> str:
 def _provenance(folder: Path) -> list[dict]:
     """The provenance beside a table of evaluations: one run's, or that of an aggregated study."""
     if (folder / "runs.json").exists():
-        return record.read_json(folder / "runs.json")["runs"]
-    return [record.read_json(folder / "run.json")]
+        return record.read_json(folder / "runs.json", ["runs"])["runs"]
+    return [record.read_json(folder / "run.json", record.RUN_KEYS)]
 
 
 def expected_runs(study: Study, results: Path) -> list[dict]:

@@ -76,7 +76,7 @@ class Checkpoints:
                 episodes = [_as_packed(_read(self._file(*each))) for each in segments]
             except (FileNotFoundError, RuntimeError, KeyError, ValueError, EOFError) as error:
                 reason = first_line(error)
-                log.warning("%s is damaged (%s); falling back to the one before", path, reason)
+                log.warning("%s is damaged (%s) and set aside", path, reason)
                 os.replace(path, path.with_suffix(".damaged"))  # never over the good one
                 continue
             except OSError as error:  # may pass, so nothing is given up for it

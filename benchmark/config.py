@@ -11,14 +11,16 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -29,7 +31,7 @@ from pydantic import (
     model_validator,
 )
 
-from algorithms import ALGORITHMS
+from algorithms import ALGORITHMS, outside
 from algorithms.acorm import ACORM
 from algorithms.learner import LearnerConfig
 from benchmark.envs import BACKENDS
@@ -73,6 +75,18 @@ class RunConfig(BaseModel):
         """Plain values, for ``run.json`` and the workflow."""
         return json.loads(self.model_dump_json())
 
+    def differences(self, other: dict) -> str:
+        """In what another resolved run differs, for messages: the first keys with both values."""
+        ours, theirs = flat(self.resolved()), flat(other)
+        values = {key: (theirs.get(key), ours.get(key)) for key in ours | theirs}
+        listed = [
+            f"{key} ({there} there, {here} here)"
+            for key, (there, here) in values.items()
+            if there != here
+        ]
+        more = [f"and {len(listed) - 3} more"] if len(listed) > 3 else []
+        return ", ".join(listed[:3] + more)
+
     @property
     def hash(self) -> str:
         """Hash of the resolved configuration; equal hashes mean equal numbers."""
@@ -92,6 +106,14 @@ class RunConfig(BaseModel):
         """The run's folder below ``results``."""
         parts = (self.backend, self.map, self.algorithm, self.variant, str(self.seed))
         return Path(self.study, "runs", *parts)
+
+
+def flat(resolved: dict) -> dict[str, Any]:
+    """A resolved run as one table; each key has one meaning, whatever part of the run it is of."""
+    table = {}
+    for key, value in resolved.items():
+        table |= value if isinstance(value, dict) else {key: value}
+    return table
 
 
 def resolve_run(
@@ -114,7 +136,7 @@ def resolve_run(
         BenchmarkError: an unknown name or key, or a value out of range.
     """
     known("map", map, MAPS)
-    known("algorithm", algorithm, ALGORITHMS)
+    known_algorithm(algorithm)
     known("backend", backend, BACKENDS)
     known("protocol", protocol, RULES)
     algorithm_class = ALGORITHMS[algorithm]
@@ -129,6 +151,8 @@ def resolve_run(
     sections: dict[str, dict] = {"training": {}, "env": {}, "hyperparameters": {}}
     for table in tables:
         for key, value in table.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise BenchmarkError(f"{key}: {value} is no number that a run could use")
             sections[_section(key, algorithm)][key] = value
     with one_line_errors(f"run {map}/{algorithm}/{variant}/{seed}"):
         return RunConfig(
@@ -149,8 +173,9 @@ def _section(key: str, algorithm: str) -> str:
     """Which part of a run a flat key belongs to."""
     if key in RunConfig.model_fields:
         raise BenchmarkError(
-            f"{key!r} belongs to the whole study, not to single runs: a study has one backend and"
-            " one protocol; write a second study file for another"
+            f"{key!r} says which run it is, not how it is trained; give it where runs are named, as"
+            " a study's own key (one backend and one protocol: write a second study file for"
+            " another) or as an option of train"
         )
     hyperparameters = ALGORITHMS[algorithm].Config.model_fields
     taken = [*RunConfig.model_fields, *Training.model_fields, *_ENV_OPTIONS]
@@ -164,8 +189,27 @@ def _section(key: str, algorithm: str) -> str:
         "hyperparameters": hyperparameters,
         "env": _ENV_OPTIONS,
     }
-    known("key", key, [name for names in sections.values() for name in names])
+    if not any(key in names for names in sections.values()):
+        others = [name for name, each in ALGORITHMS.items() if key in each.Config.model_fields]
+        if others:
+            raise BenchmarkError(
+                f"{key!r} is a hyper-parameter of {', '.join(others)} and not of {algorithm}; in a"
+                " study it belongs under per_algorithm, or in the `set` of a variant"
+            )
+        known("key", key, [name for names in sections.values() for name in names])
     return next(section for section, names in sections.items() if key in names)
+
+
+def _distinct(values: list) -> list:
+    if not values:
+        raise ValueError("must not be empty")
+    twice = sorted({value for value in values if values.count(value) > 1})
+    if twice:
+        raise ValueError(f"{twice[0]!r} is listed twice; every run counts once")
+    return values
+
+
+_Names = Annotated[list[str], AfterValidator(_distinct)]
 
 
 class Variant(BaseModel):
@@ -175,7 +219,7 @@ class Variant(BaseModel):
 
     algorithm: str
     name: str
-    maps: list[str]
+    maps: _Names
     set: dict[str, Any]
 
 
@@ -205,7 +249,7 @@ class Roles(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     map: str
-    algorithms: list[str] = Field(min_length=1)
+    algorithms: _Names
     seed: int
     battles: int = Field(default=32, gt=0)
 
@@ -228,9 +272,9 @@ class Study(BaseModel):
     name: str
     backend: str
     protocol: str
-    seeds: list[int]
-    maps: list[str]
-    algorithms: list[str]
+    seeds: Annotated[list[int], AfterValidator(_distinct)]
+    maps: _Names
+    algorithms: _Names
     set: dict[str, Any] = {}
     per_map: dict[str, dict[str, Any]] = {}
     per_algorithm: dict[str, dict[str, Any]] = {}
@@ -248,16 +292,6 @@ class Study(BaseModel):
                 " nothing is ever averaged across them"
             )
         return value
-
-    @field_validator("seeds", "maps", "algorithms")
-    @classmethod
-    def _no_duplicates(cls, values: list, info) -> list:
-        if not values:
-            raise ValueError("must not be empty")
-        twice = sorted({value for value in values if values.count(value) > 1})
-        if twice:
-            raise ValueError(f"{twice[0]!r} is listed twice; every run counts once")
-        return values
 
     @model_validator(mode="after")
     def _folder_names(self) -> "Study":
@@ -418,10 +452,10 @@ def load_yaml(path: str | Path) -> Any:
     """Reads a YAML file, safely.
 
     Raises:
-        BenchmarkError: the file is missing or is no YAML.
+        BenchmarkError: the file is missing or is no YAML, or a key stands in it twice.
     """
     try:
-        return yaml.safe_load(Path(path).read_text())
+        return yaml.load(Path(path).read_text(), _Loader)
     except OSError as error:
         raise BenchmarkError(f"cannot read {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -429,6 +463,31 @@ def load_yaml(path: str | Path) -> Any:
         line = f" line {where.line + 1}" if where else ""
         reason = getattr(error, "problem", None) or "not a text file"
         raise BenchmarkError(f"{path}{line}: not valid YAML ({reason})") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """A key that stands twice in a table is a mistake; YAML would forget the first one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen = set()
+        for key, _ in node.value:
+            if str(key.value) in seen:
+                problem = f"the key {key.value!r} stands there twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
+def known_algorithm(name: str, source: str = "") -> None:
+    """Checks that there is a method of that name.
+
+    Raises:
+        BenchmarkError: as :func:`known`.
+    """
+    try:
+        known("algorithm", name, ALGORITHMS, source)
+    except BenchmarkError as error:
+        raise BenchmarkError(f"{error}; of your own? name its file in {outside.VARIABLE}") from None
 
 
 def known(kind: str, name: str, names: Iterable[str], source: str = "") -> None:
@@ -442,6 +501,7 @@ def known(kind: str, name: str, names: Iterable[str], source: str = "") -> None:
         return
     near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(sorted(names))}"
+    hint = hint if names else "there are none here, are you in the folder of the benchmark?"
     where = f"{source}: " if source else ""
     raise BenchmarkError(f"{where}unknown {kind} {name!r}; {hint}")
 

@@ -29,13 +29,18 @@ _METRICS = {"battle_won": "win_rate", "return": "return"}
 
 
 def marl_eval(
-    table: pd.DataFrame, seeds: list[int] | None = None, evaluations: int | None = None
+    table: pd.DataFrame,
+    *,
+    maps: list[str] | None = None,
+    algorithms: list[str] | None = None,
+    seeds: list[int] | None = None,
+    evaluations: int | None = None,
 ) -> dict:
     """The table of evaluations as nested plain values.
 
     Args:
         table: rows of ``record.EVALUATION_SCHEMA``.
-        seeds: only these runs; all when None.
+        maps, algorithms, seeds: only these runs; all when None.
         evaluations: keep so many of each run's evaluations, evenly spaced from first to last, e.g.
             where budgets differ between maps; all when None.
 
@@ -45,10 +50,11 @@ def marl_eval(
     """
     backend, protocol = source(table)
     table = table[table["variant"] == methods.DEFAULT]
-    if seeds is not None:
-        table = table[table["seed"].isin(seeds)]
-    maps, algorithms = sorted(table["map"].unique()), sorted(table["algorithm"].unique())
-    seeds = sorted(table["seed"].unique()) if seeds is None else sorted(set(seeds))
+    if table.empty:
+        raise BenchmarkError("the table holds nothing but variants, which are left out")
+    maps = _chosen(table, "map", maps)
+    algorithms = _chosen(table, "algorithm", algorithms)
+    seeds = _chosen(table, "seed", seeds)
     of_run = dict(list(table.groupby(["map", "algorithm", "seed"])))
     tasks: dict = {map: {name: {} for name in algorithms} for map in maps}
     counts: dict[int, str] = {}
@@ -59,7 +65,8 @@ def marl_eval(
                 if (map, algorithm, seed) not in of_run:
                     raise BenchmarkError(
                         f"the run {name} is missing, and marl-eval needs every method with the same"
-                        " seeds on every map; train it, or choose complete --seeds"
+                        " seeds on every map; train it, or choose complete --maps, --algorithms"
+                        " and --seeds"
                     )
                 run = _run(of_run[map, algorithm, seed], evaluations, name)
                 tasks[map][algorithm][f"seed_{seed}"] = run
@@ -70,9 +77,17 @@ def marl_eval(
             f"{longer} has {most - 1} evaluations but {shorter} {least - 1}, and marl-eval needs"
             f" equal numbers; thin them out with --evaluations {least - 1}"
         )
-    if not tasks:
-        raise BenchmarkError("no run is left to export; choose other --seeds")
     return {f"{backend}_{protocol}": tasks}
+
+
+def _chosen(table: pd.DataFrame, column: str, wanted: list | None) -> list:
+    """The values of a column that are exported, sorted."""
+    there = sorted(table[column].unique())
+    for value in wanted or []:
+        if value not in there:
+            listed = ", ".join(map(str, there)) or "none"
+            raise BenchmarkError(f"the table has no {column} {value!r}; it has {listed}")
+    return there if wanted is None else sorted(set(wanted))
 
 
 def _run(rows: pd.DataFrame, evaluations: int | None, name: str) -> dict:
@@ -109,9 +124,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", type=Path, help="default: marl_eval.json beside the table", metavar="FILE.json"
     )
-    parser.add_argument(
-        "--seeds", type=int, nargs="+", metavar="SEED", help="only these (default: all)"
-    )
+    for name, kind in (("maps", str), ("algorithms", str), ("seeds", int)):
+        parser.add_argument(
+            f"--{name}", type=kind, nargs="+", metavar=name[:-1].upper(), help="only these"
+        )
     parser.add_argument(
         "--evaluations",
         type=int,
@@ -124,7 +140,14 @@ def main(arguments: argparse.Namespace) -> None:
     """Runs the command."""
     table = record.read_evaluations(arguments.table)
     output = arguments.output or arguments.table.with_name("marl_eval.json")
-    text = json.dumps(marl_eval(table, arguments.seeds, arguments.evaluations))
+    data = marl_eval(
+        table,
+        maps=arguments.maps,
+        algorithms=arguments.algorithms,
+        seeds=arguments.seeds,
+        evaluations=arguments.evaluations,
+    )
+    text = json.dumps(data)
     with record.atomic(output) as temporary:
         temporary.write_text(text)
     left_out = sorted(set(table["variant"]) - {methods.DEFAULT})

@@ -15,6 +15,10 @@ log = logging.getLogger("benchmark")
 #: What a finished run is known by; Snakemake declares both as outputs of the run's job.
 RECORDS = ("evaluations.parquet", "run.json")
 
+#: How a run can end, in its ``run.json``. One that diverged counts like any other, and is named.
+END = "budget reached"
+DIVERGED = "budget reached, with weights that are not finite"
+
 
 def is_finished(folder: Path) -> bool:
     """Whether a run folder holds a complete record."""
@@ -28,10 +32,12 @@ def is_done(config: RunConfig, folder: Path) -> bool:
         BenchmarkError: the folder holds a finished run of another configuration.
     """
     if is_finished(folder):
-        if record.read_json(folder / "run.json")["config_hash"] != config.hash:
+        about = record.read_json(folder / "run.json", record.RUN_KEYS)
+        if about["config_hash"] != config.hash:
             raise BenchmarkError(
-                f"{folder} holds a finished run of another configuration; choose another --output"
-                " or delete that folder"
+                f"{folder} holds a finished run with other options:"
+                f" {config.differences(about['config'])}; choose another --output or delete that"
+                " folder"
             )
         log.info("%s is finished; nothing to do", folder)
         return True
@@ -77,7 +83,7 @@ def put_back(config: RunConfig, folder: Path) -> bool:
     if not all(path.exists() for path in kept.values()):
         return False
     try:
-        about = record.read_json(kept["run.json"])
+        about = record.read_json(kept["run.json"], record.RUN_KEYS)
         record.read_evaluations(kept["evaluations.parquet"])
     except BenchmarkError:
         return False

@@ -18,10 +18,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from algorithms import ALGORITHMS
 from algorithms.learner import NEVER, Learner
 from benchmark.checkpoint import load_policy
-from benchmark.config import RunConfig, known, one_line_errors
+from benchmark.config import RunConfig, known_algorithm, one_line_errors
 from benchmark.envs import make, spec_of
 from benchmark.envs.spec import Env, EnvSpec
 from benchmark.errors import BenchmarkError
@@ -77,6 +76,12 @@ class Policy:
                 f"{len(obs)} battles, but the policy plays {len(self._last)}; call"
                 f" policy.begin(battles={len(obs)}) where they begin"
             )
+        wanted = (len(self._last), self.spec.n_agents, self.spec.obs_size)
+        if np.shape(obs) != wanted:
+            raise BenchmarkError(
+                f"observations have shape {list(np.shape(obs))}, the policy of {self.config.map}"
+                f" needs {list(wanted)}"
+            )
         obs = torch.from_numpy(np.asarray(obs, np.float32))
         values, hidden = self.learner.act(obs, torch.from_numpy(self._last), self._hidden)
         return values.cpu().numpy(), hidden
@@ -87,6 +92,8 @@ class Policy:
 
     def evaluate(self, episodes: int, seed: int = 0) -> Outcome:
         """Plays new greedy battles: battle_won, returns, length, each of shape [episodes]."""
+        if episodes < 1:
+            raise BenchmarkError(f"evaluate needs at least one episode, not {episodes}")
         seeds = np.random.default_rng(seed).integers(0, 2**64, size=episodes, dtype=np.uint64)
         env = self.make_env(min(episodes, 32))
         try:
@@ -100,10 +107,21 @@ def load(path: str | Path, device: str = "cpu") -> Policy:
 
     Args:
         path: a run folder, or a ``policy.pt`` or ``checkpoint.pt``.
-        device: "cpu", "cuda", or "auto" for CUDA where there is one.
+        device: one of ``train.DEVICES``; "auto" is CUDA where there is one.
 
     Raises:
         BenchmarkError: there is none, or it is damaged or of another version of the program.
+    """
+    config, weights = read(path)
+    spec = spec_of(config.map, config.backend)
+    return Policy(config, learner_of(config, weights, spec, str(path), device))
+
+
+def read(path: str | Path) -> tuple[RunConfig, dict]:
+    """The configuration and the weights in a run folder, a ``policy.pt`` or ``checkpoint.pt``.
+
+    Raises:
+        BenchmarkError: the file is missing, damaged or something else.
     """
     path = Path(path)
     if path.is_dir():
@@ -115,22 +133,11 @@ def load(path: str | Path, device: str = "cpu") -> Policy:
                 " results/<study>/runs/<backend>/<map>/<algorithm>/<variant>/<seed>"
             )
         path = existing[0]
-    config, weights = read(path)
-    spec = spec_of(config.map, config.backend)
-    return Policy(config, learner_of(config, weights, spec, str(path), device))
-
-
-def read(path: Path) -> tuple[RunConfig, dict]:
-    """The configuration and the weights in a ``policy.pt`` or ``checkpoint.pt``.
-
-    Raises:
-        BenchmarkError: the file is missing, damaged or something else.
-    """
     state = load_policy(path)
     config = state.get("config") if isinstance(state, dict) else None
     if not isinstance(config, dict) or not {"policy", "learner"} & set(state):
         raise BenchmarkError(f"{path} is no policy.pt or checkpoint.pt of this benchmark")
-    known("algorithm", config.get("algorithm"), ALGORITHMS, str(path))
+    known_algorithm(config.get("algorithm"), str(path))
     with one_line_errors(str(path)):
         config = RunConfig.model_validate(config)
     return config, state["policy"] if "policy" in state else state["learner"]["networks"]

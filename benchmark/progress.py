@@ -18,6 +18,19 @@ from benchmark.rollout import Outcome
 
 log = logging.getLogger("benchmark")
 
+#: What ``progress.json`` says.
+KEYS = (
+    "state",
+    "step",
+    "budget",
+    "steps_per_second",
+    "win_rate",
+    "host",
+    "pid",
+    "updated",
+    "error",
+)
+
 
 class Progress:
     """Reports one run; ``progress.json`` in its folder is what ``status`` reads."""

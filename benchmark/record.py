@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
@@ -52,6 +53,13 @@ EVALUATION_SCHEMA = pa.schema(
 #: The columns that say which run a row belongs to.
 IDENTITY = ["study", "backend", "protocol", "map", "algorithm", "variant", "seed"]
 
+#: What a run's ``run.json`` says.
+RUN_KEYS = (
+    *IDENTITY,
+    *("backend_version", "budget", "config", "config_hash", "commit", "dirty", "source_hash"),
+    *("versions", "hardware", "env_steps", "episodes", "updates", "attempts"),
+    *("wall_seconds", "steps_per_second", "end_reason"),
+)
 
 _TEMPORARY = ".tmp"  #: ends the names of files that are being written
 
@@ -105,18 +113,25 @@ def write_json(value: object, path: Path) -> None:
         temporary.write_text(json.dumps(value, indent=2) + "\n")
 
 
-def read_json(path: Path) -> dict:
-    """Reads a JSON file.
+def read_json(path: Path, keys: Iterable[str] = ()) -> dict:
+    """Reads a JSON file, a table with at least these keys.
 
     Raises:
-        BenchmarkError: the file is missing or damaged.
+        BenchmarkError: the file is missing or damaged, or lacks a key.
     """
     try:
-        return json.loads(Path(path).read_text())
+        table = json.loads(Path(path).read_text())
     except FileNotFoundError as error:
         raise BenchmarkError(f"there is no {path}; run the step that makes it") from error
     except (OSError, ValueError) as error:
         raise BenchmarkError(f"cannot read {path}: {error}; delete it and make it anew") from error
+    missing = [key for key in keys if not isinstance(table, dict) or key not in table]
+    if missing:
+        raise BenchmarkError(
+            f"{path} lacks {missing[0]!r}: it is not of this version of the program; delete it and"
+            " make it anew"
+        )
+    return table
 
 
 def write_evaluations(table: pd.DataFrame, path: Path) -> None:
@@ -132,6 +147,11 @@ def read_evaluations(path: Path) -> pd.DataFrame:
     Raises:
         BenchmarkError: the file is missing, truncated, or lacks a column.
     """
+    if not Path(path).is_file():
+        raise BenchmarkError(
+            f"there is no table of evaluations {path}; give the evaluations.parquet of a study"
+            " (benchmark aggregate makes it) or of a finished run"
+        )
     try:
         table = pq.read_table(path, partitioning=None)
     except (OSError, pa.ArrowInvalid) as error:

@@ -49,7 +49,7 @@ def write(folder: Path, output: Path, study: Study | None = None) -> None:
     """
     folder = Path(folder)
     results = statistics.read(folder / "statistics")
-    summary = record.read_json(folder / "runs.json")
+    summary = record.read_json(folder / "runs.json", ["runs", "missing", "changed", "broken"])
     final = results["final"]
     main = final[final["variant"] == methods.DEFAULT]
     maps = sorted(main["map"].unique(), key=methods.map_order)

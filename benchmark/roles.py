@@ -29,10 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint",
         type=Path,
-        metavar="FILE",
+        metavar="RUN",
         action="append",
         required=True,
-        help="policy.pt or checkpoint.pt of a run; once per policy, all of one map",
+        help="a run's folder, or its policy.pt or checkpoint.pt; once per policy, all of one map",
     )
     parser.add_argument(
         "--battles", type=int, default=32, help="greedy battles of each policy (default 32)"

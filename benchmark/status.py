@@ -16,7 +16,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from benchmark import finished, record
+from benchmark import finished, progress, record
 from benchmark.config import RunConfig
 from benchmark.errors import BenchmarkError, first_line
 from benchmark.studies import find_study
@@ -49,7 +49,7 @@ class RunStatus:
     budget: int
     steps_per_second: float | None  #: over the whole run, evaluation included
     win_rate: float | None  #: of the latest evaluation of an unfinished run
-    note: str  #: why it failed or is stale
+    note: str  #: why it failed or is stale, or what is odd about its end
     folder: str
 
 
@@ -84,7 +84,7 @@ def look_at(run: RunConfig, results: Path) -> RunStatus:
 
 def _finished(run: RunConfig, folder: Path) -> dict:
     """A run with both of its records: done, stale, or failed where one of them is damaged."""
-    about = record.read_json(folder / "run.json")
+    about = record.read_json(folder / "run.json", record.RUN_KEYS)
     evaluations = folder / "evaluations.parquet"
     try:
         pq.read_metadata(evaluations)
@@ -101,12 +101,13 @@ def _finished(run: RunConfig, folder: Path) -> dict:
     if changed := finished.made_by_other_code(about):
         note = f"{changed} has changed since; delete the folder to repeat it"
         return seen | {"state": "stale", "note": note}
-    return seen | {"state": "done"}
+    note = "" if about["end_reason"] == finished.END else about["end_reason"]
+    return seen | {"state": "done", "note": note}
 
 
 def _unfinished(folder: Path) -> dict:
     """A run that has begun: running, failed or interrupted; a killed process counts as the last."""
-    about = record.read_json(folder / "progress.json")
+    about = record.read_json(folder / "progress.json", progress.KEYS)
     state = about["state"]
     if state == "running" and not _alive(about):
         state = "interrupted"
@@ -210,9 +211,9 @@ def _details(runs: list[RunStatus], left: list[float | None]) -> Iterable[str]:
         if run.state == "running":
             won = "" if run.win_rate is None else f", won {run.win_rate:.0%}"
             rest = "" if need is None else f", {duration(need)} left"
-            progress = f"{run.step / run.budget:.0%} of {run.budget:,} steps{won}{rest}"
-            yield f"[{style}]running[/] {name}: {progress}"
-        elif run.state in ("failed", "interrupted", "stale"):
+            share = f"{run.step / run.budget:.0%} of {run.budget:,} steps"
+            yield f"[{style}]running[/] {name}: {share}{won}{rest}"
+        elif run.note or run.state == "interrupted":
             note = run.note.replace("[", r"\[") or f"stopped at step {run.step:,}"
             yield f"[{style}]{run.state}[/] {name}: {note}"
 

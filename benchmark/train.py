@@ -20,7 +20,7 @@ from benchmark.checkpoint import Checkpoints
 from benchmark.config import RunConfig
 from benchmark.envs import make, make_evaluation
 from benchmark.envs.spec import EnvSpec
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, first_line
 from benchmark.lock import exclusive
 from benchmark.progress import Progress
 from benchmark.protocol import Training, epsilon, evaluation_grid
@@ -29,6 +29,8 @@ from benchmark.rollout import Outcome, evaluate, explore
 from benchmark.streams import Streams
 
 log = logging.getLogger("benchmark")
+
+DEVICES = ("auto", "cpu", "cuda")
 
 #: Parameters of glibc's mallopt(3).
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -40,20 +42,23 @@ def train(
     *,
     device: str = "auto",
     checkpoint_seconds: float = 300,
+    replace: bool = False,
 ) -> None:
     """Trains one run to its budget and records it; continues it if it was begun before.
 
     Args:
         config: the resolved run.
         folder: where ``evaluations.parquet``, ``run.json`` and the checkpoints go.
-        device: "cpu", "cuda", or "auto" for CUDA where there is one.
+        device: one of ``DEVICES``; "auto" is CUDA where there is one.
         checkpoint_seconds: wall-clock time between checkpoints; never changes the results.
+        replace: begin anew where the folder holds an unfinished run of another configuration.
 
     Raises:
-        BenchmarkError: the folder holds another run, is in use, or cannot be written.
+        BenchmarkError: the folder holds another run, is in use, or cannot be written; or memory
+            runs out.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, once a checkpoint is written.
     """
-    folder = Path(folder)
+    folder, device = Path(folder), choose_device(device)
     keep_freed_memory()
     # A job of Slurm may meet one of a workflow that was killed, which still trains the same run.
     wait = "SLURM_JOB_ID" in os.environ
@@ -64,14 +69,24 @@ def train(
             return
         progress = Progress(config, folder)
         try:
-            with closing(Run(config, folder, device, progress)) as run:
+            with closing(Run(config, folder, device, progress, replace)) as run:
                 run.play(checkpoint_seconds, interrupted)
         except KeyboardInterrupt:
             progress.stop("interrupted")
             raise
         except BaseException as error:
             progress.stop("failed", str(error) or type(error).__name__)
+            if _out_of_memory(error):
+                raise BenchmarkError(
+                    f"memory ran out ({first_line(error)}); let fewer runs share the machine or its"
+                    " GPU, `python -m benchmark plan` measures what one takes"
+                ) from error
             raise
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    kinds = (MemoryError, torch.OutOfMemoryError)
+    return isinstance(error, kinds) or "can't allocate memory" in str(error)  # torch on the CPU
 
 
 def keep_freed_memory() -> None:
@@ -90,7 +105,14 @@ def keep_freed_memory() -> None:
 class Run:
     """A run in progress: its battles, learner, replay buffer, random streams and counters."""
 
-    def __init__(self, config: RunConfig, folder: Path, device: str, progress: Progress) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: Path,
+        device: str,
+        progress: Progress,
+        replace: bool = False,
+    ) -> None:
         rules = config.training
         self.config, self.rules, self.folder, self.progress = config, rules, folder, progress
         self.streams = Streams(config.seed)
@@ -116,7 +138,7 @@ class Run:
         self.wall_seconds = 0.0
         self.checkpoints = Checkpoints(folder)
         made_by = _made_by(self.learner)  # now, before anyone changes the files of the program
-        self._restore(made_by["source_hash"])
+        self._restore(made_by["source_hash"], replace)
         self._started = time.monotonic()
         self.attempts.append(
             {
@@ -193,9 +215,12 @@ class Run:
             if self.best is None or score >= self.best["score"]:
                 self.best = {"step": step, "score": score, "policy": self.learner.policy_state()}
             self.progress.evaluated(step, outcome, self.learner.read_metrics())
+            if self._diverged():
+                log.warning("%s: the policy's weights are not finite at step %d", self.folder, step)
 
     def _finish(self) -> None:
         """Measures the best policy once more, then writes the record and drops the checkpoints."""
+        self.end_reason = finished.DIVERGED if self._diverged() else finished.END
         if self.rules.absolute_episodes:
             self.learner.load_state_dict(self.best["policy"])
             seeds = self.streams.seeds("evaluation", self.rules.absolute_episodes)
@@ -218,6 +243,10 @@ class Run:
         finished.keep_records(self.folder)
         self.checkpoints.delete()
         self.progress.stop("done")
+
+    def _diverged(self) -> bool:
+        weights = self.learner.state_dict().values()
+        return not all(torch.isfinite(each).all() for each in weights)
 
     def _identity(self) -> dict:
         """What names this run in the table: with the backend that really played."""
@@ -246,7 +275,7 @@ class Run:
             "attempts": self.attempts,
             "wall_seconds": round(wall, 3),
             "steps_per_second": round(self.steps / wall, 1),
-            "end_reason": "budget reached",
+            "end_reason": self.end_reason,
         }
 
     # Resume ---------------------------------------------------------------------------------------
@@ -273,13 +302,19 @@ class Run:
         }
         self.checkpoints.save(state, self.replay)
 
-    def _restore(self, source_hash: str) -> None:
+    def _restore(self, source_hash: str, replace: bool) -> None:
         state = self.checkpoints.load(self.replay)
         if state is None:
             return
-        version = self.env.spec.backend_version
-        if (state["config_hash"], state["backend_version"]) != (self.config.hash, version):
-            what = "configuration" if state["config_hash"] != self.config.hash else "backend"
+        other = state["config_hash"] != self.config.hash
+        if other and not replace:
+            raise BenchmarkError(
+                f"{self.folder} holds an unfinished run with other options:"
+                f" {self.config.differences(state['config'])}; give it the same options to"
+                " continue it, choose another --output, or delete that folder"
+            )
+        if other or state["backend_version"] != self.env.spec.backend_version:
+            what = "configuration" if other else "backend"
             log.warning("%s: the %s has changed; starting anew", self.folder, what)
             self.checkpoints.delete()
             self.checkpoints = Checkpoints(self.folder)
@@ -316,21 +351,33 @@ def learn(learner: Learner, replay: ReplayBuffer, rules: Training, streams: Stre
 
 
 def make_learner(config: RunConfig, streams: Streams, device: str, spec: EnvSpec) -> Learner:
-    """The run's learner with its initial weights."""
+    """The run's learner with its initial weights; ``device`` as for :func:`choose_device`."""
+    seed = int(streams.seeds("learner", 1)[0] >> np.uint64(1))  # torch takes 63 bits
+    algorithm = ALGORITHMS[config.algorithm]
+    device = choose_device(device)
+    return algorithm(spec, config.hyperparameters, config.training, seed, device)
+
+
+def choose_device(name: str) -> str:
+    """The device of that name, one of ``DEVICES``: "cpu" or "cuda".
+
+    Raises:
+        BenchmarkError: there is none.
+    """
+    if name not in DEVICES:
+        raise BenchmarkError(f"unknown device {name!r}; choose {', '.join(DEVICES)}")
     granted = os.environ.get("SLURM_JOB_GPUS") or os.environ.get("CUDA_VISIBLE_DEVICES")
-    if device == "auto" and granted not in (None, "", "-1") and not torch.cuda.is_available():
+    if name == "auto" and granted not in (None, "", "-1") and not torch.cuda.is_available():
         raise BenchmarkError(
             f"GPU {granted} was granted, but torch {torch.__version__} cannot use it: install torch"
             " for the driver's version of CUDA, or train on the CPU with --device cpu or"
             " BENCHMARK_DEVICE=cpu"
         )
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
+    if name == "cuda" and not torch.cuda.is_available():
         raise BenchmarkError("no CUDA device is visible; use --device cpu")
-    seed = int(streams.seeds("learner", 1)[0] >> np.uint64(1))  # torch takes 63 bits
-    algorithm = ALGORITHMS[config.algorithm]
-    return algorithm(spec, config.hyperparameters, config.training, seed, device)
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return name
 
 
 def make_replay(spec: EnvSpec, rules: Training) -> ReplayBuffer:

@@ -6,18 +6,22 @@ from pathlib import Path
 
 import yaml
 
+from algorithms import ALGORITHMS
 from benchmark.config import RunConfig, load_yaml, one_line_errors, resolve_run
+from benchmark.envs import BACKENDS
+from benchmark.envs.maps import MAPS
 from benchmark.errors import BenchmarkError
-from benchmark.train import train
+from benchmark.protocol import RULES
+from benchmark.train import DEVICES, train
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
-    parser.add_argument("--map", help="e.g. 3m, 3s5z_vs_3s6z, protoss_5_vs_5")
-    parser.add_argument("--algorithm", help="e.g. qmix")
+    parser.add_argument("--map", metavar="MAP", help=", ".join(MAPS))
+    parser.add_argument("--algorithm", metavar="METHOD", help=", ".join(ALGORITHMS))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--backend", default="simulator")
-    parser.add_argument("--protocol", default="unified", help="unified or released")
+    parser.add_argument("--backend", default=BACKENDS[0], help=" or ".join(BACKENDS))
+    parser.add_argument("--protocol", default="unified", help=" or ".join(RULES))
     parser.add_argument("--config", type=Path, help="YAML file with keys as for --set")
     parser.add_argument(
         "--set",
@@ -33,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device",
         default=os.environ.get("BENCHMARK_DEVICE", "auto"),
-        help="auto (default), cpu or cuda; also as $BENCHMARK_DEVICE",
+        help=f"{', '.join(DEVICES)} (default auto); also as $BENCHMARK_DEVICE",
     )
     parser.add_argument(
         "--checkpoint-seconds",
@@ -48,14 +52,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> None:
     """Runs the command."""
     config = _resolved(arguments.resolved) if arguments.resolved else _from_options(arguments)
-    if arguments.device not in ("auto", "cpu", "cuda"):
-        raise BenchmarkError(f"--device {arguments.device}: choose auto, cpu or cuda")
     folder = arguments.output or Path("results") / config.path
     train(
         config,
         folder,
         device=arguments.device,
         checkpoint_seconds=arguments.checkpoint_seconds,
+        replace=bool(arguments.resolved),  # Snakemake repeats a run because it has changed
     )
     print(folder)
 

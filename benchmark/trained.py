@@ -31,7 +31,7 @@ def load(path: Path, map: str | None = None, **rules: Any) -> Trained:
     """Reads a policy, with the env options of its run.
 
     Args:
-        path: a run's ``policy.pt`` or ``checkpoint.pt``.
+        path: a run's folder, ``policy.pt`` or ``checkpoint.pt``.
         map: the map that the user expects, if any.
         rules: of the protocol that shall differ from the run's.
 

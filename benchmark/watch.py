@@ -38,8 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint",
         type=Path,
-        metavar="FILE",
-        help="policy.pt (the best policy) or checkpoint.pt (the newest) of a run; plays greedily",
+        metavar="RUN",
+        help="a run's folder, or its policy.pt (the best policy) or checkpoint.pt (the newest);"
+        " plays greedily",
     )
     parser.add_argument(
         "--policy",

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from benchmark import record
+from benchmark import finished, record
 
 SMAC = ["5m_vs_6m", "MMM2", "3s5z_vs_3s6z", "27m_vs_30m", "corridor", "6h_vs_8z"]
 SMACV2 = [
@@ -86,6 +86,8 @@ def provenance(evaluations: pd.DataFrame, **changes) -> list[dict]:
             "backend_version": "1",
             "budget": row["step"],
             "env_steps": row["step"] + 35,  # the last battles are played to their end
+            "episodes": 1000,
+            "updates": 1000,
             "config": {},
             "config_hash": "c0ffee",
             "commit": "0123456789abcdef",
@@ -96,7 +98,7 @@ def provenance(evaluations: pd.DataFrame, **changes) -> list[dict]:
             "attempts": [{"started": "2026-01-01T00:00:00", "ended": "2026-01-01T01:00:00"}],
             "wall_seconds": 3600.0,
             "steps_per_second": 555.5,
-            "end_reason": "budget reached",
+            "end_reason": finished.END,
             **changes,
         }
         for row in runs.to_dict("records")

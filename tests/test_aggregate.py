@@ -120,8 +120,15 @@ def test_empty_run_is_an_error(study):
 
 def test_no_run_is_an_error(tmp_path):
     with pytest.raises(BenchmarkError, match="no finished run"):
-        aggregate(find_runs(tmp_path / "runs"), tmp_path)
-    assert not (tmp_path / "evaluations.parquet").exists()
+        aggregate(find_runs(tmp_path / "runs"), tmp_path / "study")
+    assert not (tmp_path / "study").exists()
+
+
+def test_a_record_of_something_else_is_an_error(study):
+    folder = save(synthetic.run("3m", "emc", 0), study / "other")
+    (folder / "run.json").write_text("[]")
+    with pytest.raises(BenchmarkError, match=r"run\.json lacks 'study'"):
+        aggregate([folder], study)
 
 
 def test_studies_can_be_joined(study, tmp_path):

@@ -52,7 +52,7 @@ def test_an_unknown_command(capsys):
         (["--algorithm", "qmx"], ["unknown algorithm 'qmx'", "qmix"]),
         (["--backend", "sc3"], ["unknown backend 'sc3'"]),
         (["--protocol", "fair"], ["unknown protocol 'fair'"]),
-        (["--device", "gpu"], ["--device gpu", "cpu or cuda"]),
+        (["--device", "gpu"], ["unknown device 'gpu'", "auto, cpu, cuda"]),
         (["--set", "budgt=5"], ["unknown key 'budgt'", "budget"]),
         (["--set", "budget"], ["--set budget", "KEY=VALUE"]),
         (["--set", "budget=many"], ["budget", "'many'"]),
@@ -94,10 +94,10 @@ def test_a_read_only_results_folder(capsys, tmp_path):
 def test_a_finished_run_is_never_overwritten(capsys, tmp_path):
     table = synthetic.run("3m", "qmix", 0)
     record.write_evaluations(table, tmp_path / "evaluations.parquet")
-    record.write_json({"config_hash": "of other settings"}, tmp_path / "run.json")
+    record.write_json(synthetic.provenance(table)[0], tmp_path / "run.json")
     before = (tmp_path / "evaluations.parquet").read_bytes()
     line = complaint(capsys, *TRAIN, "--output", tmp_path)
-    assert "another configuration" in line
+    assert "a finished run with other options" in line
     assert (tmp_path / "evaluations.parquet").read_bytes() == before
 
 

@@ -132,6 +132,12 @@ def test_every_setting_changes_the_hash():
         ),
         ({"version": 2}, ["version 2 is newer", "update"]),
         ({"version": 0}, ["version must be 1"]),
+        ({"set": {"learning_rate": float("nan")}}, ["learning_rate: nan"]),
+        ({"set": {"alpha": 0.1}}, ["'alpha'", "of r3dm", "not of qmix", "per_algorithm"]),
+        ({"set": {"seed": 3}}, ["'seed'", "which run it is"]),
+        ({"variants": [VARIANT | {"maps": []}]}, ["variants.0.maps", "must not be empty"]),
+        ({"variants": [VARIANT | {"maps": ["3m", "3m"]}]}, ["'3m' is listed twice"]),
+        ({"algorithms": ["vdn"]}, ["unknown algorithm 'vdn'", "R3DM_METHODS"]),
         ({"statistics": {"replications": 0}}, ["statistics.replications", "greater than 0"]),
     ],
 )
@@ -153,6 +159,7 @@ def test_a_mistake_is_one_line_that_says_where(change, words):
         ("", ["a study is a table of keys"]),
         ("!!python/object/apply:os.system ['true']\n", ["not valid YAML"]),
         ("\x00\xff", ["not valid YAML"]),
+        ("name: a\nset:\n  gamma: 0.9\n  gamma: 0.5\n", ["line 4", "'gamma' stands there twice"]),
     ],
 )
 def test_a_file_that_is_no_study(tmp_path, content, words):
@@ -203,6 +210,7 @@ def test_the_runs_whose_roles_are_shown():
         ({"algorithms": []}, "roles.algorithms"),
         ({"battles": 0}, "roles.battles"),
         ({"steps": [1]}, "roles.steps"),
+        ({"algorithms": ["r3dm", "r3dm"]}, "'r3dm' is listed twice"),
     ],
 )
 def test_mistakes_in_roles_are_one_line(changes, words):

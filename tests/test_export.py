@@ -59,6 +59,12 @@ def test_a_missing_run_is_named(export):
     assert len(error.splitlines()) == 1
     runs = export(table, "--seeds", "0", "1")["simulator_unified"]["3m"]["r3dm"]
     assert list(runs) == ["seed_0", "seed_1"]
+    maps = export(table, "--algorithms", "r3dm")["simulator_unified"]
+    assert {map: list(methods) for map, methods in maps.items()} == {
+        "3m": ["r3dm"],
+        "terran_3_vs_3": ["r3dm"],
+    }
+    assert list(export(table, "--maps", "terran_3_vs_3")["simulator_unified"]) == ["terran_3_vs_3"]
 
 
 def test_unequal_budgets_are_thinned_out(export):
@@ -79,4 +85,7 @@ def test_two_backends_are_refused(export):
 
 
 def test_nothing_left(export):
-    assert "no run is left to export" in export(synthetic.study(), "--seeds", "7")
+    table = synthetic.study()
+    assert "no seed 7; it has 0, 1, 2" in export(table, "--seeds", "7")
+    assert "no map '8m'" in export(table, "--maps", "3m", "8m")
+    assert "nothing but variants" in export(synthetic.run("3m", "r3dm", 0, variant="horizon_2"))

@@ -57,6 +57,14 @@ def test_mistakes_are_named(finished, tmp_path):
     policy = load(finished / "policy.pt")
     with pytest.raises(BenchmarkError, match=r"call policy.begin\(battles=2\)"):
         policy.act(np.zeros((2, 3, 30), np.float32), np.ones((2, 3, 9), bool))
+    with pytest.raises(
+        BenchmarkError, match=r"shape \[1, 3, 31\], the policy of 3m needs \[1, 3, 30\]"
+    ):
+        policy.values(np.zeros((1, 3, 31), np.float32))
+    with pytest.raises(BenchmarkError, match="at least one episode, not 0"):
+        policy.evaluate(episodes=0)
+    with pytest.raises(BenchmarkError, match="unknown device 'gpu'; choose auto, cpu, cuda"):
+        load(finished, device="gpu")
 
 
 def test_progress_is_written_for_tensorboard(tmp_path):

@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
-from benchmark import record, train
+from benchmark import finished, record, train
 from benchmark.config import resolve_run
 from benchmark.errors import BenchmarkError
 from benchmark.lock import exclusive
@@ -159,7 +160,7 @@ def test_damaged_checkpoint_is_survived_with_the_same_bytes(tmp_path, monkeypatc
     checkpoint = folder / "checkpoint.pt"
     checkpoint.write_bytes(checkpoint.read_bytes()[:-2000])
     train.train(small_run(), folder, device="cpu")
-    assert "falling back to the one before" in caplog.text
+    assert "is damaged" in caplog.text
     assert (folder / "evaluations.parquet").read_bytes() == (
         whole / "evaluations.parquet"
     ).read_bytes()
@@ -205,9 +206,42 @@ def test_finished_run_is_left_alone_and_another_configuration_refused(tmp_path):
     before = (tmp_path / "run.json").read_bytes()
     train.train(small_run(budget=400), tmp_path, device="cpu")
     assert (tmp_path / "run.json").read_bytes() == before
-    with pytest.raises(BenchmarkError, match="another configuration"):
+    with pytest.raises(BenchmarkError, match=r"budget \(400 there, 800 here\); choose another"):
         train.train(small_run(budget=800), tmp_path, device="cpu")
     assert (tmp_path / "run.json").read_bytes() == before
+
+
+def test_an_unfinished_run_is_never_lost_to_other_options(tmp_path, monkeypatch, caplog):
+    def stop(self):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train.Run, "_finish", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train.train(small_run(budget=400), tmp_path, device="cpu", checkpoint_seconds=0)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    with pytest.raises(BenchmarkError, match=r"unfinished .* budget \(400 there, 800 here\); give"):
+        train.train(small_run(budget=800), tmp_path, device="cpu")
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+    train.train(small_run(budget=800), tmp_path, device="cpu", replace=True)  # the workflow
+    assert "the configuration has changed; starting anew" in caplog.text
+    assert record.read_json(tmp_path / "run.json")["budget"] == 800
+
+
+def test_a_run_that_diverged_is_recorded_as_such(tmp_path, caplog):
+    train.train(small_run(budget=800, learning_rate=1e30), tmp_path, device="cpu")
+    assert "the policy's weights are not finite at step" in caplog.text
+    assert record.read_json(tmp_path / "run.json")["end_reason"] == finished.DIVERGED
+
+
+def test_memory_that_runs_out_is_one_line(tmp_path, monkeypatch):
+    def full(self):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore")
+
+    monkeypatch.setattr(train.Run, "_collect", full)
+    with pytest.raises(BenchmarkError, match=r"memory ran out \(CUDA .* 2 GiB\); let fewer runs"):
+        train.train(small_run(), tmp_path, device="cpu")
+    assert record.read_json(tmp_path / "progress.json")["state"] == "failed"
 
 
 def test_two_processes_never_share_a_folder(tmp_path):

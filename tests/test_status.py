@@ -13,6 +13,7 @@ from benchmark import record
 from benchmark.cli import main
 from benchmark.config import load_study
 from benchmark.envs.simulator import VERSION
+from benchmark.finished import DIVERGED
 from benchmark.status import duration
 from tests import synthetic
 
@@ -39,16 +40,16 @@ def folders(tmp_path, monkeypatch) -> dict:
 
 
 def finish(run, folder, **changes) -> None:
-    about = {
+    table = synthetic.run(run.map, "qmix", 0)
+    about = synthetic.provenance(table)[0] | {
         **run.identity,
         "config_hash": run.hash,
-        "source_hash": record.source_hash(ALGORITHMS[run.algorithm].__module__),
         "backend_version": VERSION,
         "steps_per_second": 10.0,
     }
     attempts = {"attempts": [{"source_hash": (about | changes)["source_hash"]}]}
-    record.write_json(attempts | about | changes, folder / "run.json")
-    record.write_evaluations(synthetic.run(run.map, "qmix", 0), folder / "evaluations.parquet")
+    record.write_json(about | attempts | changes, folder / "run.json")
+    record.write_evaluations(table, folder / "evaluations.parquet")
 
 
 def report(folder, **changes) -> None:
@@ -148,10 +149,23 @@ def test_damaged_records_are_named(folders, capsys):
     table.write_bytes(table.read_bytes()[:100])
     report(folders["3m", 2][1])
     (folders["3m", 2][1] / "progress.json").write_text("")
+    finish(*folders["8m", 0])
+    (folders["8m", 0][1] / "run.json").write_text("{}")
+    report(folders["8m", 1][1])
+    (folders["8m", 1][1] / "progress.json").write_text('{"state": "running"}')
     found = seen(capsys)
-    assert found["counts"]["failed"] == 3
+    assert found["counts"]["failed"] == 5
+    assert "run.json lacks 'study'" in found["runs"]["8m", 0]["note"]
+    assert "progress.json lacks 'step'" in found["runs"]["8m", 1]["note"]
     for seed, name in enumerate(["run.json", "evaluations.parquet", "progress.json"]):
         assert name in found["runs"]["3m", seed]["note"]
+
+
+def test_a_run_that_diverged_is_done_and_named(folders, capsys):
+    finish(*folders["3m", 0], end_reason=DIVERGED)
+    assert seen(capsys)["runs"]["3m", 0]["state"] == "done"
+    assert main(["status", "study.yaml"]) == 0
+    assert f"done qmix/3m/default/0: {DIVERGED}" in capsys.readouterr().out
 
 
 def test_deleted_records_are_missing(folders, capsys):

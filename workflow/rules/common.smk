@@ -10,8 +10,6 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, workflow.basedir)  # finds the package also where it is not installed
 
 from benchmark.errors import BenchmarkError
-from benchmark.published import beside, facts, sources
-from benchmark.published.command import CLAIMS
 
 # Jobs call the python that runs Snakemake, whether or not its environment is activated. With
 # --sdm conda, conda puts its own before it.
@@ -21,8 +19,12 @@ RAW = config.pop("published", None)  # the folder with the raw files of publishe
 
 try:
     from benchmark import ablations, figures, lock, statistics, tables
-    from benchmark.config import parse_study
+    from benchmark.config import load_yaml, parse_study
+    from benchmark.published import beside, facts, sources
+    from benchmark.published.command import CLAIMS
 
+    for path in workflow.configfiles:  # Snakemake itself lets a key stand twice in a file
+        load_yaml(path)
     STUDY = parse_study(config, " ".join(map(str, workflow.configfiles)))
 except BenchmarkError as error:
     print(f"error: {error}", file=sys.stderr)
@@ -46,6 +48,7 @@ ABLATIONS = [
 ]
 BESIDE = [f"{RESULTS}/published/{name}" for name in beside.NAMES]
 RELEASES = ["r3dm_release", "acorm_release"]  # claims are judged on the first one
+IMPORTED = [f"results/imported/{release}/findings.csv" for release in RELEASES]
 FACTS_HASH = facts.content_hash()
 ROLE_RUNS = [f"results/{run.path.as_posix()}" for run in STUDY.role_runs()]
 ROLES = [
@@ -91,10 +94,11 @@ def resolved_run(wildcards):
 
 def raw_files(wildcards):
     """The folder with the raw files of a release."""
-    if RAW is None:
+    if RAW is None or not Path(RAW, wildcards.release).is_dir():
         raise WorkflowError(
-            "published results need their raw files: --config published=FOLDER, the folder that"
-            f" holds {' and '.join(RELEASES)}"
+            f"published results need their raw files: {RAW or 'nowhere'} holds no folder"
+            f" {wildcards.release}; --config published=FOLDER names the folder that holds"
+            f" {' and '.join(RELEASES)}"
         )
     return f"{RAW}/{wildcards.release}"
 
