@@ -286,7 +286,6 @@ class Run:
         self._note_backend()
         wall = self.wall_seconds + time.monotonic() - self._started
         state = {
-            "config_hash": self.config.hash,
             "config": self.config.resolved(),
             "backend_version": self.env.spec.backend_version,
             "device": self.learner.device.type,
@@ -306,7 +305,7 @@ class Run:
         state = self.checkpoints.load(self.replay)
         if state is None:
             return
-        other = state["config_hash"] != self.config.hash
+        other = not self._began_with(state)
         if other and not replace:
             raise BenchmarkError(
                 f"{self.folder} holds an unfinished run with other options:"
@@ -338,6 +337,20 @@ class Run:
         self.attempts = state["attempts"]
         self.wall_seconds = state["wall_seconds"]
         log.info("continuing %s at step %d", self.folder, self.steps)
+
+    def _began_with(self, state: dict) -> bool:
+        """Whether this run, too, comes to that checkpoint.
+
+        The budget decides when a run ends and nothing before, so it may have been changed.
+        """
+        ours, theirs = self.config.resolved(), state["config"]
+        if ours == theirs:
+            return True
+        budget = self.rules.budget
+        same_rules = ours == theirs | {"training": theirs["training"] | {"budget": budget}}
+        evaluated = [each["step"] for each in state["evaluations"]]
+        same_points = evaluated == self.grid[: len(evaluated)]
+        return same_rules and same_points and state["steps"] < budget
 
 
 def learn(learner: Learner, replay: ReplayBuffer, rules: Training, streams: Streams) -> None:

@@ -196,6 +196,10 @@ def test_updates_that_a_broken_off_battle_leaves_unpaid_are_made_later(tmp_path)
     assert made == [1, 1, 2, 3, 4]
 
 
+def _stop(self):
+    raise KeyboardInterrupt
+
+
 class _Silent:
     def evaluated(self, *arguments):
         pass
@@ -212,20 +216,33 @@ def test_finished_run_is_left_alone_and_another_configuration_refused(tmp_path):
 
 
 def test_an_unfinished_run_is_never_lost_to_other_options(tmp_path, monkeypatch, caplog):
-    def stop(self):
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
-        patch.setattr(train.Run, "_finish", stop)
+        patch.setattr(train.Run, "_finish", _stop)
         with pytest.raises(KeyboardInterrupt):
-            train.train(small_run(budget=400), tmp_path, device="cpu", checkpoint_seconds=0)
+            train.train(small_run(budget=1000), tmp_path, device="cpu", checkpoint_seconds=0)
     before = (tmp_path / "checkpoint.pt").read_bytes()
-    with pytest.raises(BenchmarkError, match=r"unfinished .* budget \(400 there, 800 here\); give"):
-        train.train(small_run(budget=800), tmp_path, device="cpu")
+    for changes in ({"learning_rate": 0.1}, {"budget": 1600}, {"budget": 800}):
+        with pytest.raises(
+            BenchmarkError, match=rf"unfinished .* {next(iter(changes))} \(.*; give"
+        ):
+            train.train(small_run(**{"budget": 1000} | changes), tmp_path, device="cpu")
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
     train.train(small_run(budget=800), tmp_path, device="cpu", replace=True)  # the workflow
     assert "the configuration has changed; starting anew" in caplog.text
     assert record.read_json(tmp_path / "run.json")["budget"] == 800
+
+
+def test_an_unfinished_run_goes_on_to_another_budget(tmp_path, monkeypatch):
+    """With the bytes of a run that had it from the beginning."""
+    train.train(small_run(budget=1600), tmp_path / "whole", device="cpu")
+    with monkeypatch.context() as patch:
+        patch.setattr(train.Run, "_finish", _stop)
+        with pytest.raises(KeyboardInterrupt):
+            train.train(small_run(budget=800), tmp_path / "on", device="cpu", checkpoint_seconds=0)
+    train.train(small_run(budget=1600), tmp_path / "on", device="cpu")
+    assert record.read_json(tmp_path / "on" / "run.json")["attempts"][-1]["from_step"] >= 800
+    whole, on = (tmp_path / name / "evaluations.parquet" for name in ("whole", "on"))
+    assert whole.read_bytes() == on.read_bytes()
 
 
 def test_a_run_that_diverged_is_recorded_as_such(tmp_path, caplog):
