@@ -56,6 +56,7 @@ def find_profile(text: str, cores: int, runs_per_gpu: int | None = None) -> Prof
         minutes = reader.number(needs, "runtime")
         seconds = minutes * 60 if minutes else None
     else:
+        reader.refuse(runs_per_gpu)
         all_cores = values.get("cores", "all") == "all"
         at_a_time = cores if all_cores else reader.number(values, "cores", cores)
         limits = reader.table("resources")
@@ -115,6 +116,12 @@ class _Reader:
             )
         return value
 
+    def refuse(self, runs_per_gpu: int | None) -> None:
+        if runs_per_gpu is not None:
+            raise BenchmarkError(
+                f"{self.path}: --runs-per-gpu is for profiles with gres: shard:1 only"
+            )
+
     def gpus(self, runs_per_gpu: int | None) -> float:
         """GPUs that one run's job takes."""
         gres = str(self.needs.get("gres", "")).strip("'\"")
@@ -127,10 +134,7 @@ class _Reader:
                     " many runs one GPU takes (scontrol show node lists gpu and shard)"
                 )
             return 1 / runs_per_gpu
-        if runs_per_gpu is not None:
-            raise BenchmarkError(
-                f"{self.path}: --runs-per-gpu is for profiles with gres: shard:1 only"
-            )
+        self.refuse(runs_per_gpu)
         return float(count) if kind == "gpu" else float(self.number(self.needs, "gpu", 0))
 
 

@@ -234,6 +234,13 @@ def test_profiles_that_cannot_be_planned_with(study, capsys, tmp_path, change, o
     assert len(errors.splitlines()) == 1
 
 
+@pytest.mark.parametrize("name", ["cpu", "gpu"])
+def test_runs_per_gpu_is_for_shards_only(study, capsys, name):
+    options = ["--profile", str(PROFILES / name), "--runs-per-gpu", "2"]
+    assert main(["plan", study, *options]) == 2
+    assert "gres: shard:1 only" in capsys.readouterr().err
+
+
 def test_a_wrong_profile_name_is_helped(study, capsys, monkeypatch):
     monkeypatch.chdir(record.ROOT)
     assert main(["plan", "smoke", "--profile", "slrm"]) == 2
