@@ -5,7 +5,6 @@ alone. Each figure has learning curves on the left and final win rates on the ri
 """
 
 import argparse
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,9 +18,6 @@ from benchmark.methods import Look
 from benchmark.tables import select
 
 _WIDTH = 1.6 * panels.WIDTH
-#: Of methods other than an algorithm's default.
-_COLOURS = ("#332288", "#117733", "#AA4499", "#999933", "#882255", "#777777", "#661100")
-_MARKERS = ("<", ">", "p", "h", "d", "*", "8")
 _COLUMNS = {
     "Final win rate": ("win_rate", "training"),
     "Absolute win rate": ("win_rate", "absolute"),
@@ -160,20 +156,13 @@ def _budgets(shown: pd.DataFrame, ablation: Ablation) -> str:
 
 def _looks(ablation: Ablation) -> dict[tuple[str, str], Look]:
     """How each method appears: a default as everywhere, the others in further colours."""
-    further = _further()
+    further = methods.further()
     return {
         (curve.algorithm, curve.variant): methods.look(curve.algorithm)._replace(name=curve.label)
         if curve.variant == methods.DEFAULT
         else Look(curve.label, *next(further))
         for curve in ablation.curves
     }
-
-
-def _further() -> Iterator[tuple[str, str]]:
-    """Colours with markers; when all colours are used they come again with other markers."""
-    for turn in itertools.count():
-        for index, colour in enumerate(_COLOURS):
-            yield colour, _MARKERS[(index + turn) % len(_MARKERS)]
 
 
 def _items(looks: dict[tuple[str, str], Look]) -> Iterator[tuple[dict[str, str], Look]]:

@@ -38,6 +38,7 @@ from benchmark.envs import BACKENDS
 from benchmark.envs.maps import MAPS
 from benchmark.envs.options import EnvOptions
 from benchmark.errors import BenchmarkError
+from benchmark.methods import DEFAULT
 from benchmark.protocol import MAP_RULES, RULES, ProtocolName, Training
 
 VERSION = 1  #: of the study file's format
@@ -124,7 +125,7 @@ def resolve_run(
     study: str = "adhoc",
     backend: str = "simulator",
     protocol: str = "unified",
-    variant: str = "default",
+    variant: str = DEFAULT,
     overrides: Iterable[dict[str, Any]] = (),
 ) -> RunConfig:
     """Resolves one run.
@@ -229,7 +230,7 @@ class Curve(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     algorithm: str
-    variant: str = "default"
+    variant: str = DEFAULT
     label: str = Field(min_length=1)
 
 
@@ -319,7 +320,7 @@ class Study(BaseModel):
     def _variants_are_runs(self) -> "Study":
         names = [(variant.algorithm, variant.name) for variant in self.variants]
         for algorithm, name in names:
-            if name == "default" or names.count((algorithm, name)) > 1:
+            if name == DEFAULT or names.count((algorithm, name)) > 1:
                 raise ValueError(f"variants: {algorithm}/{name} stands for two different runs")
         for variant in self.variants:
             for map in variant.maps:
@@ -345,7 +346,7 @@ class Study(BaseModel):
 
     def ablation_maps(self, ablation: Ablation) -> list[str]:
         """The maps on which every method of an ablation has runs."""
-        maps = {(name, "default"): self.maps for name in self.algorithms}
+        maps = {(name, DEFAULT): self.maps for name in self.algorithms}
         maps |= {(each.algorithm, each.name): each.maps for each in self.variants}
         of_curves = [maps.get((each.algorithm, each.variant), []) for each in ablation.curves]
         return [map for map in of_curves[0] if all(map in others for others in of_curves)]
@@ -372,9 +373,7 @@ class Study(BaseModel):
             return []
         wanted = [(self.roles.map, name, self.roles.seed) for name in self.roles.algorithms]
         found = {
-            (run.map, run.algorithm, run.seed): run
-            for run in self.runs()
-            if run.variant == "default"
+            (run.map, run.algorithm, run.seed): run for run in self.runs() if run.variant == DEFAULT
         }
         return [found[run] for run in wanted]
 
@@ -384,7 +383,7 @@ class Study(BaseModel):
         Raises:
             BenchmarkError: an unknown name or key, or a value out of range.
         """
-        methods = [(name, "default", self.maps, {}) for name in self.algorithms]
+        methods = [(name, DEFAULT, self.maps, {}) for name in self.algorithms]
         methods += [(v.algorithm, v.name, v.maps, v.set) for v in self.variants]
         return [
             resolve_run(

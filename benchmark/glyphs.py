@@ -96,8 +96,7 @@ def units(
     inside, outer = radii - scale * BODY_INSET, radii + scale * _RING / 2
     beyond = outer + scale * (_GAP + _SHIELD_RING)
     full = np.ones(len(kinds))
-    dark = body[:, :3] @ (0.299, 0.587, 0.114) < 0.6
-    ink = np.where(dark[:, None], to_rgba("white"), to_rgba(INK))
+    ink = ink_on(body)
 
     def plain(colour: str | tuple) -> np.ndarray:
         return np.tile(to_rgba(colour), (len(kinds), 1))
@@ -119,6 +118,16 @@ def units(
             linewidth=0,
         )
     ]
+
+
+def ink_on(colours: np.ndarray) -> np.ndarray:
+    """What can be read on grounds of these colours: white or ``INK``, [n, 4].
+
+    Args:
+        colours: [n, 3 or 4].
+    """
+    dark = colours[:, :3] @ (0.299, 0.587, 0.114) < 0.6  # luminance
+    return np.where(dark[:, None], to_rgba("white"), to_rgba(INK))
 
 
 def spark(centre: np.ndarray, scale: float = 1.0) -> Path:

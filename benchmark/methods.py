@@ -4,8 +4,9 @@ A *method* is an (algorithm, variant) pair. Colours are Okabe and Ito's, which s
 common forms of colour blindness; markers tell methods apart where colour does not print.
 """
 
+import itertools
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
 from benchmark.envs.maps import MAPS, find_map
@@ -33,9 +34,9 @@ ALGORITHMS = {
     "emc": Look("EMC", "#56B4E9", "X"),
 }
 
-#: For algorithms added later: none of the seven colours above, none of their markers.
-_MORE_COLOURS = ("#882255", "#999933", "#332288", "#777777", "#117733", "#661100")
-_MORE_MARKERS = ("<", ">", "p", "h", "d", "*")
+#: For added algorithms and variants: none of the seven colours above, none of their markers.
+_FURTHER_COLOURS = ("#332288", "#117733", "#AA4499", "#999933", "#882255", "#777777", "#661100")
+_FURTHER_MARKERS = ("<", ">", "p", "h", "d", "*", "8")
 
 FAMILIES = {"smac": "SMAC", "smacv2": "SMACv2"}
 PHASES = {"training": "final", "absolute": "absolute"}
@@ -58,12 +59,15 @@ def look(algorithm: str) -> Look:
     """Name, colour and marker of an algorithm; the same ones every time for an unlisted one."""
     if algorithm in ALGORITHMS:
         return ALGORITHMS[algorithm]
-    pick = zlib.crc32(algorithm.encode())
-    return Look(
-        algorithm,
-        _MORE_COLOURS[pick % len(_MORE_COLOURS)],
-        _MORE_MARKERS[pick // len(_MORE_COLOURS) % len(_MORE_MARKERS)],
-    )
+    pick = zlib.crc32(algorithm.encode()) % (len(_FURTHER_COLOURS) * len(_FURTHER_MARKERS))
+    return Look(algorithm, *next(itertools.islice(further(), pick, None)))
+
+
+def further() -> Iterator[tuple[str, str]]:
+    """Further colours with markers; the colours come again with other markers, without end."""
+    for turn in itertools.count():
+        for index, colour in enumerate(_FURTHER_COLOURS):
+            yield colour, _FURTHER_MARKERS[(index + turn) % len(_FURTHER_MARKERS)]
 
 
 def label(algorithm: str, variant: str = DEFAULT) -> str:

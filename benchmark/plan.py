@@ -31,6 +31,7 @@ from benchmark.config import RunConfig
 from benchmark.envs import make, make_evaluation
 from benchmark.errors import BenchmarkError
 from benchmark.full_battles import peak_memory
+from benchmark.methods import DEFAULT
 from benchmark.profiles import Profile, find_profile, jobs_of
 from benchmark.protocol import evaluation_grid
 from benchmark.rollout import Outcome, evaluate, explore
@@ -252,7 +253,7 @@ def _table(name: str, groups: dict[tuple, list[RunConfig]], costs: dict[tuple, C
         budget, cost = runs[0].training.budget, costs[key]
         table.add_row(
             map,
-            algorithm if variant == "default" else f"{algorithm} {variant}",
+            algorithm if variant == DEFAULT else f"{algorithm} {variant}",
             str(len(runs)),
             f"{budget:,}",
             f"{budget / cost.seconds:,.0f}",

@@ -22,7 +22,7 @@ from sklearn.manifold import TSNE
 from benchmark import methods, panels, role_numbers
 from benchmark.drawing import draw_frame, draw_terrain, view_of
 from benchmark.film import Film
-from benchmark.glyphs import INK
+from benchmark.glyphs import INK, ink_on
 from benchmark.legend import draw_key
 from benchmark.role_clusters import SEED
 from benchmark.role_numbers import Battle, Clusters
@@ -272,7 +272,7 @@ def _number(axes: Axes, agent: int, at: tuple[float, float], colour: str) -> Non
     """An agent's number beside its sign, on its role's colour."""
     left, right = axes.get_xlim()
     aside = -4.5 if at[0] > right - 0.05 * (right - left) else 4.5  # stays in the panel
-    ink = "white" if np.dot(to_rgb(colour), (0.299, 0.587, 0.114)) < 0.6 else INK
+    (ink,) = ink_on(np.array([to_rgb(colour)]))
     plate = dict(boxstyle="round,pad=0.15", facecolor=colour, linewidth=0)
     look = dict(size=4, color=ink, ha="center", va="center", zorder=4, bbox=plate)
     axes.annotate(str(agent), at, (aside, 4.0), textcoords="offset points", **look)

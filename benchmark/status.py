@@ -19,6 +19,7 @@ from rich.table import Table
 from benchmark import finished, progress, record
 from benchmark.config import RunConfig
 from benchmark.errors import BenchmarkError, first_line
+from benchmark.methods import DEFAULT
 from benchmark.studies import find_study
 
 #: What a run can be, in the order in which it is shown, and how.
@@ -197,7 +198,7 @@ def _overview(
         groups.setdefault((run.map, run.algorithm, run.variant), []).append(index)
     for (map, algorithm, variant), indices in groups.items():
         found = Counter(runs[index].state for index in indices)
-        method = algorithm if variant == "default" else f"{algorithm} {variant}"
+        method = algorithm if variant == DEFAULT else f"{algorithm} {variant}"
         numbers = [str(found[state] or "") for state in states]
         table.add_row(map, method, *numbers, _total([left[index] for index in indices]))
     return table

@@ -15,6 +15,7 @@ import pandas as pd
 
 from benchmark import record
 from benchmark.errors import BenchmarkError
+from benchmark.methods import DEFAULT
 from benchmark.published import audit, judgement
 from benchmark.published.audit import Audit
 from benchmark.published.claims import Claims
@@ -203,7 +204,7 @@ def _recovery(found: Audit) -> Iterator[dict]:
         yield {
             "source": cleaned.source.name,
             "map": cell.map,
-            "algorithm": cell.algorithm if cell.variant == "default" else "/".join(cell[1:3]),
+            "algorithm": cell.algorithm if cell.variant == DEFAULT else "/".join(cell[1:3]),
             "at": end,
             "n": len(known.value),
             "sd": true,

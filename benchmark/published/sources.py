@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from benchmark.config import load_yaml, one_line_errors
 from benchmark.errors import BenchmarkError
-from benchmark.methods import METRICS, Metric
+from benchmark.methods import DEFAULT, METRICS, Metric
 from benchmark.published.formats import Curve
 
 _FOLDER = Path(__file__).parent / "sources"
@@ -165,7 +165,7 @@ def identify(source: Source, rule: FileRule, path: str, curve: Curve) -> Identit
     return Identity(
         map=named("map"),
         algorithm=named("algorithm"),
-        variant=named("variant", "default"),
+        variant=named("variant", DEFAULT),
         metric=metric,
         panel=groups.get("panel") or rule.panel,
         kind=rule.kind or curve.kind,

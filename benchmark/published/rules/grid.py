@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from benchmark.methods import DEFAULT
 from benchmark.published.findings import Finding, whole
 from benchmark.published.release import Release, drawn_together
 from benchmark.published.runs import per_evaluation
@@ -119,14 +120,14 @@ def different_numbers(release: Release) -> Iterator[Finding]:
     shown: dict[tuple, list[Series]] = {}
     for cell, panel, series in drawn_together(release):
         n = max((n for _, n in visible_runs(series, release, cell)), default=0)
-        name = cell.algorithm if cell.variant == "default" else f"{cell.algorithm} {cell.variant}"
+        name = cell.algorithm if cell.variant == DEFAULT else f"{cell.algorithm} {cell.variant}"
         counts.setdefault((cell.map, cell.metric, panel), {})[name] = n
         shown.setdefault((cell.map, cell.metric, panel), []).extend(series)
     for (map, metric, panel), found in counts.items():
         if len(set(found.values())) > 1:
             yield Finding(
                 "note",
-                Cell(map, "several", panel if panel != "main" else "default", metric),
+                Cell(map, "several", panel if panel != "main" else DEFAULT, metric),
                 tuple(shown[map, metric, panel]),
                 ", ".join(f"{name} {n}" for name, n in found.items()),
                 f"bands of {min(found.values())} and of {max(found.values())} runs are drawn alike",
@@ -144,7 +145,7 @@ def step_offset(release: Release) -> Iterator[Finding]:
     for cell, panel, series in drawn_together(release):
         found = offsets(series, release.source.interval)
         if found:
-            name = cell.algorithm if cell.variant == "default" else cell.variant
+            name = cell.algorithm if cell.variant == DEFAULT else cell.variant
             by_map.setdefault((cell.map, cell.metric, panel), {})[name] = found
             shown.setdefault((cell.map, cell.metric, panel), []).extend(series)
     for (map, metric, panel), found in by_map.items():
@@ -153,7 +154,7 @@ def step_offset(release: Release) -> Iterator[Finding]:
             mixed = [name for name, parts in found.items() if len(parts) > 1]
             yield Finding(
                 "warning",
-                Cell(map, "several", panel if panel != "main" else "default", metric),
+                Cell(map, "several", panel if panel != "main" else DEFAULT, metric),
                 tuple(shown[map, metric, panel]),
                 "steps after the grid: "
                 + ", ".join(f"{name} {_parts(parts)}" for name, parts in found.items()),
