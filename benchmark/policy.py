@@ -138,7 +138,7 @@ def read(path: str | Path) -> tuple[RunConfig, dict]:
     if not isinstance(config, dict) or not {"policy", "learner"} & set(state):
         raise BenchmarkError(f"{path} is no policy.pt or checkpoint.pt of this benchmark")
     known_algorithm(config.get("algorithm"), str(path))
-    with one_line_errors(str(path)):
+    with one_line_errors(f"{path} is of another version of the program"):
         config = RunConfig.model_validate(config)
     return config, state["policy"] if "policy" in state else state["learner"]["networks"]
 
