@@ -19,6 +19,7 @@ from benchmark import figures, methods, role_figure, role_numbers, tables, train
 from benchmark.errors import BenchmarkError
 from benchmark.role_figure import Play
 from benchmark.role_numbers import Battle
+from benchmark.streams import check_seed
 from benchmark.trained import Trained
 
 log = logging.getLogger("benchmark")
@@ -54,8 +55,7 @@ def main(arguments: argparse.Namespace) -> None:
     steps = _steps(arguments.stills)
     if arguments.battles < 1:
         raise BenchmarkError(f"--battles {arguments.battles}: at least one battle")
-    if not 0 <= arguments.seed < 2**63:
-        raise BenchmarkError(f"--seed {arguments.seed}: choose a number from 0 to 2^63 - 1")
+    check_seed(arguments.seed)
     policies = load(arguments.checkpoint)
     seeds = range(arguments.seed, arguments.seed + arguments.battles)
     plays, parts = [], []

@@ -7,8 +7,20 @@ import json
 
 import numpy as np
 
+from benchmark.errors import BenchmarkError
+
 #: The order is part of the format: a new purpose goes to the end.
 PURPOSES = ("battles", "exploration", "replay", "learner", "evaluation", "further_replay")
+
+
+def check_seed(seed: int) -> None:
+    """Checks the seed of a battle.
+
+    Raises:
+        BenchmarkError: it is out of range.
+    """
+    if not 0 <= seed < 2**63:
+        raise BenchmarkError(f"--seed {seed}: choose a number from 0 to 2^63 - 1")
 
 
 class Streams:

@@ -23,6 +23,7 @@ from benchmark.envs.scripted import POLICIES, play
 from benchmark.errors import BenchmarkError
 from benchmark.film import Camera, Film
 from benchmark.rollout import evaluate
+from benchmark.streams import check_seed
 
 log = logging.getLogger("benchmark")
 
@@ -77,8 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> None:
     """Runs the command."""
     steps = None if arguments.stills is None else _steps(arguments.stills)
-    if not 0 <= arguments.seed < 2**63:
-        raise BenchmarkError(f"--seed {arguments.seed}: choose a number from 0 to 2^63 - 1")
+    check_seed(arguments.seed)
     animation = arguments.output
     if animation.suffix == ".mp4":
         _find_ffmpeg()
