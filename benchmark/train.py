@@ -220,7 +220,7 @@ class Run:
 
     def _finish(self) -> None:
         """Measures the best policy once more, then writes the record and drops the checkpoints."""
-        self.end_reason = finished.DIVERGED if self._diverged() else finished.END
+        end_reason = finished.DIVERGED if self._diverged() else finished.END
         if self.rules.absolute_episodes:
             self.learner.load_state_dict(self.best["policy"])
             seeds = self.streams.seeds("evaluation", self.rules.absolute_episodes)
@@ -239,7 +239,7 @@ class Run:
         )
         policy = {"config": self.config.resolved(), "policy": self.best["policy"]}
         checkpoint.write(policy, self.folder / "policy.pt")
-        record.write_json(self._provenance(), self.folder / "run.json")
+        record.write_json(self._provenance(end_reason), self.folder / "run.json")
         finished.keep_records(self.folder)
         self.checkpoints.delete()
         self.progress.stop("done")
@@ -257,7 +257,7 @@ class Run:
         if about := self.env.provenance():
             self.attempts[-1]["backend"] = about
 
-    def _provenance(self) -> dict:
+    def _provenance(self, end_reason: str) -> dict:
         wall = self.wall_seconds + time.monotonic() - self._started
         last = self.attempts[-1]
         return {
@@ -275,7 +275,7 @@ class Run:
             "attempts": self.attempts,
             "wall_seconds": round(wall, 3),
             "steps_per_second": round(self.steps / wall, 1),
-            "end_reason": self.end_reason,
+            "end_reason": end_reason,
         }
 
     # Resume ---------------------------------------------------------------------------------------
