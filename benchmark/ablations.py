@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from pydantic import TypeAdapter
 
 from benchmark import figures, methods, panels, statistics, tables
-from benchmark.config import Ablation, load_study, one_line_errors
+from benchmark.config import one_line_errors
 from benchmark.methods import Look
+from benchmark.studies import Ablation, load_study
 from benchmark.tables import select
 
 _WIDTH = 1.6 * panels.WIDTH

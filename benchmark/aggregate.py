@@ -14,12 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmark import record
-from benchmark.config import Study, flat
+from benchmark.config import flat
 from benchmark.errors import BenchmarkError
 from benchmark.finished import is_finished
 from benchmark.scores import source
 from benchmark.status import look_at
-from benchmark.studies import find_study
+from benchmark.studies import Study, find_study
 
 #: What makes two runs the same run.
 _RUN = [name for name in record.IDENTITY if name != "study"]

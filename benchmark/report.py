@@ -17,11 +17,10 @@ import pandas as pd
 
 from benchmark import ablations, figures, methods, record, role_numbers, statistics, tables
 from benchmark.aggregate import compare, expected_runs
-from benchmark.config import Study
 from benchmark.errors import BenchmarkError
 from benchmark.finished import made_by_other_code
 from benchmark.published import beside, document, facts
-from benchmark.studies import find_study
+from benchmark.studies import Study, find_study
 
 _TEMPLATES = Path(__file__).parent / "templates"
 

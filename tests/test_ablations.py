@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from benchmark import ablations, cli, statistics, tables
-from benchmark.config import Ablation, parse_study
 from benchmark.errors import BenchmarkError
+from benchmark.studies import Ablation, parse_study
 from tests import synthetic
 
 STUDY = {

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.config import RunConfig, load_study, parse_study, resolve_run
+from benchmark.config import RunConfig, resolve_run
 from benchmark.envs.maps import MAPS
 from benchmark.errors import BenchmarkError
 from benchmark.protocol import MAP_RULES, RULES
-from benchmark.studies import find_study
+from benchmark.studies import find_study, load_study, parse_study
 
 ROOT = Path(__file__).parent.parent
 STUDY = {

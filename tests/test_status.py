@@ -11,10 +11,10 @@ import yaml
 from algorithms import ALGORITHMS
 from benchmark import record
 from benchmark.cli import main
-from benchmark.config import load_study
 from benchmark.envs.simulator import VERSION
 from benchmark.finished import DIVERGED
 from benchmark.status import duration
+from benchmark.studies import load_study
 from tests import synthetic
 
 STUDY = {

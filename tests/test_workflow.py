@@ -20,9 +20,8 @@ import pytest
 import yaml
 
 from benchmark import ablations, figures, lock, record, statistics, tables
-from benchmark.config import load_study
 from benchmark.published import beside
-from benchmark.studies import find_study
+from benchmark.studies import find_study, load_study
 
 ROOT = Path(__file__).parent.parent
 AFTER_TRAINING = {"aggregate", "statistics", "tables", "figures", "beside", "report", "all"}
@@ -66,7 +65,7 @@ def snakemake(folder: Path, *arguments: str, study: Path | None = None) -> Outco
     command += ["--quiet", "reason", "--cores", "2", *arguments]
     command += ["--configfile", str(study or folder / "study.yaml")]
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["snakemake.cli", "benchmark.figures", "benchmark.config"])
+    context.set_forkserver_preload(["snakemake.cli", "benchmark.figures", "benchmark.studies"])
     process = context.Process(target=_snakemake, args=(command, log))
     process.start()
     process.join()

@@ -19,7 +19,8 @@ RAW = config.pop("published", None)  # the folder with the raw files of publishe
 
 try:
     from benchmark import ablations, figures, lock, statistics, tables
-    from benchmark.config import load_yaml, parse_study
+    from benchmark.config import load_yaml
+    from benchmark.studies import parse_study
     from benchmark.published import beside, facts, sources
     from benchmark.published.command import CLAIMS
 
