@@ -58,15 +58,15 @@ test-gpu: $(READY)
 test-slurm: $(READY)
 	{ command -v slurmd && command -v munged; } > /dev/null || \
 	apt-get install -y --no-install-recommends slurm-wlm munge
-	$(BIN)/python -m pytest -m slurm tests/test_slurm.py
+	$(BIN)/python -m pytest -m slurm tests/workflow/test_slurm.py
 
 bench: $(READY)
-	@set -e; for each in $(sort $(wildcard bench/*.py)); do \
+	@set -e; for each in $(sort $(wildcard speed/*.py)); do \
 	echo "== $$each"; $(BIN)/python $$each; done
 
 bench-smax: $(READY)
 	$(PIP) install -c requirements.lock -e '.[smax]'
-	$(BIN)/python bench/simulator.py --smax
+	$(BIN)/python speed/simulator.py --smax
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -12,7 +12,7 @@
 #
 #   snakemake --cores 8 all                                        the study config/paper.yaml
 #   snakemake --cores 2 all --configfile config/smoke.yaml         another study
-#   snakemake --profile workflow/profiles/slurm all                elsewhere: see docs/clusters.md
+#   snakemake --profile profiles/slurm all                elsewhere: see docs/clusters.md
 #   snakemake -n --quiet reason                                    what would be done
 #   snakemake --cores 8 runs                                       training only
 #   snakemake --report paper.zip                                   Snakemake's own report, with times

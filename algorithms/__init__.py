@@ -2,7 +2,7 @@
 
 import os
 
-from algorithms import outside
+from algorithms import plugins
 from algorithms.acorm import ACORM
 from algorithms.cds import CDS
 from algorithms.cia import CIA
@@ -21,4 +21,4 @@ ALGORITHMS: dict[str, type[Learner]] = {
     "cds": CDS,
     "emc": EMC,
 }
-ALGORITHMS |= outside.methods(os.environ.get(outside.VARIABLE, ""), taken=set(ALGORITHMS))
+ALGORITHMS |= plugins.methods(os.environ.get(plugins.VARIABLE, ""), taken=set(ALGORITHMS))

@@ -41,7 +41,7 @@ from algorithms.learner import Learner, LearnerConfig, follow, masked_mean
 from algorithms.mixers import QMixer
 from algorithms.networks import RecurrentAgent
 from algorithms.packing import Packing
-from benchmark.replay import Batch
+from benchmark.training.replay import Batch
 
 
 class StateEncoder(nn.Module):

@@ -36,8 +36,8 @@ from algorithms.grouped import GroupedLinear
 from algorithms.learner import Online
 from algorithms.networks import RecurrentAgent
 from algorithms.qplex import QPLEX
-from benchmark.protocol import PYMARL
-from benchmark.replay import Batch
+from benchmark.training.protocol import PYMARL
+from benchmark.training.replay import Batch
 
 
 class SharedAndLocalAgent(RecurrentAgent):

@@ -29,8 +29,8 @@ from torch import Tensor, nn
 
 from algorithms.learner import Online, chosen_values
 from algorithms.qmix import QMIX
-from benchmark.protocol import PYMARL
-from benchmark.replay import Batch
+from benchmark.training.protocol import PYMARL
+from benchmark.training.replay import Batch
 
 _ADAM = {"optimizer": "adam", "alpha": 0.005}
 

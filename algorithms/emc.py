@@ -35,8 +35,8 @@ from algorithms.episodic_memory import EpisodicMemory
 from algorithms.learner import NEVER, Online, chosen_values, follow, masked_mean
 from algorithms.qplex import QPLEX
 from algorithms.returns import discounted_sums
-from benchmark.protocol import PYMARL
-from benchmark.replay import Batch, Episodes
+from benchmark.training.protocol import PYMARL
+from benchmark.training.replay import Batch, Episodes
 
 #: EMC's setting for 3s5z_vs_3s6z, which R3DM's authors also gave to other maps.
 _BOLD = {

@@ -39,8 +39,8 @@ from torch.nn import functional as F
 from algorithms.grouped import GroupedLinear
 from algorithms.learner import Learner, LearnerConfig, Online, chosen_values, follow, masked_mean
 from algorithms.networks import RecurrentAgent
-from benchmark.protocol import PYMARL
-from benchmark.replay import Batch, ReplayBuffer
+from benchmark.training.protocol import PYMARL
+from benchmark.training.replay import Batch, ReplayBuffer
 
 #: Episodes that pass the agents' network at once in a regrouping, to save memory.
 _PART = 32
@@ -242,7 +242,7 @@ class GoMARL(Learner):
         """Whether the networks of groups that form later are trained."""
 
     RELEASED: ClassVar[dict[str, Any]] = PYMARL | {
-        "battles": 8,
+        "n_envs": 8,
         "updates_per_episode": 1 / 8,
         "batch_size": 128,
         "epsilon_steps": 100_000,

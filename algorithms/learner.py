@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from algorithms.returns import lambda_returns
 from benchmark.envs.spec import EnvSpec
-from benchmark.protocol import Training
-from benchmark.replay import Batch, Episodes, ReplayBuffer
+from benchmark.training.protocol import Training
+from benchmark.training.replay import Batch, Episodes, ReplayBuffer
 
 #: Below every action value; masks actions that are not available.
 NEVER = -1e9
@@ -357,8 +357,8 @@ class Learner(nn.Module):
 
     def terminal(self, batch: Batch) -> Tensor:
         """Where the value of the next state is zero, [T, B] bool."""
-        if self.rules.time_outs == "terminal":
-            return batch.terminated | batch.timed_out
+        if self.rules.truncation == "terminal":
+            return batch.terminated | batch.truncated
         # The released code takes every end at the limit for a time-out, a late victory too.
         limit = self.spec.episode_limit
         terminal = batch.terminated.clone()

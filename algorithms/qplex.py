@@ -32,7 +32,7 @@ from algorithms.grouped import GroupedLinear
 from algorithms.learner import NEVER, Learner, LearnerConfig, Online, chosen_values, masked_mean
 from algorithms.networks import RecurrentAgent
 from benchmark.envs.spec import EnvSpec
-from benchmark.replay import Batch
+from benchmark.training.replay import Batch
 
 #: Added to weights and kernels, so that none is zero.
 _TINY = 1e-10

@@ -37,7 +37,7 @@ from algorithms.learner import Online, follow
 from algorithms.packing import Packing
 from algorithms.role_swap import policy_divergence, swapped_values
 from algorithms.world_model import Belief, WorldModel, symlog
-from benchmark.replay import Batch
+from benchmark.training.replay import Batch
 
 #: Rows of the policy term that are computed together; bounds its memory (27 agents make 729 pairs).
 _CHUNK = 2**19

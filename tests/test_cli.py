@@ -5,13 +5,14 @@ import os
 import pytest
 import yaml
 
-from benchmark import record
-from benchmark.cli import COMMANDS, main
-from tests import synthetic
+from benchmark import files
+from benchmark.commands import COMMANDS, main
+from benchmark.training.evaluations import write_evaluations
+from tests.analysis import synthetic
 
 TRAIN = ["train", "--map", "3m", "--algorithm", "qmix"]
 STUDY = {
-    "version": 1,
+    "version": 2,
     "name": "synthetic",
     "backend": "simulator",
     "protocol": "unified",
@@ -93,8 +94,8 @@ def test_a_read_only_results_folder(capsys, tmp_path):
 
 def test_a_finished_run_is_never_overwritten(capsys, tmp_path):
     table = synthetic.run("3m", "qmix", 0)
-    record.write_evaluations(table, tmp_path / "evaluations.parquet")
-    record.write_json(synthetic.provenance(table)[0], tmp_path / "run.json")
+    write_evaluations(table, tmp_path / "evaluations.parquet")
+    files.write_json(synthetic.provenance(table)[0], tmp_path / "run.json")
     before = (tmp_path / "evaluations.parquet").read_bytes()
     line = complaint(capsys, *TRAIN, "--output", tmp_path)
     assert "a finished run with other options" in line
@@ -110,9 +111,9 @@ def results(tmp_path, monkeypatch):
     for seed in (0, 1):
         run = folder / "runs/simulator/3m/qmix/default" / str(seed)
         table = synthetic.run("3m", "qmix", seed)
-        record.write_evaluations(table, run / "evaluations.parquet")
-        record.write_json(synthetic.provenance(table)[0], run / "run.json")
-    record.write_evaluations(synthetic.run("3m", "qmix", 0), folder / "evaluations.parquet")
+        write_evaluations(table, run / "evaluations.parquet")
+        files.write_json(synthetic.provenance(table)[0], run / "run.json")
+    write_evaluations(synthetic.run("3m", "qmix", 0), folder / "evaluations.parquet")
     return folder
 
 
@@ -134,7 +135,7 @@ def test_a_damaged_table(results, capsys, damage):
 
 def test_mixed_protocols_are_never_aggregated(results, capsys):
     path = results / "runs/simulator/3m/qmix/default/1/evaluations.parquet"
-    record.write_evaluations(synthetic.run("3m", "qmix", 1, protocol="released"), path)
+    write_evaluations(synthetic.run("3m", "qmix", 1, protocol="released"), path)
     line = complaint(capsys, "aggregate", results)
     assert "unified" in line
     assert "released" in line

@@ -16,8 +16,8 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from benchmark.doctor import LIBRARIES
-from benchmark.envs.installation import PACKAGES
+from benchmark.envs.starcraft2.doctor import LIBRARIES
+from benchmark.envs.starcraft2.installation import PACKAGES
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -1,9 +1,9 @@
 """Batches of battles on one map behind one interface, whatever plays them."""
 
-from ..errors import BenchmarkError
-from .maps import MAPS, Map, find_map
-from .options import EnvOptions
-from .spec import Env, EnvSpec, Observation, Transition
+from benchmark.envs.maps import MAPS, Map, find_map
+from benchmark.envs.options import EnvOptions
+from benchmark.envs.spec import Env, EnvSpec, Observation, Transition
+from benchmark.errors import BenchmarkError
 
 __all__ = [
     "BACKENDS", "MAPS", "Env", "EnvOptions", "EnvSpec", "Map", "Observation", "Transition", "make",
@@ -33,10 +33,12 @@ def make(
     """
     one = _map_of(map_name, backend)
     if backend == "starcraft2":
-        from .starcraft2 import StarCraft2
+        from benchmark.envs.starcraft2.env import StarCraft2
 
         return StarCraft2(one, n_envs, options)
-    from .simulator import Simulator  # compiles, or loads what was compiled before
+    from benchmark.envs.simulator.env import (
+        Simulator,  # compiles, or loads what was compiled before
+    )
 
     return Simulator(one, n_envs, options)
 
@@ -64,10 +66,10 @@ def spec_of(map_name: str | Map, backend: str = "simulator") -> EnvSpec:
     """
     one = _map_of(map_name, backend)
     if backend == "starcraft2":
-        from .starcraft2 import starcraft2_spec
+        from benchmark.envs.starcraft2.env import starcraft2_spec
 
         return starcraft2_spec(one)
-    from .simulator import simulator_spec
+    from benchmark.envs.simulator.env import simulator_spec
 
     return simulator_spec(one)
 

@@ -8,8 +8,8 @@ that R3DM and ACORM trained with (``10gen_*``, weighted teams, surrounded and re
 import difflib
 from dataclasses import dataclass
 
-from ..errors import BenchmarkError
-from .units import TYPE_ID, UNITS
+from benchmark.envs.simulator.units import TYPE_ID, UNITS
+from benchmark.errors import BenchmarkError
 
 SIZE = 32  #: every map is 32 x 32 cells
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields
 
-from ..errors import BenchmarkError
+from benchmark.errors import BenchmarkError
 
 _CHOICES = {
     "max_reward": ("expected", "first_draw"),

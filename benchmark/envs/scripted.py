@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .maps import SIZE
-from .orders import FIRST_TARGET, NO_OP, NORTH, STOP
-from .spec import Observation
-from .units import UNITS
+from benchmark.envs.maps import SIZE
+from benchmark.envs.simulator.orders import FIRST_TARGET, NO_OP, NORTH, STOP
+from benchmark.envs.simulator.units import UNITS
+from benchmark.envs.spec import Observation
 
 Policy = Callable[[Observation, np.ndarray, np.random.Generator], np.ndarray]
 
@@ -167,7 +167,7 @@ def play(env, policy: Policy, n_battles: int, seed: int = 0) -> dict[str, np.nda
         seed: of the policy's generator and the first battle; later ones count up.
 
     Returns:
-        arrays [n] ``won``, ``timed_out``, ``return``, ``length``, ``dead_allies``,
+        arrays [n] ``won``, ``truncated``, ``return``, ``length``, ``dead_allies``,
         ``dead_enemies``, in the order of their seeds.
     """
     random = np.random.default_rng(seed)
@@ -178,7 +178,7 @@ def play(env, policy: Policy, n_battles: int, seed: int = 0) -> dict[str, np.nda
         running = np.ones(b, bool)
         result = {
             "won": np.zeros(b, bool),
-            "timed_out": np.zeros(b, bool),
+            "truncated": np.zeros(b, bool),
             "return": np.zeros(b),
             "length": np.zeros(b, int),
             "dead_allies": np.zeros(b, int),
@@ -190,9 +190,9 @@ def play(env, policy: Policy, n_battles: int, seed: int = 0) -> dict[str, np.nda
             result["return"] += step.reward
             result["length"] += running
             result["won"] |= step.battle_won
-            result["timed_out"] |= step.timed_out
+            result["truncated"] |= step.truncated
             result["dead_allies"] = np.maximum(result["dead_allies"], step.dead_allies)
             result["dead_enemies"] = np.maximum(result["dead_enemies"], step.dead_enemies)
-            running &= ~(step.terminated | step.timed_out | step.discarded)
+            running &= ~(step.terminated | step.truncated | step.discarded)
         rounds.append(result)
     return {name: np.concatenate([one[name] for one in rounds]) for name in rounds[0]}

@@ -52,7 +52,7 @@ class Transition(NamedTuple):
     available: np.ndarray  #: [B, N, A] bool
     reward: np.ndarray  #: [B] float32, scaled so that a won battle sums to about 20
     terminated: np.ndarray  #: [B] bool, one side was wiped out in this step
-    timed_out: np.ndarray  #: [B] bool, the limit was reached in this step with both sides alive
+    truncated: np.ndarray  #: [B] bool, the limit was reached in this step with both sides alive
     battle_won: np.ndarray  #: [B] bool, meaningful where ``terminated``
     dead_allies: np.ndarray  #: [B] int32
     dead_enemies: np.ndarray  #: [B] int32

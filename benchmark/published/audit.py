@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmark import record
+from benchmark import files
 from benchmark.errors import BenchmarkError
 from benchmark.published import runs
 from benchmark.published.findings import SEVERITIES, Exclusion, Finding
@@ -163,5 +163,5 @@ def _excluded(exclusion: Exclusion) -> str:
 
 def write(found: Audit, folder: Path) -> None:
     """Writes ``findings.csv`` into the folder of an import."""
-    with record.atomic(Path(folder) / "findings.csv") as temporary:
+    with files.atomic(Path(folder) / "findings.csv") as temporary:
         found.table().to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8")

@@ -13,7 +13,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmark import figures, methods, panels, record
+from benchmark import files
+from benchmark.analysis import figures, labels, plots
 from benchmark.errors import BenchmarkError
 from benchmark.published import judgement
 from benchmark.published.claims import Claims
@@ -21,6 +22,7 @@ from benchmark.published.inference import Difference, Moments, welch
 from benchmark.published.judgement import CLEANED, Evidence, Sides
 from benchmark.published.redraw import WIDTH, Curve, line, mean_curve, steps_axis
 from benchmark.published.table import Cell, own_runs
+from benchmark.training.config import DEFAULT
 
 NAMES = ("claims.csv", "reproduction.csv", "beside.png", "beside.pdf")  #: files that are written
 
@@ -55,7 +57,7 @@ def compare(
     """Sets a study beside the published facts.
 
     Args:
-        evaluations: the study's table, rows of ``record.EVALUATION_SCHEMA``.
+        evaluations: the study's table, rows of ``EVALUATION_SCHEMA``.
         published: the facts, see ``facts.COLUMNS``.
         about: where they come from, see ``facts.about``.
 
@@ -134,15 +136,15 @@ def reproduction(difference: Difference, margin: float) -> str:
 
 def _figure(curves: pd.DataFrame, about: dict, ours: Evidence, protocol: str) -> Figure:
     """A row per map of the study that somebody published: a panel per source, and ours."""
-    panels.style()
-    curves = curves[(curves["data"] == CLEANED) & (curves["variant"] == methods.DEFAULT)]
+    plots.style()
+    curves = curves[(curves["data"] == CLEANED) & (curves["variant"] == DEFAULT)]
     curves = curves[curves["metric"] == "win_rate"]
     mine = {cell.map for cell in ours.cells}
-    maps = sorted(mine & set(curves["map"]), key=methods.map_order)
+    maps = sorted(mine & set(curves["map"]), key=labels.map_order)
     if not maps:
         figure = Figure(figsize=(WIDTH, 1.0))
-        panels.nothing(figure, "no map of this study has published results")
-        return figures.finish(figure, f"Ours: {methods.source(ours.backend, protocol)}.")
+        plots.nothing(figure, "no map of this study has published results")
+        return figures.finish(figure, f"Ours: {labels.source(ours.backend, protocol)}.")
     sources = [
         each
         for each in about["sources"]
@@ -158,14 +160,14 @@ def _figure(curves: pd.DataFrame, about: dict, ours: Evidence, protocol: str) ->
         for axes, source in zip(row, sources, strict=False):
             part = curves[(curves["map"] == map) & (curves["source"] == source["name"])]
             _panel(axes, _published(part), end)
-            axes.set_title(f"{map}: {source['title']}\n{methods.played_by(source['backend'])}")
+            axes.set_title(f"{map}: {source['title']}\n{labels.played_by(source['backend'])}")
         _panel(row[-1], _own(ours, map), end)
-        row[-1].set_title(f"{map}: ours, {protocol}\n{methods.played_by(ours.backend)}")
+        row[-1].set_title(f"{map}: ours, {protocol}\n{labels.played_by(ours.backend)}")
     for axes in grid[-1]:
         axes.set_xlabel("env steps (millions)")
     figure.supylabel("test win rate", fontsize=7)
-    ordered = sorted(algorithms, key=methods.order)
-    panels.legend(figure, ordered, columns=len(ordered))
+    ordered = sorted(algorithms, key=labels.order)
+    plots.legend(figure, ordered, columns=len(ordered))
     return figures.finish(figure, CAPTION)
 
 
@@ -179,7 +181,7 @@ def _published(rows: pd.DataFrame) -> dict[str, Curve]:
 def _own(ours: Evidence, map: str) -> dict[str, Curve]:
     found = {}
     for cell, series in ours.cells.items():
-        if (cell.map, cell.variant, cell.metric) == (map, methods.DEFAULT, "win_rate"):
+        if (cell.map, cell.variant, cell.metric) == (map, DEFAULT, "win_rate"):
             last = int(max(each.steps.max() for each in series))
             width = max(ours.how.interval, last // 30)
             found[cell.algorithm] = mean_curve(series, last, ours.how, width)
@@ -187,8 +189,8 @@ def _own(ours: Evidence, map: str) -> dict[str, Curve]:
 
 
 def _panel(axes: Axes, found: dict[str, Curve], end: int) -> None:
-    for algorithm in sorted(found, key=methods.order, reverse=True):
-        line(axes, found[algorithm], methods.look(algorithm))
+    for algorithm in sorted(found, key=labels.order, reverse=True):
+        line(axes, found[algorithm], labels.plot_style(algorithm))
     if not found:
         axes.text(0.5, 0.5, "not released", transform=axes.transAxes, ha="center", color="#777777")
     steps_axis(axes, end)
@@ -198,7 +200,7 @@ def _panel(axes: Axes, found: dict[str, Curve], end: int) -> None:
 def write(found: Beside, folder: Path) -> None:
     """Writes ``NAMES`` into a folder."""
     for name in ("claims", "reproduction"):
-        with record.atomic(Path(folder) / f"{name}.csv") as temporary:
+        with files.atomic(Path(folder) / f"{name}.csv") as temporary:
             getattr(found, name).to_csv(
                 temporary, index=False, float_format="%.4f", lineterminator="\n"
             )

@@ -9,17 +9,17 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from benchmark import methods
-from benchmark.config import load_yaml, one_line_errors
-from benchmark.methods import Metric
-from benchmark.scores import Method
+from benchmark.analysis import labels
+from benchmark.analysis.labels import Metric
+from benchmark.analysis.scores import Method
+from benchmark.training.config import DEFAULT, load_yaml, one_line_errors
 
 Verdict = Literal["higher", "lower", "equal"]
 
 
 def _method(text: str) -> Method:
     algorithm, _, variant = text.partition("/")
-    return Method(algorithm, variant or methods.DEFAULT)
+    return Method(algorithm, variant or DEFAULT)
 
 
 class Comparison(BaseModel):
@@ -108,7 +108,7 @@ class Claims(BaseModel):
     @field_validator("margins", "reproduction")
     @classmethod
     def _every_metric(cls, value: dict[str, float]) -> dict[str, float]:
-        for metric in methods.METRICS:
+        for metric in labels.METRICS:
             if value.get(metric, 0) <= 0:
                 raise ValueError(f"needs a margin above 0 for {metric}")
         return value

@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from benchmark import figures, methods, panels
+from benchmark.analysis import figures, labels, plots
 from benchmark.published.judgement import WIDEST
 
 CAPTION = (
@@ -27,10 +27,10 @@ def draw(judged: pd.DataFrame, claim: str, right: str) -> Figure | None:
     rows = rows[(rows["data"] != WIDEST) & rows["difference"].notna()]
     if rows.empty:
         return None
-    maps = sorted(rows["place"].unique(), key=methods.map_order)
+    maps = sorted(rows["place"].unique(), key=labels.map_order)
     sets = list(rows["data"].unique())
-    panels.style()
-    figure = Figure(figsize=(panels.WIDTH, 0.6 + _ROW * len(maps)))
+    plots.style()
+    figure = Figure(figsize=(plots.WIDTH, 0.6 + _ROW * len(maps)))
     axes = figure.subplots()
     for number, (name, (colour, marker)) in enumerate(zip(sets, _LOOKS, strict=False)):
         shift = (number - (len(sets) - 1) / 2) * 0.24
@@ -43,11 +43,11 @@ def draw(judged: pd.DataFrame, claim: str, right: str) -> Figure | None:
     axes.set_yticks(range(len(maps)), maps)
     axes.set_ylim(len(maps) - 0.4, -0.6)
     axes.set_xlim(*_LIMITS)
-    left = methods.label(rows["left"].iloc[0])
-    axes.set_xlabel(f"final test win rate: {left} minus {methods.label(right)}")
+    left = labels.label(rows["left"].iloc[0])
+    axes.set_xlabel(f"final test win rate: {left} minus {labels.label(right)}")
     axes.grid(visible=False, axis="y")
     figure.legend(loc="outside upper center", ncols=len(sets), frameon=False, handletextpad=0.1)
-    backends = ", ".join(sorted(map(methods.played_by, rows["backend"].unique())))
+    backends = ", ".join(sorted(map(labels.played_by, rows["backend"].unique())))
     figure.set_layout_engine("constrained")
     figure.draw_without_rendering()  # the layout needs a second pass to see the long names
     return figures.finish(figure, f"{CAPTION} Source: {backends}.")

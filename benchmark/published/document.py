@@ -8,15 +8,17 @@ from pathlib import Path
 import jinja2
 import pandas as pd
 
-from benchmark import methods, record
+from benchmark import files
+from benchmark.analysis import labels
 from benchmark.errors import BenchmarkError
 from benchmark.published import facts
 from benchmark.published.findings import SEVERITIES
 from benchmark.published.judgement import AS_RELEASED, CLEANED, OUTCOMES, summary
 from benchmark.published.rules import RULES
+from benchmark.training.config import DEFAULT
 
 _RELEASES = ["r3dm_release", "acorm_release"]
-_TEMPLATES = Path(__file__).parent.parent / "templates"
+_TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write(folder: Path, output: Path) -> None:
@@ -40,11 +42,11 @@ def write(folder: Path, output: Path) -> None:
         undefined=jinja2.StrictUndefined,
         autoescape=False,
     )
-    environment.filters.update(number=_number, label=methods.label)
-    environment.globals.update(label=methods.label)
+    environment.filters.update(number=_number, label=labels.label)
+    environment.globals.update(label=labels.label)
     text = environment.get_template("published_audit.md.j2").render(said)
     text = "".join(f"{line.rstrip()}\n" for line in text.splitlines())
-    with record.atomic(Path(output)) as temporary:
+    with files.atomic(Path(output)) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -106,17 +108,17 @@ def _excluded(findings: pd.DataFrame, source: str) -> dict:
     return {
         "curves": len(names(rows)),
         "wrong_kind": len(names(kinds)),
-        "algorithms": sorted(set(rows[rows["excluded"] != ""]["algorithm"]), key=methods.order),
+        "algorithms": sorted(set(rows[rows["excluded"] != ""]["algorithm"]), key=labels.order),
     }
 
 
 def _maps(findings: pd.DataFrame) -> list[str]:
-    return sorted(set(findings["map"]) - {""}, key=methods.map_order)
+    return sorted(set(findings["map"]) - {""}, key=labels.map_order)
 
 
 def _gone(final: pd.DataFrame, source: str) -> list[str]:
     """Methods of which no valid run is left on a map."""
-    rows = final[(final["source"] == source) & (final["variant"] == methods.DEFAULT)]
+    rows = final[(final["source"] == source) & (final["variant"] == DEFAULT)]
     had, has = (
         set(
             map(
@@ -126,13 +128,13 @@ def _gone(final: pd.DataFrame, source: str) -> list[str]:
         )
         for data in (AS_RELEASED, CLEANED)
     )
-    lost = sorted(had - has, key=lambda cell: (methods.map_order(cell[0]), methods.order(cell[1])))
-    return [f"{methods.label(algorithm)} on {map}" for map, algorithm in lost]
+    lost = sorted(had - has, key=lambda cell: (labels.map_order(cell[0]), labels.order(cell[1])))
+    return [f"{labels.label(algorithm)} on {map}" for map, algorithm in lost]
 
 
 def _offsets(findings: pd.DataFrame) -> dict:
     """What the offsets of evaluations tell: on which maps methods or runs began differently."""
-    rows = findings[(findings["rule"] == "step_offset") & (findings["variant"] == methods.DEFAULT)]
+    rows = findings[(findings["rule"] == "step_offset") & (findings["variant"] == DEFAULT)]
     found = {
         row["map"]: {
             name: [int(number) for number in re.findall(r"\d+(?!\d*%)", numbers)]
@@ -185,13 +187,13 @@ def _parts(text: str) -> int:
 
 def _final(final: pd.DataFrame, sources: list[dict]) -> list[dict]:
     """Per map: the final win rates of the methods, drawn and cleaned, and from other releases."""
-    rows = final[(final["metric"] == "win_rate") & (final["variant"] == methods.DEFAULT)]
+    rows = final[(final["metric"] == "win_rate") & (final["variant"] == DEFAULT)]
     first, *others = (source["name"] for source in sources)
     found = []
     main = rows[rows["source"] == first]
-    for map in sorted(main["map"].unique(), key=methods.map_order):
+    for map in sorted(main["map"].unique(), key=labels.map_order):
         cells = {}
-        for algorithm in sorted(main["algorithm"].unique(), key=methods.order):
+        for algorithm in sorted(main["algorithm"].unique(), key=labels.order):
             cells[algorithm] = {
                 data: _one(main, map, algorithm, data) for data in (facts.DRAWN, CLEANED)
             }

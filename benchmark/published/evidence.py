@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmark import figures, methods, panels
+from benchmark.analysis import figures, labels, plots
 from benchmark.published.audit import Audit
 from benchmark.published.findings import Finding
 from benchmark.published.redraw import WIDTH, credit
@@ -95,7 +95,7 @@ def _number_of_runs(axes: Axes, finding: Finding, found: Audit) -> str:
     most = 0
     for each, colour in zip(losing, _COLOURS, strict=False):
         step, n = np.array(visible_runs(list(each.series), found.release, each.cell)).T
-        label = f"{methods.label(each.cell.algorithm, each.cell.variant)}, {each.cell.map}"
+        label = f"{labels.label(each.cell.algorithm, each.cell.variant)}, {each.cell.map}"
         axes.step(step / 1e6, n, where="post", color=colour, label=label, alpha=0.9)
         most = max(most, n.max())
     axes.set(ylabel="runs", ylim=(0, 2.2 * most))
@@ -109,7 +109,7 @@ def _step_offset(axes: Axes, finding: Finding, found: Audit) -> str:
     for each in finding.series:
         late = each.steps[each.steps >= interval] % interval
         if np.mean(late < _SHOWN * interval) > 0.9:
-            name = methods.label(each.cell.algorithm, each.cell.variant)
+            name = labels.label(each.cell.algorithm, each.cell.variant)
             names.setdefault(name, []).append(late)
     for height, parts in enumerate(names.values()):
         late = np.concatenate(parts)
@@ -132,11 +132,11 @@ def _return_scale(axes: Axes, finding: Finding, found: Audit) -> str:
 
 
 def _name(series: Series) -> str:
-    return f"{methods.label(series.cell.algorithm)}, {series.cell.map}"
+    return f"{labels.label(series.cell.algorithm)}, {series.cell.map}"
 
 
 def _metric(series: Series) -> str:
-    return f"test {methods.METRICS[series.cell.metric]}"
+    return f"test {labels.METRICS[series.cell.metric]}"
 
 
 #: rule -> draws a finding and returns the panel's title
@@ -162,7 +162,7 @@ def draw(found: Audit) -> Figure | None:
     shown = [(picture, largest[rule]) for rule, picture in PICTURES.items() if rule in largest]
     if not shown:
         return None
-    panels.style()
+    plots.style()
     columns = min(3, len(shown))
     lines = -(-len(shown) // columns)
     figure = Figure(figsize=(WIDTH * columns / 3, 0.1 + 1.75 * lines))

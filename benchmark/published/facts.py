@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmark import record
+from benchmark import files
+from benchmark.analysis.labels import DEFAULT
 from benchmark.errors import BenchmarkError
-from benchmark.methods import DEFAULT
 from benchmark.published import audit, judgement
 from benchmark.published.audit import Audit
 from benchmark.published.claims import Claims
@@ -24,7 +24,7 @@ from benchmark.published.redraw import drawn_curve, mean_curve
 from benchmark.published.runs import WINDOW, Measurement, estimate, scores
 from benchmark.published.table import Cell, Series
 
-FOLDER = record.ROOT / "results" / "published"
+FOLDER = files.ROOT / "results" / "published"
 
 DRAWN = "as drawn"  #: by the authors' notebook
 
@@ -234,7 +234,7 @@ def _as_group(runs: list[Series], end: int, interval: int) -> Series:
 def write(tables: dict[str, pd.DataFrame], folder: Path) -> None:
     """Writes each table as CSV, with four decimals."""
     for name, table in tables.items():
-        with record.atomic(Path(folder) / f"{name}.csv") as temporary:
+        with files.atomic(Path(folder) / f"{name}.csv") as temporary:
             table.to_csv(temporary, index=False, float_format="%.4f", lineterminator="\n")
 
 
@@ -260,4 +260,4 @@ def read(folder: Path = FOLDER) -> tuple[dict[str, pd.DataFrame], dict]:
                 " python -m benchmark published distill"
             )
         tables[name] = table.fillna(dict.fromkeys(_TEXT & set(columns), ""))
-    return tables, record.read_json(Path(folder) / "sources.json")
+    return tables, files.read_json(Path(folder) / "sources.json")

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from benchmark.bootstrap import Bootstrap, interval
+from benchmark.analysis.bootstrap import Bootstrap, interval
 
 
 class Difference(NamedTuple):

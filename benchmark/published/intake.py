@@ -13,7 +13,7 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import track
 
-from benchmark import record
+from benchmark import files
 from benchmark.errors import BenchmarkError
 from benchmark.published import archive, table
 from benchmark.published.formats import Content, Curve, Problem, read, suffixes
@@ -135,7 +135,7 @@ def write(imported: Imported, folder: Path, release: Path) -> None:
         "files": imported.files.to_dict("records"),
         "problems": [problem._asdict() for problem in imported.problems],
     }
-    record.write_json(about, Path(folder) / "import.json")
+    files.write_json(about, Path(folder) / "import.json")
 
 
 def read_import(folder: Path) -> Imported:
@@ -144,7 +144,7 @@ def read_import(folder: Path) -> Imported:
     Raises:
         BenchmarkError: a file is missing or damaged.
     """
-    about = record.read_json(Path(folder) / "import.json")
+    about = files.read_json(Path(folder) / "import.json")
     return Imported(
         Source.model_validate(about["source"]),
         table.read(Path(folder) / "evaluations.parquet"),

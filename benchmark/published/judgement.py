@@ -11,18 +11,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from benchmark.bootstrap import REPLICATIONS, Bootstrap
+from benchmark.analysis.bootstrap import REPLICATIONS, Bootstrap
 from benchmark.errors import BenchmarkError
 from benchmark.published import inference
 from benchmark.published.audit import Audit
-from benchmark.published.claims import (
-    Claims,
-    Comparison,
-    LargestGain,
-    Method,
-    PerMap,
-    PerSuite,
-)
+from benchmark.published.claims import Claims, Comparison, LargestGain, Method, PerMap, PerSuite
 from benchmark.published.inference import Difference, Moments, Sample
 from benchmark.published.runs import Measurement, scores
 from benchmark.published.table import Cell, Series

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from benchmark import figures, methods, panels
+from benchmark.analysis import figures, labels, plots
 from benchmark.errors import BenchmarkError
 from benchmark.published import notebook
 from benchmark.published.audit import Audit
@@ -19,6 +19,7 @@ from benchmark.published.release import Release
 from benchmark.published.runs import WINDOW, Measurement, estimate, scores
 from benchmark.published.sources import PaperFigure, Source
 from benchmark.published.table import Cell, Series
+from benchmark.training.config import DEFAULT
 
 CAPTION = (
     "as published, drawn as the authors' notebook draws the files (pooled, smoothed, band 0.75"
@@ -81,7 +82,7 @@ def panel_series(release: Release, map: str, metric: str, panel: str) -> dict[Me
 def _order(item: tuple[Method, list[Series]]) -> tuple:
     (algorithm, variant), _ = item
     number = int("".join(filter(str.isdigit, variant)) or 0)
-    return methods.order(algorithm), variant != methods.DEFAULT, number, variant
+    return labels.order(algorithm), variant != DEFAULT, number, variant
 
 
 def draw(found: Audit) -> Iterator[tuple[str, Figure]]:
@@ -96,7 +97,7 @@ def draw(found: Audit) -> Iterator[tuple[str, Figure]]:
             f"the mapping {source.name} names no figures; list them under `figures`"
         )
     cleaned = found.cleaned()
-    panels.style()
+    plots.style()
     for about in source.figures:
         draw_one = _maps_figure if list(about.panels) == ["main"] else _ablation_figure
         figure = draw_one(about, found.release, cleaned)
@@ -106,7 +107,7 @@ def draw(found: Audit) -> Iterator[tuple[str, Figure]]:
 def credit(source: Source) -> str:
     """Where numbers come from, in the words that stand on every figure."""
     commit = f" {source.commit[:7]}" if source.commit else ""
-    where = methods.source(source.backend, source.protocol)
+    where = labels.source(source.backend, source.protocol)
     return f"Source: {source.title} ({source.origin}{commit}), {where}."
 
 
@@ -132,9 +133,9 @@ def _maps_figure(about: PaperFigure, release: Release, cleaned: Release) -> Figu
         axes.set_xlabel("env steps (millions)")
     for axes in grid.flat[2 * len(about.maps) :]:
         axes.remove()
-    figure.supylabel(f"test {methods.METRICS[about.metric]}", fontsize=7)
-    ordered = sorted(algorithms, key=methods.order)
-    panels.legend(figure, ordered, columns=len(ordered))
+    figure.supylabel(f"test {labels.METRICS[about.metric]}", fontsize=7)
+    ordered = sorted(algorithms, key=labels.order)
+    plots.legend(figure, ordered, columns=len(ordered))
     return figure
 
 
@@ -157,7 +158,7 @@ def _ablation_figure(about: PaperFigure, release: Release, cleaned: Release) -> 
             for look in _looks(found).values()
         ]
         above.legend(handles=handles, loc="upper left", frameon=False, handlelength=1.6)
-    figure.supylabel(f"test {methods.METRICS[about.metric]} on {map}", fontsize=7)
+    figure.supylabel(f"test {labels.METRICS[about.metric]} on {map}", fontsize=7)
     return figure
 
 
@@ -180,7 +181,7 @@ def _both(
         if len(curve.step):
             line(right, curve, look)
         else:
-            lost.append(methods.label(*method))
+            lost.append(labels.label(*method))
     if lost:
         text = f"no test data:\n{', '.join(reversed(lost))}"
         right.text(0.04, 0.96, text, transform=right.transAxes, va="top", size=6, color="#555555")
@@ -190,14 +191,14 @@ def _both(
             axes.set_ylim(-0.03, 1.03)
 
 
-def _looks(found: dict[Method, list[Series]]) -> dict[Method, methods.Look]:
+def _looks(found: dict[Method, list[Series]]) -> dict[Method, labels.PlotStyle]:
     """Name, colour and marker per method: the algorithm's own, and others for its variants."""
     variants = iter(zip(_VARIANTS, _MARKERS, strict=True))
     looks = {}
     for method in found:
-        looks[method] = methods.look(method.algorithm)
-        if method.variant != methods.DEFAULT:
-            looks[method] = methods.Look(method.variant.replace("_", " "), *next(variants))
+        looks[method] = labels.plot_style(method.algorithm)
+        if method.variant != DEFAULT:
+            looks[method] = labels.PlotStyle(method.variant.replace("_", " "), *next(variants))
     return looks
 
 
@@ -208,7 +209,7 @@ def steps_axis(axes: Axes, end: int) -> None:
     axes.xaxis.set_major_formatter("{x:g}")
 
 
-def line(axes: Axes, curve: Curve, look: methods.Look) -> None:
+def line(axes: Axes, curve: Curve, look: labels.PlotStyle) -> None:
     """Draws a mean curve with its band; some markers tell methods apart without colour."""
     step, every = curve.step / 1e6, max(1, len(curve.step) // _MARKS)
     axes.plot(

@@ -11,10 +11,10 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from benchmark.config import load_yaml, one_line_errors
+from benchmark.analysis.labels import DEFAULT, METRICS, Metric
 from benchmark.errors import BenchmarkError
-from benchmark.methods import DEFAULT, METRICS, Metric
 from benchmark.published.formats import Curve
+from benchmark.training.config import load_yaml, one_line_errors
 
 _FOLDER = Path(__file__).parent / "sources"
 

@@ -15,10 +15,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmark import record
+from benchmark import files
+from benchmark.analysis.labels import METRICS
+from benchmark.analysis.scores import evaluations_to_points
 from benchmark.errors import BenchmarkError, first_line
-from benchmark.methods import METRICS
-from benchmark.scores import evaluations_to_points
 
 #: One row per released number. ``value``, ``low``, ``high`` and ``wall_time`` are as released.
 SCHEMA = pa.schema(
@@ -130,7 +130,7 @@ def own_runs(evaluations: pd.DataFrame) -> list[Series]:
     """Our own runs as curves, by metric.
 
     Args:
-        evaluations: rows of ``record.EVALUATION_SCHEMA``.
+        evaluations: rows of ``EVALUATION_SCHEMA``.
 
     Raises:
         BenchmarkError: the table is empty, damaged, or mixes backends or protocols.
@@ -167,7 +167,7 @@ def own_runs(evaluations: pd.DataFrame) -> list[Series]:
 def write(table: pd.DataFrame, path: Path) -> None:
     """Writes a table as parquet, atomically."""
     arrow = pa.Table.from_pandas(table, schema=SCHEMA, preserve_index=False)
-    with record.atomic(path) as temporary:
+    with files.atomic(path) as temporary:
         pq.write_table(arrow.replace_schema_metadata(None), temporary, compression="zstd")
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from benchmark.envs import EnvOptions, Map, make
-from benchmark.envs.records import IDLE
-from benchmark.envs.units import TYPE_ID
+from benchmark.envs.simulator.records import IDLE
+from benchmark.envs.simulator.units import TYPE_ID
 
 
 @pytest.fixture

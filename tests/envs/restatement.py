@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from benchmark.envs.units import UNITS
+from benchmark.envs.simulator.units import UNITS
 
 SHIELDS = {"stalker": 80, "zealot": 50, "colossus": 150}
 COOLDOWNS = {

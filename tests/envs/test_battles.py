@@ -70,5 +70,5 @@ def test_agents_that_flee_stall_to_the_limit():
         ally_spawn=(2.0, 30.0), enemy_spawn=(20.0, 4.0), attack_point=(16.0, 4.0),
     )  # fmt: skip
     result = play(make(hiding, 4), lambda o, u, r: np.where(u["alive"][:, :1], 1, 0), 4)
-    assert result["timed_out"].all()
+    assert result["truncated"].all()
     assert not result["won"].any()

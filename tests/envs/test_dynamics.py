@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from benchmark.envs import EnvOptions, make
-from benchmark.envs.records import ATTACK, IDLE
-from benchmark.envs.units import TYPE_ID
+from benchmark.envs.simulator.records import ATTACK, IDLE
+from benchmark.envs.simulator.units import TYPE_ID
 
 STOP, NORTH, SOUTH, EAST, WEST, ATTACK_0 = 1, 2, 3, 4, 5, 6
 

@@ -76,12 +76,12 @@ def test_invariants(name):
         assert np.isfinite(out.state).all()
         assert np.isfinite(out.reward).all()
         assert out.available.any(2).all()  # there is always something to do
-        ended = out.terminated | out.timed_out
+        ended = out.terminated | out.truncated
         reported = world.battles["running"] | ended  # the step that ends a battle shows how
         assert (out.available[:, :, 0] == ~(alive[:, :n] & reported[:, None])).all()
         assert (out.dead_allies == (~alive[:, :n]).sum(1))[reported].all()
         assert (out.dead_enemies == (~alive[:, n:]).sum(1))[reported].all()
-        assert not (out.terminated & out.timed_out).any()
+        assert not (out.terminated & out.truncated).any()
         assert not (out.battle_won & ~out.terminated).any()
 
         ended = np.flatnonzero(ended)

@@ -68,7 +68,7 @@ def test_a_finished_battle_shows_zeros_and_allows_no_op():
         out = env.step(np.where(env._out.available[:, :, 1], 1, 0))
         if out.terminated[0]:
             break
-    while not (out.terminated | out.timed_out)[1]:
+    while not (out.terminated | out.truncated)[1]:
         out = env.step(np.where(env._out.available[:, :, 1], 1, 0))
     out = env.step(np.zeros((2, 3), int))
     assert not out.obs.any()
@@ -85,7 +85,7 @@ def test_the_step_that_ends_a_battle_shows_how_it_ended():
     out = env.reset(np.zeros(1, np.uint64))
     while True:
         out = env.step(np.where(out.available[:, :, 1], 1, 0))
-        if out.terminated[0] or out.timed_out[0]:
+        if out.terminated[0] or out.truncated[0]:
             break
     health = env.units()["health"][0]
     assert (out.state[0, : 3 * 4 : 4] > 0).tolist() == (health[:3] > 0).tolist()

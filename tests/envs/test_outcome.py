@@ -115,7 +115,7 @@ def test_options_name_their_choices():
 
 
 def end(out):
-    return bool(out.terminated[0]), bool(out.timed_out[0]), bool(out.battle_won[0])
+    return bool(out.terminated[0]), bool(out.truncated[0]), bool(out.battle_won[0])
 
 
 WON, LOST, DRAWN = (True, False, True), (True, False, False), (True, False, False)

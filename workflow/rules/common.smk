@@ -18,11 +18,12 @@ os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.ge
 RAW = config.pop("published", None)  # the folder with the raw files of published results
 
 try:
-    from benchmark import ablations, figures, lock, statistics, tables
-    from benchmark.config import load_yaml
-    from benchmark.studies import parse_study
+    from benchmark.analysis import ablations, figures, statistics, tables
+    from benchmark.training import lock
+    from benchmark.training.config import load_yaml
+    from benchmark.training.study import parse_study
     from benchmark.published import beside, facts, sources
-    from benchmark.published.command import CLAIMS
+    from benchmark.commands.published import CLAIMS
 
     for path in workflow.configfiles:  # Snakemake itself lets a key stand twice in a file
         load_yaml(path)

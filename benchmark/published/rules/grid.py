@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from benchmark.methods import DEFAULT
+from benchmark.analysis.labels import DEFAULT
 from benchmark.published.findings import Finding, whole
 from benchmark.published.release import Release, drawn_together
 from benchmark.published.runs import per_evaluation

@@ -7,7 +7,7 @@ from itertools import groupby
 
 import numpy as np
 
-from benchmark.methods import METRICS
+from benchmark.analysis.labels import METRICS
 from benchmark.published import notebook
 from benchmark.published.findings import Exclusion, Finding, whole
 from benchmark.published.release import (

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from benchmark import methods
+from benchmark.analysis import labels
 from benchmark.published.findings import Finding
 from benchmark.published.release import Release
 from benchmark.published.table import Cell, Series
@@ -84,8 +84,8 @@ def _runs(won: Series, earned: Series, common: int, interval: int) -> str:
     only = round((len(earned.steps) - common) / per_run)
     alone = round((len(won.steps) - common) / per_run)
     return (
-        f": about {methods.count([only], 'run')} with a return only,"
-        f" about {methods.count([alone], 'run')} with a win rate only"
+        f": about {labels.count([only], 'run')} with a return only,"
+        f" about {labels.count([alone], 'run')} with a win rate only"
     )
 
 

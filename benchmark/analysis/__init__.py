@@ -1,0 +1,1 @@
+"""From one table of evaluations to statistics, tables, figures and the report."""

@@ -1,0 +1,160 @@
+"""Figures of a study as PDF and PNG, made from its statistics alone.
+
+Every figure says below its panels which backend and protocol its numbers come from, how many runs
+they rest on and what is left out. Its bytes depend on the statistics only.
+"""
+
+import argparse
+import textwrap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from benchmark import files
+from benchmark.analysis import labels, plots, statistics
+from benchmark.training.config import DEFAULT
+
+FORMATS = ("pdf", "png")
+_DPI = 300
+_LINE = 0.095  #: inches per line of the footer
+_CHARACTERS = 84 / plots.WIDTH  #: of the footer, per inch
+#: Belongs to the caption of every figure of curves.
+THINNED = "On long curves a drawn point averages several evaluations, and their bounds."
+_SUITE_FIGURES = {
+    "aggregate": plots.aggregate,
+    "profiles": plots.profiles,
+    "improvement": plots.improvement,
+    "efficiency": plots.efficiency,
+}
+_SUITE_CAPTIONS = {
+    "aggregate": "Aggregate metrics of the final test win rate over all runs of the {} maps, with"
+    " 95 % stratified bootstrap intervals. Arrows point to where better is.",
+    "profiles": "Performance profiles: share of runs on the {} maps whose final test win rate"
+    " exceeds a threshold, with 95 % pointwise intervals.",
+    "improvement": "Probability of improvement: how often a run of the first method has a higher"
+    " final win rate than a run of another one on the same map, draws counted as half, averaged"
+    " over the {} maps, with 95 % intervals. The dashed line means no difference.",
+    "efficiency": "Sample efficiency: interquartile mean of the test win rate over runs and {}"
+    " maps, as far as all maps were trained, with 95 % pointwise intervals.",
+}
+
+
+def captions(maps: list[str]) -> dict[str, str]:
+    """Names and captions of the figures of a study over ``maps``, in their order in the report."""
+    found = {}
+    for family in labels.families(maps):
+        for metric, name in labels.METRICS.items():
+            found[f"learning_{family}_{metric}"] = (
+                f"Learning curves on the {labels.FAMILIES[family]} maps: mean test {name} over"
+                f" runs, with 95 % bootstrap interval. {THINNED}"
+            )
+    for suite in labels.suites(maps):
+        for kind, caption in _SUITE_CAPTIONS.items():
+            found[f"{kind}_{suite}"] = caption.format(labels.suite_name(suite))
+    return found
+
+
+def outputs(maps: list[str]) -> list[str]:
+    """Names of the files in the figures folder of a study over ``maps``."""
+    return [f"{name}.{suffix}" for name in captions(maps) for suffix in FORMATS]
+
+
+def draw(results: dict[str, pd.DataFrame]) -> Iterator[tuple[str, Figure]]:
+    """Draws every figure of a study.
+
+    Args:
+        results: the study's statistics, see ``statistics.COLUMNS``.
+
+    Yields:
+        Name and figure, in the order of ``captions``; one without data says so.
+    """
+    main = {name: rows[rows["variant"] == DEFAULT] for name, rows in results.items()}
+    final, curves = main["final"], main["curves"]
+    maps = sorted(final["map"].unique(), key=labels.map_order)
+    algorithms = sorted(final["algorithm"].unique(), key=labels.order)
+    source = statistics.source_of(final)
+    plots.style()
+    for family in labels.families(maps):
+        for metric in labels.METRICS:
+            rows = curves[(curves["family"] == family) & (curves["metric"] == metric)]
+            figure = plots.learning(rows, algorithms)
+            footer = f"{source}, {labels.count(rows['n'], 'run')} per map{averaged(rows)}"
+            yield f"learning_{family}_{metric}", finish(figure, footer)
+    for suite in labels.suites(maps):
+        for kind, function in _SUITE_FIGURES.items():
+            rows = main[kind]
+            rows = rows[(rows["suite"] == suite) & (rows["phase"] == "training")]
+            stated = main["aggregate"][main["aggregate"]["suite"] == suite]
+            stated = stated[stated["phase"] == "training"]
+            rows = rows.dropna(subset="value")
+            figure = function(rows, algorithms)
+            if kind == "improvement" and len(algorithms) == 1:
+                plots.nothing(figure, "one method only: nothing to compare it with")
+            elif rows.empty:
+                plots.nothing(figure, "no map has a run of every method")
+            yield f"{kind}_{suite}", finish(figure, f"{source}. {_suite(stated, suite)}")
+
+
+def averaged(rows: pd.DataFrame) -> str:
+    """Says how many evaluations a drawn point of these curves averages; the most of any map."""
+    window = max((plots.window(curve) for _, curve in rows.groupby("map")), default=1)
+    return f"; a point averages up to {window} evaluations" if window > 1 else ""
+
+
+def _suite(rows: pd.DataFrame, suite: str) -> str:
+    """What an aggregate rests on, and what it leaves out."""
+    runs, maps = labels.count(rows["n"], "run"), labels.count(rows["n_maps"], "map")
+    text = f"{labels.suite_name(suite)}: {runs} per method, {maps}"
+    left_out = rows["maps_left_out"].iloc[0]
+    return text + (f"; not all methods ran on {left_out.replace(' ', ', ')}" if left_out else "")
+
+
+def finish(figure: Figure, footer: str) -> Figure:
+    """Lays the panels out above a footer."""
+    width = round(_CHARACTERS * figure.get_figwidth())
+    lines = len(textwrap.wrap(footer, width))
+    lines = textwrap.wrap(footer, min(width, len(footer) // lines + 12))  # about equally long
+    height = figure.get_figheight() + _LINE * len(lines)
+    figure.set_figheight(height)
+    share = (_LINE * len(lines) + 0.03) / height
+    figure.set_layout_engine("constrained", rect=(0, share, 1, 1 - share), w_pad=0.02, h_pad=0.02)
+    figure.text(
+        0.5, 0.02 / height, "\n".join(lines), ha="center", va="bottom", size=5, color="#555555"
+    )
+    for axes in figure.axes:
+        sns.despine(ax=axes)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # done: every format gets the same layout
+    return figure
+
+
+def write(results: dict[str, pd.DataFrame], folder: Path) -> None:
+    """Draws every figure of a study and writes it in every format."""
+    for name, figure in draw(results):
+        save(figure, name, folder)
+
+
+def save(
+    figure: Figure, name: str, folder: Path, formats: Sequence[str] = FORMATS, dpi: int = _DPI
+) -> None:
+    """Writes a figure in some formats; its bytes do not depend on the day."""
+    for suffix in formats:
+        dated = {"pdf": {"CreationDate": None}, "png": {}}[suffix]
+        with files.atomic(Path(folder) / f"{name}.{suffix}") as temporary:
+            figure.savefig(temporary, format=suffix, dpi=dpi, metadata=dated)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's options."""
+    parser.add_argument("statistics", type=Path, help="a study's statistics folder")
+    parser.add_argument("--output", type=Path, help="folder; figures beside it when left out")
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Runs the command."""
+    output = arguments.output or arguments.statistics.parent / "figures"
+    write(statistics.read(arguments.statistics), output)
+    print(output)

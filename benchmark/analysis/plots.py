@@ -1,0 +1,241 @@
+"""How each kind of figure is drawn; which ones a study gets, and their files, is in ``figures``.
+
+Every function takes rows of one statistic and the algorithms in their order, and gives a figure one
+column of a paper wide. Bands and bars are 95 % bootstrap intervals.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from benchmark.analysis import labels
+
+WIDTH = 3.25  #: inches, one column
+_POINTS = 60  #: at most, along a curve in a small panel
+_UP, _DOWN = "\u2191", "\u2193"  #: which way is better
+_MARKS = 6  #: markers along a curve
+_ROW = 0.14  #: inches per method in interval plots
+_STYLE = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same everywhere
+    "font.size": 7,
+    "axes.titlesize": 7,
+    "axes.titlepad": 3,
+    "axes.labelsize": 7,
+    "axes.labelpad": 2,
+    "xtick.labelsize": 6,
+    "ytick.labelsize": 6,
+    "legend.fontsize": 6.5,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "xtick.major.pad": 2,
+    "ytick.major.pad": 2,
+    "lines.linewidth": 1.0,
+    "lines.markersize": 3,
+    "axes.grid": True,
+    "grid.color": "#e8e8e8",
+    "grid.linewidth": 0.5,
+    "pdf.fonttype": 42,  # fonts embedded as TrueType, which publishers ask for
+}
+
+
+def style() -> None:
+    """Sets the look of all figures."""
+    sns.set_theme(style="ticks", rc=_STYLE)
+
+
+def learning(rows: pd.DataFrame, algorithms: Sequence[str]) -> Figure:
+    """Learning curves of one metric: a panel per map, in the order of ``rows``.
+
+    A small panel cannot show hundreds of points, so a drawn point averages ``window`` of them.
+    """
+    maps = list(rows["map"].unique())
+    columns = min(2, len(maps))
+    lines = -(-len(maps) // columns)
+    figure = Figure(figsize=(WIDTH, 0.65 + (1.0 if columns > 1 else 1.7) * lines))
+    panels = figure.subplots(lines, columns, squeeze=False, sharey=True).flat
+    for axes in panels[len(maps) :]:
+        axes.remove()
+    scale, unit_name = unit(rows)
+    for axes, map in zip(panels, maps, strict=False):
+        of_map = rows[rows["map"] == map]
+        found = {labels.plot_style(name): part for name, part in _by_algorithm(of_map, algorithms)}
+        curves(axes, found, scale)
+        axes.set_title(map)
+        steps_axis(axes, of_map, scale)
+        if map in maps[-columns:]:  # the lowest panel of its column
+            axes.set_xlabel(f"env steps ({unit_name})")
+    metric = rows["metric"].iloc[0]
+    if metric == "win_rate":
+        axes.set_ylim(-0.03, 1.03)
+    figure.supylabel(f"test {labels.METRICS[metric]}", fontsize=7)
+    legend(figure, algorithms)
+    return figure
+
+
+def curves(axes: Axes, rows: dict[labels.PlotStyle, pd.DataFrame], scale: float) -> None:
+    """Thinned curves over env steps in units of ``scale``, the last one on top."""
+    for look, curve in rows.items():
+        thinned = _averaged(curve, window(curve))
+        _curve(axes, look, thinned["step"] / scale, thinned)
+
+
+def window(curve: pd.DataFrame) -> int:
+    """How many evaluations of the longest curve one point of a small panel averages."""
+    return -(-curve["step"].nunique() // _POINTS)
+
+
+def _averaged(curve: pd.DataFrame, window: int) -> pd.DataFrame:
+    """Means of consecutive rows, counted from the end. Of bounds too, which is conservative."""
+    group = (np.arange(len(curve)) - len(curve)) // window
+    return curve[["step", "value", "low", "high"]].groupby(group).mean()
+
+
+def efficiency(rows: pd.DataFrame, algorithms: Sequence[str]) -> Figure:
+    """The IQM of the win rate over steps."""
+    figure, axes = _single()
+    scale, unit_name = unit(rows)
+    for name, curve in _by_algorithm(rows, algorithms):
+        _curve(axes, labels.plot_style(name), curve["step"] / scale, curve)
+    steps_axis(axes, rows, scale)
+    axes.set(xlabel=f"env steps ({unit_name})", ylabel="IQM of test win rate", ylim=(-0.03, 1.03))
+    legend(figure, algorithms)
+    return figure
+
+
+def profiles(rows: pd.DataFrame, algorithms: Sequence[str]) -> Figure:
+    """The share of runs above each win rate."""
+    figure, axes = _single()
+    for name, curve in _by_algorithm(rows, algorithms):
+        _curve(axes, labels.plot_style(name), curve["threshold"], curve)
+    axes.set(xlabel=r"win rate $\tau$", ylabel=r"share of runs above $\tau$")
+    axes.set(xlim=(0, 1), ylim=(-0.03, 1.03))
+    legend(figure, algorithms)
+    return figure
+
+
+def aggregate(rows: pd.DataFrame, algorithms: Sequence[str]) -> Figure:
+    """The four aggregate metrics: a panel each, a line per method."""
+    figure = Figure(figsize=(WIDTH, 2 * (0.45 + _ROW * len(algorithms))))
+    panels = figure.subplots(2, 2, sharey=True)
+    for axes, metric in zip(panels.flat, labels.AGGREGATES, strict=True):
+        of_metric = rows[rows["metric"] == metric]
+        points = dict(_by_algorithm(of_metric, algorithms))
+        intervals(axes, [(labels.plot_style(name), points.get(name)) for name in algorithms])
+        better = _DOWN if metric == "optimality_gap" else _UP
+        axes.set_title(f"{labels.AGGREGATES[metric]} {better}")
+    return figure
+
+
+def improvement(rows: pd.DataFrame, algorithms: Sequence[str]) -> Figure:
+    """The probability that the first method beats each of the others."""
+    first, *others = algorithms
+    figure = Figure(figsize=(WIDTH, 0.55 + _ROW * max(len(others), 2)))
+    axes = figure.subplots()
+    pairs = {
+        name: rows[(rows["algorithm_x"] == first) & (rows["algorithm_y"] == name)]
+        for name in others
+    }
+    intervals(axes, [(labels.plot_style(name), pair) for name, pair in pairs.items()])
+    axes.axvline(0.5, color="#777777", linewidth=0.7, linestyle=(0, (4, 3)), zorder=1)
+    axes.set(xlim=(-0.02, 1.02), xlabel=f"P({labels.label(first)} > method)")
+    return figure
+
+
+def _single() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(WIDTH, 2.35))
+    return figure, figure.subplots()
+
+
+def _by_algorithm(rows: pd.DataFrame, algorithms: Sequence[str]):
+    """The rows of each algorithm that has some, least important first: the first one is on top."""
+    for name in reversed(algorithms):
+        part = rows[rows["algorithm"] == name]
+        if len(part):
+            yield name, part
+
+
+def unit(rows: pd.DataFrame) -> tuple[float, str]:
+    """What env steps are divided by on an axis, and its name."""
+    millions = len(rows) and rows["step"].max() >= 1e6
+    return (1e6, "millions") if millions else (1e3, "thousands")
+
+
+def steps_axis(axes: Axes, rows: pd.DataFrame, scale: float) -> None:
+    """Env steps from 0 to the last one of ``rows``, in units of ``scale``."""
+    last = rows["step"].max() if len(rows) else scale
+    axes.set_xlim(0, max(last, 1) / scale)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_formatter("{x:g}")
+
+
+def _curve(axes: Axes, look: labels.PlotStyle, x: pd.Series, curve: pd.DataFrame) -> None:
+    offset = (
+        len(x) // _MARKS * (sum(look.name.encode()) % 10) // 10
+    )  # so that markers do not coincide
+    axes.plot(
+        x,
+        curve["value"],
+        color=look.colour,
+        marker=look.marker,
+        markevery=(offset, max(1, len(x) // _MARKS)),
+        markeredgewidth=0,
+        clip_on=False,
+    )
+    axes.fill_between(x, curve["low"], curve["high"], color=look.colour, alpha=0.18, linewidth=0)
+
+
+def intervals(axes: Axes, lines: list[tuple[labels.PlotStyle, pd.DataFrame | None]]) -> None:
+    """One line per method: a marker on the value of its row, a bar over the interval."""
+    for height, (look, row) in enumerate(lines):
+        if row is None or row.empty:
+            continue
+        found = row.iloc[0]
+        axes.plot(
+            [found["low"], found["high"]],
+            [height, height],
+            color=look.colour,
+            linewidth=3,
+            alpha=0.4,
+            solid_capstyle="butt",
+        )
+        axes.plot(
+            found["value"], height, look.marker, color=look.colour, markersize=4, markeredgewidth=0
+        )
+    axes.set_yticks(range(len(lines)), [look.name for look, _ in lines])
+    axes.set_ylim(len(lines) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(visible=False, axis="y")
+
+
+def legend(figure: Figure, algorithms: Sequence[str], columns: int = 4) -> None:
+    """A line per algorithm above the panels."""
+    handles = [
+        Line2D([], [], color=look.colour, marker=look.marker, markeredgewidth=0, label=look.name)
+        for look in map(labels.plot_style, algorithms)
+    ]
+    figure.legend(
+        handles=handles,
+        loc="outside upper center",
+        ncols=min(len(handles), columns),
+        frameon=False,
+        handlelength=1.6,
+        columnspacing=1.2,
+        borderaxespad=0,
+        labelspacing=0.3,
+    )
+
+
+def nothing(figure: Figure, reason: str) -> None:
+    """Says across a figure why it is empty."""
+    figure.text(
+        0.5, 0.6, reason, ha="center", va="center", color="#555555", backgroundcolor="white"
+    )

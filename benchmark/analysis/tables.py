@@ -1,0 +1,312 @@
+"""Tables of a study as CSV, Markdown and LaTeX (booktabs), made from its statistics alone.
+
+Every caption says which backend and protocol the numbers come from, how many runs stand behind them
+and what is missing; the CSV holds the same rows of the statistics, unrounded.
+"""
+
+import argparse
+import itertools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from benchmark import files
+from benchmark.analysis import labels, statistics
+from benchmark.training.config import DEFAULT
+
+FORMATS = ("csv", "md", "tex")
+DASH = "\u2013"  #: stands where there is no value
+
+_NEEDS = ("final", "aggregate", "improvement")
+_PHASES = {"training": "at the end of training", "absolute": "of the best policy"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One entry: a value with its interval."""
+
+    value: float = np.nan
+    low: float = np.nan
+    high: float = np.nan
+    bold: bool = False
+    note: str = ""  #: e.g. "n = 4" where a cell has fewer runs than the others
+    digits: int = 2  #: after the point
+
+    @property
+    def number(self) -> str:
+        """The value, or a dash where there is none."""
+        return DASH if np.isnan(self.value) else f"{self.value:.{self.digits}f}"
+
+    @property
+    def interval(self) -> str:
+        """The interval, empty where there is none."""
+        if np.isnan(self.low):
+            return ""
+        return f"[{self.low:.{self.digits}f}, {self.high:.{self.digits}f}]"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table for readers, and the rows of statistics that it shows."""
+
+    name: str
+    caption: str
+    corner: str  #: heads the column of row labels
+    columns: list[str]
+    rows: dict[str, list[Cell]]  #: by row label
+    data: pd.DataFrame = field(repr=False)
+
+    def markdown(self) -> str:
+        """The table as Markdown."""
+        lines = [
+            f"**{self.caption}**",
+            "",
+            _markdown_row([self.corner, *self.columns]),
+            _markdown_row(["---", *["---:"] * len(self.columns)]),
+        ]
+        for name, cells in self.rows.items():
+            lines.append(_markdown_row([name, *(_markdown_cell(cell) for cell in cells)]))
+        return "\n".join(lines) + "\n"
+
+    def latex(self) -> str:
+        """The table as a LaTeX ``table`` that needs the package booktabs."""
+        lines = [
+            "% needs \\usepackage{booktabs}",
+            "\\begin{table}",
+            "  \\centering",
+            f"  \\caption{{{_tex(self.caption)}}}",
+            f"  \\label{{tab:{self.name}}}",
+            f"  \\begin{{tabular}}{{l{'c' * len(self.columns)}}}",
+            "    \\toprule",
+            f"    {_tex_row(map(_tex, [self.corner, *self.columns]))}",
+            "    \\midrule",
+        ]
+        for name, cells in self.rows.items():
+            lines.append(f"    {_tex_row([_tex(name), *map(_tex_cell, cells)])}")
+        lines += ["    \\bottomrule", "  \\end{tabular}", "\\end{table}"]
+        return "\n".join(lines) + "\n"
+
+
+def _markdown_row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _markdown_cell(cell: Cell) -> str:
+    number = f"**{cell.number}**" if cell.bold else cell.number
+    note = f"({cell.note})" if cell.note else ""
+    return " ".join(part for part in (number, cell.interval, note) if part)
+
+
+def _tex_row(cells: Iterable[str]) -> str:
+    return " & ".join(cells) + r" \\"
+
+
+def _tex_cell(cell: Cell) -> str:
+    number = _tex(cell.number)
+    number = f"\\textbf{{{number}}}" if cell.bold else number
+    small = [part for part in (cell.interval, cell.note) if part]
+    if not small:
+        return number
+    below = r"\\".join(rf"{{\tiny {part}}}" for part in small)
+    return rf"\shortstack{{{number}\\{below}}}"
+
+
+def _tex(text: str) -> str:
+    escapes = {"\\": r"\textbackslash{}", DASH: "--"} | {c: f"\\{c}" for c in "&%$#_{}"}
+    return "".join(escapes.get(character, character) for character in text)
+
+
+def names(maps: list[str]) -> list[str]:
+    """Names of the tables of a study over ``maps``."""
+    scores = itertools.product(labels.METRICS, labels.families(maps), labels.PHASES.values())
+    pairs = itertools.product(labels.suites(maps), labels.PHASES.values())
+    return [
+        *("_".join(parts) for parts in scores),
+        *(f"aggregate_{phase}" for phase in labels.PHASES.values()),
+        *(f"improvement_{suite}_{phase}" for suite, phase in pairs),
+    ]
+
+
+def outputs(maps: list[str]) -> list[str]:
+    """Names of the files in the tables folder of a study over ``maps``."""
+    return [f"{name}.{suffix}" for name in names(maps) for suffix in FORMATS]
+
+
+def make(results: dict[str, pd.DataFrame]) -> list[Table]:
+    """Makes every table of a study.
+
+    Args:
+        results: the study's statistics, see ``statistics.COLUMNS``.
+
+    Returns:
+        The tables, in the order of ``names``; one without data has only dashes.
+    """
+    main = {name: select(results[name], variant=DEFAULT) for name in _NEEDS}
+    maps = sorted(main["final"]["map"].unique(), key=labels.map_order)
+    algorithms = sorted(main["final"]["algorithm"].unique(), key=labels.order)
+    families = labels.families(maps)
+    made = []
+    for metric, family, phase in itertools.product(labels.METRICS, families, labels.PHASES):
+        rows = select(main["final"], metric=metric, family=family, phase=phase)
+        made.append(_scores(rows, metric, family, phase, maps, algorithms))
+    for phase in labels.PHASES:
+        made.append(_aggregate(select(main["aggregate"], phase=phase), phase, algorithms))
+    for suite, phase in itertools.product(labels.suites(maps), labels.PHASES):
+        rows = select(main["improvement"], suite=suite, phase=phase)
+        stated = select(main["aggregate"], suite=suite, phase=phase)
+        made.append(_improvement(rows, stated, suite, phase, algorithms))
+    source = statistics.source_of(main["final"])
+    return [replace(table, caption=f"{table.caption} Source: {source}.") for table in made]
+
+
+def select(rows: pd.DataFrame, **values: str) -> pd.DataFrame:
+    """The rows that have these values in these columns."""
+    for column, value in values.items():
+        rows = rows[rows[column] == value]
+    return rows
+
+
+def _scores(rows, metric, family, phase, maps, algorithms) -> Table:
+    """One row per map, one column per method: the mean over runs."""
+    usual = int(rows["n"].max()) if len(rows) else 0
+    cells = {
+        map: _row(rows[rows["map"] == map], algorithms, "mean", max, usual)
+        for map in maps
+        if labels.family(map) == family
+    }
+    noted = " unless noted" if (rows["n"] != usual).any() else ""
+    caption = (
+        f"Test {labels.METRICS[metric]} {_PHASES[phase]} on the {labels.FAMILIES[family]} maps:"
+        f" mean over {labels.count([usual], 'run')} per map{noted}, with 95 % bootstrap interval."
+        f" Bold: the best mean of the row.{_missing(rows)}"
+    )
+    columns = [labels.label(name) for name in algorithms]
+    name = f"{metric}_{family}_{labels.PHASES[phase]}"
+    return Table(name, caption, "Map", columns, cells, rows)
+
+
+def _aggregate(rows, phase, algorithms) -> Table:
+    """One row per suite and aggregate metric, one column per method."""
+    cells = {
+        f"{labels.suite_name(suite)}: {labels.AGGREGATES[metric]}": _row(
+            select(rows, suite=suite, metric=metric),
+            algorithms,
+            "value",
+            min if metric == "optimality_gap" else max,
+        )
+        for suite, metric in itertools.product(rows["suite"].unique(), labels.AGGREGATES)
+    }
+    caption = (
+        f"Win rate {_PHASES[phase]}, aggregated over runs and maps, with 95 % stratified"
+        f" bootstrap interval; per method, {_counts(rows)}. Bold: the best of the row"
+        f" (the least optimality gap).{_left_out(rows)}"
+    )
+    columns = [labels.label(name) for name in algorithms]
+    return Table(f"aggregate_{labels.PHASES[phase]}", caption, "Metric", columns, cells, rows)
+
+
+def _counts(rows: pd.DataFrame) -> str:
+    """How many runs stand behind aggregates, by suite."""
+    counts = (
+        f"{labels.suite_name(suite)} {labels.count(part['n'], 'run')} on"
+        f" {labels.count(part['n_maps'], 'map')}"
+        for suite, part in rows.groupby("suite", sort=False)
+    )
+    return ", ".join(counts) or "no runs"
+
+
+def _improvement(rows, stated, suite, phase, algorithms) -> Table:
+    """One row per X, one column per Y: the probability that X beats Y.
+
+    Args:
+        stated: the suite's aggregates, which rest on the same runs and say how many these are.
+    """
+    cells = {}
+    for x in algorithms:
+        pairs = {row.algorithm_y: row for row in select(rows, algorithm_x=x).itertuples()}
+        cells[labels.label(x)] = [
+            Cell(row.value, row.low, row.high, bold=row.low > 0.5) if row else Cell()
+            for row in map(pairs.get, algorithms)
+        ]
+    caption = (
+        f"Probability that a run of the row's method has a higher win rate {_PHASES[phase]} than a"
+        f" run of the column's on the same map, draws counted as half, averaged over the"
+        f" {labels.suite_name(suite)} maps, with 95 % stratified bootstrap interval; per method,"
+        f" {_counts(stated)}. Bold: the interval lies above 0.5.{_left_out(stated)}"
+    )
+    columns = [labels.label(name) for name in algorithms]
+    name = f"improvement_{suite}_{labels.PHASES[phase]}"
+    return Table(name, caption, "X beats Y", columns, cells, rows)
+
+
+def _row(
+    rows: pd.DataFrame,
+    algorithms: list[str],
+    value: str,
+    best: Callable[[list[float]], float],
+    usual: int | None = None,
+) -> list[Cell]:
+    """The cells of one row; the best numbers are bold, as far as they can be told apart."""
+    by_algorithm = {row["algorithm"]: row for row in rows.to_dict("records")}
+    found = [row[value] for row in by_algorithm.values() if not np.isnan(row[value])]
+    top = round(best(found), 2) if found else None
+    cells = []
+    for name in algorithms:
+        row = by_algorithm.get(name)
+        if row is None or np.isnan(row[value]):
+            cells.append(Cell())
+            continue
+        note = f"n = {row['n']}" if usual is not None and row["n"] != usual else ""
+        bold = round(row[value], 2) == top
+        cells.append(Cell(row[value], row["low"], row["high"], bold, note))
+    return cells
+
+
+def _missing(rows: pd.DataFrame) -> str:
+    """Names the runs that a table of scores lacks."""
+    lacking = rows[rows["n_missing"] > 0]
+    runs = [
+        f"{labels.label(row.algorithm)} on {row.map} (seed {row.missing_seeds.replace(' ', ', ')})"
+        for row in lacking.itertuples()
+    ]
+    return f" Missing: {'; '.join(runs)}." if runs else ""
+
+
+def _left_out(rows: pd.DataFrame) -> str:
+    """Names the maps that an aggregate leaves out, and how many runs it lacks on the others."""
+    maps = sorted({map for text in rows["maps_left_out"] for map in text.split()})
+    text = f" Left out, because a method has no run there: {', '.join(maps)}." if maps else ""
+    if rows["n_missing"].any():
+        runs = rows[rows["n_missing"] > 0].groupby("algorithm", sort=False)["n_missing"].max()
+        lacking = (f"{labels.label(name)} {count}" for name, count in runs.items())
+        text += f" Missing runs: {', '.join(lacking)}."
+    return text
+
+
+def write(made: list[Table], folder: Path) -> None:
+    """Writes each table in every format."""
+    for table in made:
+        texts = {
+            "csv": table.data.to_csv(index=False, float_format="%.6f", lineterminator="\n"),
+            "md": table.markdown(),
+            "tex": table.latex(),
+        }
+        for suffix, text in texts.items():
+            with files.atomic(Path(folder) / f"{table.name}.{suffix}") as temporary:
+                temporary.write_text(text, encoding="utf-8")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's options."""
+    parser.add_argument("statistics", type=Path, help="a study's statistics folder")
+    parser.add_argument("--output", type=Path, help="folder; tables beside it when left out")
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Runs the command."""
+    output = arguments.output or arguments.statistics.parent / "tables"
+    write(make(statistics.read(arguments.statistics)), output)
+    print(output)

@@ -1,0 +1,40 @@
+"""``python -m benchmark standin``: a StarCraft II folder in which our engine plays the battles."""
+
+import argparse
+from pathlib import Path
+
+from benchmark.envs.starcraft2.standin.install import install
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's options."""
+    parser.add_argument("folder", type=Path, help="where to; programs find it by SC2PATH")
+    parser.add_argument(
+        "--faults",
+        default="",
+        metavar="NAME=NUMBER,...",
+        help="what goes wrong, to test who has to cope with it; crash, hang and lame (late answers)"
+        " are probabilities per request, or from 1 on the number of the request; stillborn (never"
+        " listens) and barren (no units appear) are probabilities per start; slow is by how many"
+        " seconds a start may be late",
+    )
+    parser.add_argument(
+        "--handicap",
+        type=float,
+        default=1.0,
+        metavar="SHARE",
+        help="of their health and shields with which enemies begin (default 1)",
+    )
+    parser.add_argument(
+        "--journal",
+        type=Path,
+        metavar="FOLDER",
+        help="every process writes into it what its units were whenever it was observed",
+    )
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Runs the command."""
+    executable = install(arguments.folder, arguments.faults, arguments.handicap, arguments.journal)
+    print(executable)
+    print(f"export SC2PATH={arguments.folder.resolve()}")

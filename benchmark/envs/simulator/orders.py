@@ -1,0 +1,167 @@
+"""Who wants what: the agents' actions, the map script's orders, and obeying them (compiled)."""
+
+from benchmark.envs.simulator.combat import continue_attack, fight, heal
+from benchmark.envs.simulator.compiled import compiled
+from benchmark.envs.simulator.movement import head_for, stand
+from benchmark.envs.simulator.records import ATTACK, ATTACK_MOVE, FIGHTING, FOLLOW, HEAL, IDLE, MOVE
+from benchmark.envs.simulator.targeting import (
+    SLACK,
+    best_patient,
+    can_hit,
+    choose_target,
+    gap_between,
+    lose_dead_target,
+    nearest_comrade,
+    nearest_opponent,
+)
+from benchmark.envs.simulator.units import ENERGY_TO_HEAL
+
+# The agents' actions (SMAC client).
+NO_OP, STOP, NORTH, SOUTH, EAST, WEST, FIRST_TARGET = range(7)
+_MOVE_AMOUNT = 2.0  #: a move orders the unit to a point this far away
+_FOLLOW_DISTANCE = 2.0  #: how close (edge to edge) a following medivac keeps to its comrade
+
+
+@compiled
+def obey_action(i, action, units, types, rules):
+    """Turns one agent's action into its unit's order."""
+    u = units[i]
+    if action >= FIRST_TARGET:
+        target = action - FIRST_TARGET
+        heals = rules.healers and types[u.type].heals > 0.0
+        if not heals:
+            target += rules.n_agents
+        command_target(i, target, HEAL if heals else ATTACK, units, types)
+    elif action == STOP:
+        command_stop(u)
+    else:
+        x = u.x + _MOVE_AMOUNT * (int(action == EAST) - int(action == WEST))
+        y = u.y + _MOVE_AMOUNT * (int(action == NORTH) - int(action == SOUTH))
+        command_move(u, x, y)
+
+
+@compiled
+def command_stop(u):
+    """Orders a unit to stop; stopping before the damage point cancels the shot."""
+    u.order = IDLE
+    u.target = u.windup = -1
+
+
+@compiled
+def command_move(u, x, y):
+    """Orders a unit to a point; moving before the damage point cancels the shot."""
+    u.order = MOVE
+    u.target = u.windup = -1
+    u.goal_x, u.goal_y = x, y
+
+
+@compiled
+def command_target(i, target, order, units, types):
+    """Orders a unit to attack (``ATTACK``) or heal (``HEAL``) another.
+
+    An order that the engine refuses (a weapon that cannot hit flyers) leaves the last one running.
+    """
+    u = units[i]
+    if order == ATTACK and not can_hit(u, units[target], types):
+        return
+    if u.order != order or u.target != target:
+        u.windup = -1
+    u.order, u.target = order, target
+
+
+@compiled
+def order_from_script(i, units, types, rules):
+    """SMACv2's map script: every env step a unit without an order is sent at its nearest opponent.
+
+    Without an order means idle without an acquired target. The engine refuses the order to units
+    that cannot hit that opponent, and they stay idle.
+    """
+    u = units[i]
+    if u.order == IDLE and u.target < 0:
+        target = nearest_opponent(i, units, rules)
+        if target >= 0 and can_hit(u, units[target], types):
+            u.order, u.target = ATTACK, target
+
+
+@compiled
+def act(i, units, battle, types, rules, via):
+    """One game loop of one unit: whom it is after, and what it does about it."""
+    u = units[i]
+    u.healing = False
+    continue_attack(i, units, types, rules)
+    lose_dead_target(u, units)
+    if types[u.type].heals > 0.0:
+        _tend(i, units, battle, types, rules, via)
+        return
+    if u.autonomous and (u.order == IDLE or u.order == ATTACK_MOVE):
+        choose_target(i, units, types, rules)
+    if u.target >= 0:
+        _engage(i, units, battle, types, rules, via)
+    elif u.order == MOVE or u.order == ATTACK_MOVE:
+        if not head_for(i, u.goal_x, u.goal_y, 0.0, units, battle, types, rules, via):
+            u.order = IDLE
+    else:
+        stand(u)
+
+
+@compiled
+def _engage(i, units, battle, types, rules, via):
+    """Fights the target if it is in range, else walks into range."""
+    u = units[i]
+    reach = types[u.type].range
+    if u.windup >= 0 or _approach(i, u.target, reach, units, battle, types, rules, via):
+        fight(i, units, battle, types, rules)
+
+
+@compiled
+def _approach(i, j, reach, units, battle, types, rules, via):
+    """Walks until unit j is within reach, edge to edge, and stands there.
+
+    Returns:
+        whether it is within reach.
+    """
+    u, v = units[i], units[j]
+    if gap_between(u, v, types) <= reach + SLACK:
+        stand(u)
+        return True
+    stop = reach + types[u.type].radius + types[v.type].radius
+    head_for(i, v.x, v.y, stop, units, battle, types, rules, via)
+    return False
+
+
+@compiled
+def _tend(i, units, battle, types, rules, via):
+    """A medivac: heals its patient, or flies where its order says."""
+    u = units[i]
+    if u.autonomous:
+        _choose_patient(i, units, types, rules)
+    comrade = nearest_comrade(i, units, types, rules) if u.order == FOLLOW else -1
+    if u.target >= 0:
+        reach = types[u.type].heal_range
+        if _approach(i, u.target, reach, units, battle, types, rules, via):
+            u.stance = FIGHTING
+            heal(u, units[u.target], types)
+    elif comrade >= 0:
+        _approach(i, comrade, _FOLLOW_DISTANCE, units, battle, types, rules, via)
+    elif u.order == MOVE:
+        head_for(i, u.goal_x, u.goal_y, 0.0, units, battle, types, rules, via)
+    else:
+        stand(u)
+
+
+@compiled
+def _choose_patient(i, units, types, rules):
+    """Keeps a patient until it is well or out of reach, then looks for the next one."""
+    u = units[i]
+    kind = types[u.type]
+    if u.target >= 0:
+        v = units[u.target]
+        if (
+            v.health < types[v.type].health
+            and u.energy > 0.0
+            and gap_between(u, v, types) <= kind.heal_scan
+        ):
+            return
+        u.target = -1
+    if u.energy >= ENERGY_TO_HEAL:
+        u.target = best_patient(i, units, types, rules)

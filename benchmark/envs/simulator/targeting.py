@@ -1,0 +1,172 @@
+"""Whom a unit can reach and hit, and whom the engine's units choose (compiled).
+
+The choice follows pysc2's notes on StarCraft II's automatic targeting: among the candidates in
+scan range the armed come before the unarmed, a healer counts as armed while it heals, the nearest
+breaks ties, and a unit under attack calls its friends for help. All nine units have the same
+attack priority in the Liberty data, so nothing else ranks them.
+"""
+
+import math
+
+from benchmark.envs.simulator.compiled import compiled
+from benchmark.envs.simulator.records import ATTACK, ATTACK_MOVE, HEAL, IDLE
+
+#: Rounding slack of range tests, in cells: a unit that stopped exactly at range is in range.
+SLACK = 1e-6
+
+
+@compiled
+def gap_between(u, v, types):
+    """Distance from edge to edge, in cells; weapon ranges are measured so."""
+    dx, dy = v.x - u.x, v.y - u.y
+    return math.sqrt(dx * dx + dy * dy) - types[u.type].radius - types[v.type].radius
+
+
+@compiled
+def can_hit(u, v, types):
+    """Whether u has a weapon against v."""
+    kind = types[u.type]
+    return kind.damage > 0.0 and (kind.hits_air or not types[v.type].flies)
+
+
+@compiled
+def is_armed(u, types):
+    """Whether a unit ranks as armed; a healer does while it heals."""
+    return types[u.type].damage > 0.0 or u.healing
+
+
+@compiled
+def opponents(u, rules):
+    """Index range of the other side."""
+    if u.team == 0:
+        return rules.n_agents, rules.n_agents + rules.n_enemies
+    return 0, rules.n_agents
+
+
+@compiled
+def friends(u, rules):
+    """Index range of the unit's own side, itself included."""
+    if u.team == 0:
+        return 0, rules.n_agents
+    return rules.n_agents, rules.n_agents + rules.n_enemies
+
+
+@compiled
+def best_target(i, units, types, rules):
+    """The opponent in scan range that the engine would attack, or -1."""
+    u = units[i]
+    scan = types[u.type].scan_range + types[u.type].radius
+    best, best_armed, best_distance = -1, False, math.inf
+    first, last = opponents(u, rules)
+    for j in range(first, last):
+        v = units[j]
+        if not v.alive:
+            continue
+        reach = scan + types[v.type].radius
+        dx, dy = v.x - u.x, v.y - u.y
+        square = dx * dx + dy * dy
+        if square > reach * reach or not can_hit(u, v, types):
+            continue
+        armed = is_armed(v, types)
+        distance = math.sqrt(square) - types[v.type].radius
+        if (armed and not best_armed) or (armed == best_armed and distance < best_distance):
+            best, best_armed, best_distance = j, armed, distance
+    return best
+
+
+@compiled
+def nearest_opponent(i, units, rules):
+    """The living opponent nearest by centre, or -1; what SMACv2's map script looks up."""
+    u = units[i]
+    best, best_square = -1, math.inf
+    first, last = opponents(u, rules)
+    for j in range(first, last):
+        if units[j].alive:
+            dx, dy = units[j].x - u.x, units[j].y - u.y
+            square = dx * dx + dy * dy
+            if square < best_square:
+                best, best_square = j, square
+    return best
+
+
+@compiled
+def choose_target(i, units, types, rules):
+    """Lets an autonomous unit without an explicit target keep or change the one it acquired.
+
+    A target in weapon range is kept while it lives. On the chase the unit looks around: what is
+    nearer takes over; with nobody else in scan range the chase goes on wherever it leads.
+    """
+    u = units[i]
+    if u.windup >= 0:
+        return  # committed to the attack under way
+    t = u.target
+    if t >= 0:
+        v = units[t]
+        if gap_between(u, v, types) <= types[u.type].range + SLACK and is_armed(v, types):
+            return
+    best = best_target(i, units, types, rules)
+    if best >= 0 and (t < 0 or is_armed(units[best], types) or not is_armed(units[t], types)):
+        u.target = best
+
+
+@compiled
+def call_for_help(victim, attacker, units, types, rules):
+    """Sends the victim and its friends in scan range that have no target against the attacker."""
+    v = units[victim]
+    first, last = friends(v, rules)
+    for j in range(first, last):
+        u = units[j]
+        if (
+            u.alive
+            and u.autonomous
+            and u.target < 0
+            and (u.order == IDLE or u.order == ATTACK_MOVE)
+            and can_hit(u, units[attacker], types)
+            and (j == victim or gap_between(u, v, types) <= types[u.type].scan_range)
+        ):
+            u.target = attacker
+
+
+@compiled
+def lose_dead_target(u, units):
+    """Forgets a target that died; an explicit attack or heal order ends with it."""
+    if u.target >= 0 and not units[u.target].alive:
+        u.target = -1
+        u.windup = -1
+        if u.order == ATTACK or u.order == HEAL:
+            u.order = IDLE
+
+
+@compiled
+def best_patient(i, units, types, rules):
+    """The friend in autocast range with the smallest share of health, then the nearest, or -1."""
+    u = units[i]
+    scan = types[u.type].heal_scan
+    best, best_share, best_gap = -1, 1.0, math.inf
+    first, last = friends(u, rules)
+    for j in range(first, last):
+        v = units[j]
+        if not v.alive or not types[v.type].biological:
+            continue
+        share = v.health / types[v.type].health
+        if share > best_share or share >= 1.0:
+            continue
+        gap = gap_between(u, v, types)
+        if gap <= scan and (share < best_share or gap < best_gap):
+            best, best_share, best_gap = j, share, gap
+    return best
+
+
+@compiled
+def nearest_comrade(i, units, types, rules):
+    """The nearest living armed friend, or -1."""
+    u = units[i]
+    best, best_square = -1, math.inf
+    first, last = friends(u, rules)
+    for j in range(first, last):
+        v = units[j]
+        if v.alive and types[v.type].damage > 0.0:
+            dx, dy = v.x - u.x, v.y - u.y
+            if dx * dx + dy * dy < best_square:
+                best, best_square = j, dx * dx + dy * dy
+    return best

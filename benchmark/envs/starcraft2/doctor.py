@@ -1,0 +1,301 @@
+"""``python -m benchmark doctor``: is everything there that StarCraft II needs, and how to mend it.
+
+Looks at files and versions first; if nothing is missing, it starts the game through both clients
+and plays one step on a map of each.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+from rich.console import Console
+
+from benchmark.envs import make
+from benchmark.envs.starcraft2.installation import (
+    BUILDS,
+    MAP_FILES,
+    PACKAGES,
+    Settings,
+    client_file,
+    executable,
+    game_folder,
+    map_file_name,
+    package_problem,
+    sha256,
+)
+from benchmark.envs.starcraft2.standin.install import MAP_FOLDER, is_standin
+from benchmark.envs.starcraft2.worker import sweep
+from benchmark.errors import BenchmarkError
+
+GOOD, NOTE, BAD = "ok", "note", "mend"
+_MARKS = {GOOD: "[green]ok  [/]", NOTE: "[yellow]note[/]", BAD: "[red]mend[/]"}
+
+#: What the clients need besides themselves, in the versions that were tested.
+LIBRARIES = {
+    "pysc2": "4.0.0",
+    "s2clientprotocol": "5.0.17.98310.0",
+    "websocket-client": "1.9.2",
+    "absl-py": "2.5.1",
+    "portpicker": "1.6.0",
+}
+_TRIALS = ("3m", "protoss_5_vs_5")  #: a map of each client
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    state: str  #: GOOD, NOTE (works, but know this) or BAD
+    subject: str
+    text: str
+    remedy: str = ""  #: the command that mends it
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's options."""
+    parser.add_argument(
+        "--no-start", action="store_true", help="only look at files, do not start the game"
+    )
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Runs the command.
+
+    Returns:
+        0 if StarCraft II can be used, else 1.
+    """
+    console, bad = Console(highlight=False, soft_wrap=True), False
+    for finding in examine(start=not arguments.no_start):
+        bad |= finding.state == BAD
+        console.print(f"{_MARKS[finding.state]}  {finding.subject}: ", end="")
+        console.print(finding.text, markup=False)
+        if finding.remedy:
+            console.print(f"      {finding.remedy}", markup=False)
+    if bad:
+        console.print("backend starcraft2 cannot be used yet; backend simulator can")
+    else:
+        console.print("backend starcraft2 can be used")
+    return int(bad)
+
+
+def examine(start: bool = True) -> Iterator[Finding]:
+    """Looks at one thing after another.
+
+    Args:
+        start: whether to start the game if nothing is missing.
+    """
+    settings = Settings.from_environment()
+    folder = game_folder()
+    checks: list[Callable[[], Iterator[Finding]]] = [
+        lambda: _game(folder, settings),
+        lambda: _maps(folder, settings),
+        _clients,
+        _libraries,
+        _protobuf,
+        lambda: _memory(settings),
+        _leftovers,
+        _gpu,
+        _slurm,
+    ]
+    missing = False
+    for check in checks:
+        for finding in check():
+            missing |= finding.state == BAD
+            yield finding
+    if start and not missing:
+        for name in _TRIALS:
+            yield _trial(name)
+
+
+def _game(folder: Path, settings: Settings) -> Iterator[Finding]:
+    install = f"python -m benchmark install-starcraft2 {folder}"
+    if not folder.is_dir():
+        yield Finding(
+            BAD,
+            "game",
+            f"there is no folder {folder}; if the game is elsewhere, set SC2PATH",
+            install,
+        )
+        return
+    versions = folder / "Versions"
+    odd = [path for path in versions.glob("Base*") if not path.name[4:].isdigit()]
+    if odd:
+        yield Finding(
+            BAD, "game", f"pysc2 cannot read the folder name {odd[0]}", f"mv {odd[0]} {folder}"
+        )
+    program = executable(folder, settings.version)
+    if not program.is_file():
+        found = sorted(path.name for path in versions.glob("Base*"))
+        known = {f"Base{build:05d}": version for version, build in BUILDS.items()}
+        others = [known[name] for name in found if name in known]
+        yield Finding(
+            BAD,
+            "game",
+            f"{settings.version} is not in {versions} (there: {', '.join(found) or 'none'})",
+            f"export STARCRAFT2_VERSION={others[0]}  # results name it; or: {install}"
+            if others
+            else install,
+        )
+        return
+    if not os.access(program, os.X_OK):
+        yield Finding(BAD, "game", f"{program} is not executable", f"chmod +x {program}")
+        return
+    if is_standin(program):
+        yield Finding(NOTE, "game", f"{program} is the stand-in, not StarCraft II")
+        return
+    yield Finding(GOOD, "game", f"StarCraft II {settings.version} in {folder}")
+    yield from _shared_libraries(program, folder)
+
+
+def _shared_libraries(program: Path, folder: Path) -> Iterator[Finding]:
+    """Which libraries the loader would not find."""
+    if shutil.which("ldd") is None:
+        return
+    path = f"{os.environ.get('LD_LIBRARY_PATH', '')}:{folder / 'Libs'}"
+    output = subprocess.run(
+        ["ldd", str(program)], capture_output=True, text=True, env=os.environ | {
+            "LD_LIBRARY_PATH": path
+        },
+    )  # fmt: skip
+    lost = re.findall(r"^\s*(\S+) => not found|version `(\S+)' not found", output.stdout, re.M)
+    if lost:
+        names = ", ".join(sorted({library or version for library, version in lost}))
+        yield Finding(
+            BAD, "game", f"the system lacks {names} (needed by {program.name})",
+            "install it with the system's package manager; for GLIBC take a newer system",
+        )  # fmt: skip
+
+
+def _maps(folder: Path, settings: Settings) -> Iterator[Finding]:
+    program = executable(folder, settings.version)
+    maps = folder / MAP_FOLDER
+    install = f"python -m benchmark install-starcraft2 {folder} --maps-only"
+    absent = [name for name in MAP_FILES if not (maps / map_file_name(name)).is_file()]
+    if absent:
+        names = ", ".join(map_file_name(name) for name in absent)
+        yield Finding(BAD, "maps", f"{maps} lacks {names}", install)
+    elif program.is_file() and is_standin(program):
+        yield Finding(NOTE, "maps", "placeholders of the stand-in")
+    else:
+        changed = [
+            name for name, digest in MAP_FILES.items()
+            if sha256(maps / map_file_name(name)) != digest
+        ]  # fmt: skip
+        if changed:
+            yield Finding(
+                BAD, "maps", f"not the known ones: {', '.join(changed)} in {maps}", install
+            )
+        else:
+            yield Finding(GOOD, "maps", f"all {len(MAP_FILES)} in {maps}")
+
+
+def _clients() -> Iterator[Finding]:
+    for name, package in PACKAGES.items():
+        problem = package_problem(name)
+        if not problem:
+            if sha256(client_file(name)) == package.sha256:
+                yield Finding(GOOD, name, f"oxwhirl's, commit {package.commit[:7]}")
+            else:
+                text = "oxwhirl's, but not the commit that this benchmark was tested with"
+                yield Finding(NOTE, name, text, package.command)
+        elif "another package" in problem:
+            yield Finding(
+                BAD, name, f"{problem}; PyPI's package of this name optimises hyper-parameters",
+                f"pip uninstall -y {name} && {package.command}",
+            )  # fmt: skip
+        else:
+            yield Finding(BAD, name, problem, package.command)
+
+
+def _libraries() -> Iterator[Finding]:
+    for name, tested in LIBRARIES.items():
+        try:
+            version = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            # pysc2 would bring a dozen packages that nothing here needs.
+            options = "--no-deps " if name == "pysc2" else ""
+            yield Finding(BAD, name, "not installed", f'pip install {options}"{name}=={tested}"')
+            continue
+        text = version if version == tested else f"{version} (tested with {tested})"
+        yield Finding(GOOD, name, text)
+
+
+def _protobuf() -> Iterator[Finding]:
+    command = 'pip install --no-deps "protobuf==7.36.2"'
+    try:
+        version = metadata.version("protobuf")
+        from google.protobuf.internal import api_implementation
+    except (metadata.PackageNotFoundError, ImportError):
+        yield Finding(BAD, "protobuf", "not installed", command)
+        return
+    kind = api_implementation.Type()
+    if kind == "python":
+        yield Finding(
+            NOTE, "protobuf",
+            f"{version}, in pure Python: a large battle's observation takes 2 ms to parse instead"
+            " of 0.01. Newer ones are fast here, though pip says that they do not suit smac",
+            command,
+        )  # fmt: skip
+    else:
+        yield Finding(GOOD, "protobuf", f"{version} ({kind})")
+
+
+def _memory(settings: Settings) -> Iterator[Finding]:
+    free = psutil.virtual_memory().available / 2**30
+    games = int(free // settings.memory_gb)
+    limit = f"STARCRAFT2_MEMORY_GB={settings.memory_gb:g}"
+    text = f"{free:.1f} GB free, enough for {games} games of the size at which {limit} ends them"
+    yield Finding(GOOD if games >= 8 else NOTE, "memory", text)
+
+
+def _leftovers() -> Iterator[Finding]:
+    if swept := sweep():
+        yield Finding(NOTE, "leftovers", f"{swept} games of killed runs were ended just now")
+
+
+def _gpu() -> Iterator[Finding]:
+    if torch.cuda.is_available():
+        yield Finding(GOOD, "GPU", torch.cuda.get_device_name())
+    else:
+        yield Finding(NOTE, "GPU", "none that torch can use; everything runs on the CPU")
+
+
+def _slurm() -> Iterator[Finding]:
+    if shutil.which("sbatch") is None:
+        yield Finding(NOTE, "Slurm", "not on this machine; not needed")
+        return
+    done = subprocess.run(["sinfo", "-h", "-o", "%P %a"], capture_output=True, text=True)
+    if done.returncode == 0 and done.stdout.strip():
+        yield Finding(GOOD, "Slurm", f"partitions {', '.join(done.stdout.split()[::2])}")
+    else:
+        reason = (done.stderr.strip() or "no partition").splitlines()[0]
+        yield Finding(NOTE, "Slurm", f"sbatch is there, but sinfo says: {reason}")
+
+
+def _trial(name: str) -> Finding:
+    """Starts the game and plays a step."""
+    env = None
+    try:
+        env = make(name, 1, "starcraft2")
+        seen = env.reset(np.zeros(1, np.uint64))
+        done = env.step(seen.available.argmax(-1))
+        if done.discarded[0]:
+            raise BenchmarkError(next(iter(env.faults)))
+        text = f"the game started and played a step; it calls itself {env.game_version()}"
+        return Finding(GOOD, name, text)
+    except BenchmarkError as error:
+        command = f"STARCRAFT2_ATTEMPTS=1 {sys.executable} -m benchmark watch --backend starcraft2"
+        return Finding(BAD, name, str(error), f"{command} --map {name}")
+    finally:
+        if env is not None:
+            env.close()

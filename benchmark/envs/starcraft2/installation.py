@@ -1,0 +1,234 @@
+"""Where StarCraft II and its Python packages are, which versions, and the limits they run under.
+
+Everything here looks at files only; nothing starts the game. Settings that cannot change a result
+(limits of time and memory) are environment variables, listed in ``Settings``, and stand in no
+configuration of a run.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, fields
+from importlib import metadata, util
+from pathlib import Path
+
+from benchmark.envs.maps import Map
+from benchmark.envs.starcraft2.standin.install import FLAT_MAP, MAP_FOLDER, is_standin
+from benchmark.errors import BenchmarkError
+
+#: Versions of the game with which SMAC results were published, and their builds.
+BUILDS = {"4.10": 75689, "4.6.2": 69232}
+
+
+#: The map files that are needed, by their SHA-256; both client repositories carry the same.
+MAP_FILES = {
+    "27m_vs_30m": "ce84853869c37ce6fdd8266e883a95ce6d10c5fdaa0bf1eb4dc4c149db313f18",
+    "2s3z": "928d21db081910096628ecc14627caa972940a7ccb99cc3448de28f7ec770a12",
+    "32x32_flat": "c6dc0ce9eb59387a91828b434f2ab802890da75d49a9c7a6e677f78ff6ab4a8c",
+    "3m": "d6e086e190a80fa473364497199ef4d6c0f6cd281e9f0dd9d64a8159f73a7d47",
+    "3s5z": "20ce045f7442eba0010548cb26c03f80db93a4b5a4d94eae1d2486404774e088",
+    "3s5z_vs_3s6z": "9265fe0a54ca05680ad4a9d67adadb3fa90544fca3f2aab7fe6681b3227fecf9",
+    "5m_vs_6m": "ca31d3f570e173b9ed2d8e681b700d2ac754abe62fdafc947432985bc0afb9d7",
+    "6h_vs_8z": "2510f604d5a5e60afccf2b1547a6c31327bc307ae8a2083df2772fbe51f14bf1",
+    "8m": "fe806ea90ddb919267eb0d3e2e91a00a07f759a1ab0ef33cb2422c4502d3476a",
+    "MMM2": "797df232260bc50678cc5b48438b606056b2dd799469c872a2635e98d4f5c1d6",
+    "corridor": "5ca2caf7acda480ebfc8009bb95b855518349627a334639a78045d4c195ab28f",
+}
+
+
+@dataclass(frozen=True)
+class Package:
+    """A client package, which no registry offers, as this benchmark was tested with it."""
+
+    repository: str
+    commit: str
+    sha256: str  #: of its ``env/starcraft2/starcraft2.py``, which is nearly all that counts
+
+    @property
+    def command(self) -> str:
+        """The command that installs it."""
+        return f'pip install --no-deps "git+https://github.com/{self.repository}.git@{self.commit}"'
+
+
+PACKAGES = {
+    "smac": Package(
+        "oxwhirl/smac",
+        "d6aab33f76abc3849c50463a8592a84f59a5ef84",
+        "98588e57372c1d551b3ab4a2618f97e0a4f4ba33aa6f5daff27fb153f362e5db",
+    ),
+    "smacv2": Package(
+        "oxwhirl/smacv2",
+        "577ab5a2cff2391f8df582da5731ea9cd6adf3c6",
+        "b7d81ddd20d2213f5af5b00266210b46bb78b0bd6534eb6f6e2751d0600d53fa",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the game is run. Each field is read from ``STARCRAFT2_`` and its name in capitals.
+
+    Raises:
+        BenchmarkError: a variable has no value of its kind.
+    """
+
+    version: str = "4.10"  #: of the game, one of ``BUILDS``; recorded with every result
+    start_seconds: float = 180.0  #: until the game must have started and a battle begun
+    reset_seconds: float = 60.0  #: until a battle must have begun in a game that runs
+    step_seconds: float = 60.0  #: until an env step must be over
+    memory_gb: float = 6.0  #: a game that takes more is replaced between two battles
+    episodes: int = 1000  #: a game that played so many battles is replaced
+    attempts: int = 4  #: starts in a row that may fail before the run gives up
+    faults_per_hour: int = 60  #: of all battles of an env together, before the run gives up
+
+    def __post_init__(self) -> None:
+        if self.version not in BUILDS:
+            raise BenchmarkError(
+                f"STARCRAFT2_VERSION={self.version}: known versions are {', '.join(BUILDS)}"
+            )
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, str) and not value > 0:
+                raise BenchmarkError(f"{_variable(field.name)}={value}: must be positive")
+
+    @classmethod
+    def from_environment(cls) -> "Settings":
+        """The defaults, changed by what environment variables say."""
+        values = {}
+        for field in fields(cls):
+            text = os.environ.get(_variable(field.name))
+            if text is None:
+                continue
+            try:
+                values[field.name] = field.type(text)
+            except ValueError:
+                raise BenchmarkError(
+                    f"{_variable(field.name)}={text!r}: expected a number, like {field.default}"
+                ) from None
+        return cls(**values)
+
+
+def _variable(name: str) -> str:
+    return f"STARCRAFT2_{name.upper()}"
+
+
+def game_folder() -> Path:
+    """The game's folder: ``$SC2PATH``, else ``~/StarCraftII``."""
+    return Path(os.environ.get("SC2PATH", "~/StarCraftII")).expanduser()
+
+
+def executable(folder: Path, version: str) -> Path:
+    """Where a version's executable belongs."""
+    return folder / "Versions" / f"Base{BUILDS[version]:05d}" / "SC2_x64"
+
+
+def map_file(folder: Path, one: Map) -> Path:
+    """Where a map's file belongs."""
+    return folder / MAP_FOLDER / map_file_name(FLAT_MAP if one.generated else one.name)
+
+
+def map_file_name(name: str) -> str:
+    """The file name of one of ``MAP_FILES``."""
+    return f"{name}.SC2Map"
+
+
+def package_of(one: Map) -> str:
+    """The client package that plays a map: smac or smacv2."""
+    return "smacv2" if one.generated else "smac"
+
+
+def package_problem(name: str) -> str:
+    """Why a client package cannot be used, in one clause; empty if it can."""
+    file = client_file(name)
+    if file is None:
+        return f"the package {name} is not installed"
+    if not file.exists():
+        return f"{file.parents[2]} is another package of the name {name}, not oxwhirl's"
+    return ""
+
+
+def client_file(name: str) -> Path | None:
+    """Where a client package has its central file, if the package is oxwhirl's."""
+    found = util.find_spec(name)
+    if found is None:
+        return None
+    (folder, *_) = found.submodule_search_locations or [Path(found.origin or ".").parent]
+    return Path(folder, "env", "starcraft2", "starcraft2.py")
+
+
+def package_version(name: str) -> str:
+    """A package's version, with the commit if pip installed it from a repository."""
+    try:
+        package = metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        return "missing"
+    origin = json.loads(package.read_text("direct_url.json") or "{}")
+    commit = origin.get("vcs_info", {}).get("commit_id", "")
+    return f"{package.version}{'@' if commit else ''}{commit[:7]}"
+
+
+def check(one: Map, settings: Settings) -> None:
+    """Makes sure that a map can be played, as far as files tell.
+
+    Raises:
+        BenchmarkError: the first thing that is missing, and the command that mends it.
+    """
+    folder = game_folder()
+    program = executable(folder, settings.version)
+    if not program.is_file():
+        raise BenchmarkError(
+            f"StarCraft II {settings.version} is not at {program}; set SC2PATH to its folder, or"
+            f" install it: python -m benchmark install-starcraft2 {folder}"
+        )
+    if not os.access(program, os.X_OK):
+        raise BenchmarkError(f"{program} is not executable; chmod +x {program}")
+    file = map_file(folder, one)
+    if not file.is_file():
+        raise BenchmarkError(
+            f"the map file {file} is missing; python -m benchmark install-starcraft2 {folder}"
+            " --maps-only puts it there"
+        )
+    package = package_of(one)
+    if problem := package_problem(package):
+        raise BenchmarkError(f"{problem}; {PACKAGES[package].command}")
+    for needed in ("pysc2", "s2clientprotocol", "google.protobuf"):
+        if not _importable(needed):
+            raise BenchmarkError(
+                f"{needed} is not installed; conda env create -f environment-starcraft2.yml, or"
+                " python -m benchmark doctor for single commands"
+            )
+
+
+def _importable(name: str) -> bool:
+    try:
+        return util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def plays_standin(settings: Settings) -> bool:
+    """Whether the stand-in is installed in the game's place."""
+    return is_standin(executable(game_folder(), settings.version))
+
+
+def describe(one: Map, settings: Settings) -> dict:
+    """What decides a map's numbers on this machine: for the record of a run."""
+    folder = game_folder()
+    package = package_of(one)
+    return {
+        "game": settings.version,
+        "build": BUILDS[settings.version],
+        "standin": plays_standin(settings),
+        "map_sha256": sha256(map_file(folder, one)),
+        "client_sha256": sha256(client_file(package)),
+        "packages": {
+            name: package_version(name)
+            for name in (package, "pysc2", "s2clientprotocol", "protobuf", "websocket-client")
+        },
+    }
+
+
+def sha256(file: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,270 @@
+"""One run's configuration, fully resolved.
+
+In this order, later wins: rules of the protocol, rules of the map, the algorithm's defaults, its
+per-map table, its released tables (under that protocol), the study's ``set``, its ``per_map``, its
+``per_algorithm``, the variant's ``set``, the command line. Keys are flat: every rule,
+hyper-parameter and env option has one name, so ``--set learning_rate=0.001`` is enough.
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+)
+
+from algorithms import ALGORITHMS, plugins
+from algorithms.learner import LearnerConfig
+from benchmark.envs import BACKENDS
+from benchmark.envs.maps import MAPS
+from benchmark.envs.options import EnvOptions
+from benchmark.errors import BenchmarkError
+from benchmark.training.protocol import MAP_RULES, RULES, ProtocolName, Training
+
+VERSION = 2  #: of the format of runs and study files
+
+#: The variant that the main figures compare; every other variant is an ablation.
+DEFAULT = "default"
+
+_ENV_OPTIONS = sorted(field.name for field in dataclasses.fields(EnvOptions))
+_ENV_VALIDATOR = TypeAdapter(EnvOptions)
+
+
+class RunConfig(BaseModel):
+    """Everything that decides a run's numbers; its hash identifies them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal[2] = VERSION
+    study: str
+    backend: str
+    protocol: ProtocolName
+    map: str
+    algorithm: str
+    variant: str
+    seed: int = Field(ge=0, lt=2**63)
+    training: Training
+    env: EnvOptions
+    hyperparameters: SerializeAsAny[LearnerConfig]
+
+    @field_validator("hyperparameters", mode="before")
+    @classmethod
+    def _typed_hyperparameters(cls, value: Any, info) -> Any:
+        if isinstance(value, dict):
+            return ALGORITHMS[info.data["algorithm"]].Config.model_validate(value)
+        return value
+
+    def resolved(self) -> dict:
+        """Plain values, for ``run.json`` and the workflow."""
+        return json.loads(self.model_dump_json())
+
+    def differences(self, other: dict) -> str:
+        """In what another resolved run differs, for messages: the first keys with both values."""
+        ours, theirs = flat(self.resolved()), flat(other)
+        values = {key: (theirs.get(key), ours.get(key)) for key in ours | theirs}
+        listed = [
+            f"{key} ({there} there, {here} here)"
+            for key, (there, here) in values.items()
+            if there != here
+        ]
+        more = [f"and {len(listed) - 3} more"] if len(listed) > 3 else []
+        return ", ".join(listed[:3] + more)
+
+    @property
+    def hash(self) -> str:
+        """Hash of the resolved configuration; equal hashes mean equal numbers."""
+        text = json.dumps(self.resolved(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def identity(self) -> dict:
+        """The columns that name this run in the table of evaluations."""
+        return {
+            name: getattr(self, name)
+            for name in ("study", "backend", "protocol", "map", "algorithm", "variant", "seed")
+        }
+
+    @property
+    def path(self) -> Path:
+        """The run's folder below ``results``."""
+        parts = (self.backend, self.map, self.algorithm, self.variant, str(self.seed))
+        return Path(self.study, "runs", *parts)
+
+
+def flat(resolved: dict) -> dict[str, Any]:
+    """A resolved run as one table; each key has one meaning, whatever part of the run it is of."""
+    table = {}
+    for key, value in resolved.items():
+        table |= value if isinstance(value, dict) else {key: value}
+    return table
+
+
+def resolve_run(
+    *,
+    map: str,
+    algorithm: str,
+    seed: int,
+    study: str = "adhoc",
+    backend: str = "simulator",
+    protocol: str = "unified",
+    variant: str = DEFAULT,
+    overrides: Iterable[dict[str, Any]] = (),
+) -> RunConfig:
+    """Resolves one run.
+
+    Args:
+        overrides: flat tables of rules, hyper-parameters and env options; later ones win.
+
+    Raises:
+        BenchmarkError: an unknown name or key, or a value out of range.
+    """
+    known("map", map, MAPS)
+    known_algorithm(algorithm)
+    known("backend", backend, BACKENDS)
+    known("protocol", protocol, RULES)
+    algorithm_class = ALGORITHMS[algorithm]
+    tables = [
+        RULES[protocol],
+        MAP_RULES.get(map, {}),
+        algorithm_class.MAP_HYPERPARAMETERS.get(map, {}),
+    ]
+    if protocol == "released":
+        tables += [algorithm_class.RELEASED, algorithm_class.RELEASED_MAPS.get(map, {})]
+    tables += overrides
+    sections: dict[str, dict] = {"training": {}, "env": {}, "hyperparameters": {}}
+    for table in tables:
+        for key, value in table.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise BenchmarkError(f"{key}: {value} is no number that a run could use")
+            sections[_section(key, algorithm)][key] = value
+    with one_line_errors(f"run {map}/{algorithm}/{variant}/{seed}"):
+        return RunConfig(
+            study=study,
+            backend=backend,
+            protocol=protocol,
+            map=map,
+            algorithm=algorithm,
+            variant=variant,
+            seed=seed,
+            training=Training.model_validate(sections["training"]),
+            env=_ENV_VALIDATOR.validate_python(sections["env"]),
+            hyperparameters=algorithm_class.Config.model_validate(sections["hyperparameters"]),
+        )
+
+
+def _section(key: str, algorithm: str) -> str:
+    """Which part of a run a flat key belongs to."""
+    if key in RunConfig.model_fields:
+        raise BenchmarkError(
+            f"{key!r} says which run it is, not how it is trained; give it where runs are named, as"
+            " a study's own key (one backend and one protocol: write a second study file for"
+            " another) or as an option of train"
+        )
+    hyperparameters = ALGORITHMS[algorithm].Config.model_fields
+    taken = [*RunConfig.model_fields, *Training.model_fields, *_ENV_OPTIONS]
+    if clash := sorted(hyperparameters.keys() & taken):
+        raise BenchmarkError(
+            f"{algorithm}: {clash[0]!r} is a rule or an env option already; give that"
+            " hyper-parameter another name"
+        )
+    sections = {
+        "training": Training.model_fields,
+        "hyperparameters": hyperparameters,
+        "env": _ENV_OPTIONS,
+    }
+    if not any(key in names for names in sections.values()):
+        others = [name for name, each in ALGORITHMS.items() if key in each.Config.model_fields]
+        if others:
+            raise BenchmarkError(
+                f"{key!r} is a hyper-parameter of {', '.join(others)} and not of {algorithm}; in a"
+                " study it belongs under per_algorithm, or in the `set` of a variant"
+            )
+        known("key", key, [name for names in sections.values() for name in names])
+    return next(section for section, names in sections.items() if key in names)
+
+
+def load_yaml(path: str | Path) -> Any:
+    """Reads a YAML file, safely.
+
+    Raises:
+        BenchmarkError: the file is missing or is no YAML, or a key stands in it twice.
+    """
+    try:
+        return yaml.load(Path(path).read_text(), _Loader)
+    except OSError as error:
+        raise BenchmarkError(f"cannot read {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" line {where.line + 1}" if where else ""
+        reason = getattr(error, "problem", None) or "not a text file"
+        raise BenchmarkError(f"{path}{line}: not valid YAML ({reason})") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """A key that stands twice in a table is a mistake; YAML would forget the first one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen = set()
+        for key, _ in node.value:
+            if str(key.value) in seen:
+                problem = f"the key {key.value!r} stands there twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
+def known_algorithm(name: str, source: str = "") -> None:
+    """Checks that there is a method of that name.
+
+    Raises:
+        BenchmarkError: as :func:`known`.
+    """
+    try:
+        known("algorithm", name, ALGORITHMS, source)
+    except BenchmarkError as error:
+        raise BenchmarkError(f"{error}; of your own? name its file in {plugins.VARIABLE}") from None
+
+
+def known(kind: str, name: str, names: Iterable[str], source: str = "") -> None:
+    """Checks that ``name`` is one of ``names``.
+
+    Raises:
+        BenchmarkError: names the nearest matches.
+    """
+    names = list(names)
+    if name in names:
+        return
+    near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(sorted(names))}"
+    hint = hint if names else "there are none here, are you in the folder of the benchmark?"
+    where = f"{source}: " if source else ""
+    raise BenchmarkError(f"{where}unknown {kind} {name!r}; {hint}")
+
+
+@contextmanager
+def one_line_errors(source: str) -> Iterator[None]:
+    """Turns pydantic's report into one line that names the key and what is wrong with it."""
+    try:
+        yield
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        reason = first["msg"].removeprefix("Value error, ")
+        got = f" (got {first['input']!r})" if isinstance(first["input"], str | int | float) else ""
+        more = f"; and {error.error_count() - 1} more" if error.error_count() > 1 else ""
+        message = f"{source}: {key + ': ' if key else ''}{reason}{got}{more}"
+        raise BenchmarkError(message) from None

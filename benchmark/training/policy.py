@@ -1,0 +1,165 @@
+"""A trained run's policy, to be used from Python: ``from benchmark import load``.
+
+    policy = load("results/paper/runs/simulator/3m/r3dm/default/0")
+    print(policy.evaluate(episodes=100).battle_won.mean())
+
+or step by step in an env of one's own, with NumPy in and out::
+
+    env = policy.make_env(n_envs=8)
+    seen, done = env.reset(range(8)), False
+    policy.begin(battles=8)
+    while not np.all(done):
+        out = env.step(policy.act(seen.obs, seen.available))
+        seen, done = out, done | out.terminated | out.truncated
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from algorithms.learner import NEVER, Learner
+from benchmark.envs import make, spec_of
+from benchmark.envs.spec import Env, EnvSpec
+from benchmark.errors import BenchmarkError
+from benchmark.training.checkpoint import load_policy
+from benchmark.training.config import RunConfig, known_algorithm, one_line_errors
+from benchmark.training.rollout import EpisodeStats, evaluate
+from benchmark.training.seeding import RandomStreams
+from benchmark.training.train import make_learner
+
+
+class Policy:
+    """The greedy agents of a run, with their memory of the battles that they are in.
+
+    Args:
+        config: the run.
+        learner: with the run's weights.
+    """
+
+    def __init__(self, config: RunConfig, learner: Learner) -> None:
+        self.config, self.learner, self.spec = config, learner, learner.spec
+        self.begin(1)
+
+    def begin(self, battles: int) -> None:
+        """Forgets everything: ``battles`` new battles begin."""
+        self._hidden = self.learner.initial_hidden(battles)
+        self._last = np.full((battles, self.spec.n_agents), -1)
+
+    def values(self, obs: np.ndarray) -> np.ndarray:
+        """The agents' action values now, [B, N, A] float32; ``act`` is what takes the step.
+
+        Args:
+            obs: [B, N, O] float32.
+        """
+        return self._step(obs)[0]
+
+    def act(self, obs: np.ndarray, available: np.ndarray) -> np.ndarray:
+        """The next greedy actions, [B, N]; remembers the observations and the actions.
+
+        Args:
+            obs: [B, N, O] float32.
+            available: [B, N, A] bool.
+
+        Raises:
+            BenchmarkError: the number of battles is not that of ``begin``.
+        """
+        values, self._hidden = self._step(obs)
+        actions = np.where(available, values, NEVER).argmax(-1)
+        if self.config.training.evaluated_last_action == "correct":
+            self._last = actions
+        return actions
+
+    def _step(self, obs: np.ndarray) -> tuple[np.ndarray, torch.Tensor]:
+        if len(obs) != len(self._last):
+            raise BenchmarkError(
+                f"{len(obs)} battles, but the policy plays {len(self._last)}; call"
+                f" policy.begin(battles={len(obs)}) where they begin"
+            )
+        wanted = (len(self._last), self.spec.n_agents, self.spec.obs_size)
+        if np.shape(obs) != wanted:
+            raise BenchmarkError(
+                f"observations have shape {list(np.shape(obs))}, the policy of {self.config.map}"
+                f" needs {list(wanted)}"
+            )
+        obs = torch.from_numpy(np.asarray(obs, np.float32))
+        values, hidden = self.learner.act(obs, torch.from_numpy(self._last), self._hidden)
+        return values.cpu().numpy(), hidden
+
+    def make_env(self, n_envs: int) -> Env:
+        """Battles of the map, backend and env options that the run was trained with."""
+        return make(self.config.map, n_envs, self.config.backend, self.config.env)
+
+    def evaluate(self, episodes: int, seed: int = 0) -> EpisodeStats:
+        """Plays new greedy battles: battle_won, returns, length, each of shape [episodes]."""
+        if episodes < 1:
+            raise BenchmarkError(f"evaluate needs at least one episode, not {episodes}")
+        seeds = np.random.default_rng(seed).integers(0, 2**64, size=episodes, dtype=np.uint64)
+        env = self.make_env(min(episodes, 32))
+        try:
+            return evaluate(env, self.learner, self.config.training, seeds)
+        finally:
+            env.close()
+
+
+def load(path: str | Path, device: str = "cpu") -> Policy:
+    """The best policy of a finished run, or the newest of one that is under way.
+
+    Args:
+        path: a run folder, or a ``policy.pt`` or ``checkpoint.pt``.
+        device: one of ``train.DEVICES``; "auto" is CUDA where there is one.
+
+    Raises:
+        BenchmarkError: there is none, or it is damaged or of another version of the program.
+    """
+    config, weights = read(path)
+    spec = spec_of(config.map, config.backend)
+    return Policy(config, learner_of(config, weights, spec, str(path), device))
+
+
+def read(path: str | Path) -> tuple[RunConfig, dict]:
+    """The configuration and the weights in a run folder, a ``policy.pt`` or ``checkpoint.pt``.
+
+    Raises:
+        BenchmarkError: the file is missing, damaged or something else.
+    """
+    path = Path(path)
+    if path.is_dir():
+        files = [path / name for name in ("policy.pt", "checkpoint.pt")]
+        existing = [file for file in files if file.exists()]
+        if not existing:
+            raise BenchmarkError(
+                f"{path} holds no policy.pt or checkpoint.pt; give the folder of a run,"
+                " results/<study>/runs/<backend>/<map>/<algorithm>/<variant>/<seed>"
+            )
+        path = existing[0]
+    state = load_policy(path)
+    config = state.get("config") if isinstance(state, dict) else None
+    if not isinstance(config, dict) or not {"policy", "learner"} & set(state):
+        raise BenchmarkError(f"{path} is no policy.pt or checkpoint.pt of this benchmark")
+    known_algorithm(config.get("algorithm"), str(path))
+    with one_line_errors(f"{path} is of another version of the program"):
+        config = RunConfig.model_validate(config)
+    return config, state["policy"] if "policy" in state else state["learner"]["networks"]
+
+
+def learner_of(
+    config: RunConfig, weights: dict, spec: EnvSpec, source: str, device: str = "cpu"
+) -> Learner:
+    """The run's learner with the given weights.
+
+    Args:
+        source: where they come from, for messages.
+
+    Raises:
+        BenchmarkError: the weights do not fit.
+    """
+    learner = make_learner(config, RandomStreams(config.seed), device, spec)
+    try:
+        learner.load_state_dict(weights)
+    except (RuntimeError, TypeError) as error:
+        raise BenchmarkError(
+            f"{source} does not fit {config.algorithm} on {config.map} in this version of the"
+            " program; use the version that wrote it (its run.json names the commit)"
+        ) from error
+    return learner

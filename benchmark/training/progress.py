@@ -1,0 +1,136 @@
+"""How a run shows that it is alive: a bar on a terminal, a line per evaluation in a log, a file."""
+
+import logging
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from benchmark import files
+from benchmark.training import provenance
+from benchmark.training.config import RunConfig
+from benchmark.training.rollout import EpisodeStats
+from benchmark.training.tensorboard import Board
+
+log = logging.getLogger("benchmark")
+
+#: What ``progress.json`` says.
+KEYS = (
+    "state",
+    "step",
+    "budget",
+    "steps_per_second",
+    "win_rate",
+    "host",
+    "pid",
+    "updated",
+    "error",
+)
+
+
+class Progress:
+    """Reports one run; ``progress.json`` in its folder is what ``status`` reads."""
+
+    def __init__(self, config: RunConfig, folder: Path) -> None:
+        self._config, self._folder = config, folder
+        self._budget = config.training.budget
+        self._steps = 0
+        self._begin: tuple[float, int] | None = None
+        self._written = 0.0
+        self._win_rate: float | None = None
+        self._bar: Bar | None = None
+        self._board = Board(folder)
+
+    def show(self, steps: int) -> None:
+        """After every round of battles."""
+        if self._begin is None:
+            self._begin = (time.monotonic(), steps)
+            self._open_bar()
+        self._steps = steps
+        if time.monotonic() - self._written > 30:
+            self._write("running")
+        if self._bar is not None:
+            self._bar.update(
+                self._task,
+                completed=min(steps, self._budget),
+                rate=f"{self._rate():,.0f} steps/s",
+                win_rate="-" if self._win_rate is None else f"{self._win_rate:.0%}",
+            )
+
+    def evaluated(self, step: int, outcome: EpisodeStats, metrics: dict[str, float]) -> None:
+        """After every evaluation: one line in the log."""
+        self._win_rate = float(outcome.battle_won.mean())
+        self._steps = max(self._steps, step)
+        self._write("running")
+        length, returns = outcome.length.mean(), outcome.returns.mean()
+        of_evaluation = {"win_rate": self._win_rate, "return": returns, "length": length}
+        self._board.write(
+            step,
+            {f"evaluation/{name}": float(value) for name, value in of_evaluation.items()}
+            | {f"training/{name}": value for name, value in metrics.items()},
+        )
+        losses = " ".join(f"{name} {value:.4g}" for name, value in sorted(metrics.items()))
+        line = (
+            f"step {step} win_rate {self._win_rate:.3f} return {returns:.2f}"
+            f" length {length:.1f} steps/s {self._rate():.0f} {losses}".rstrip()
+        )
+        try:
+            with (self._folder / "train.log").open("a") as file:
+                file.write(f"{provenance.now()} {line}\n")
+        except OSError as problem:  # a full disk: the next checkpoint ends the run, with its reason
+            log.warning("cannot write %s: %s", self._folder / "train.log", problem.strerror)
+        if self._bar is None:
+            log.info(line)
+
+    def stop(self, state: str, error: str = "") -> None:
+        """At the end: state is "done", "interrupted" or "failed"."""
+        if self._bar is not None:
+            self._bar.stop()
+        self._board.close()
+        self._write(state, error)
+
+    def _open_bar(self) -> None:
+        if not sys.stderr.isatty():
+            return
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn(
+                "{task.percentage:>3.0f}%  {task.fields[rate]}  won {task.fields[win_rate]}"
+            ),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+        name = f"{self._config.algorithm} {self._config.map} seed {self._config.seed}"
+        self._task = self._bar.add_task(name, total=self._budget, rate="", win_rate="-")
+        self._bar.start()
+
+    def _rate(self) -> float:
+        """Env steps per second of this attempt, learning and evaluation included."""
+        if self._begin is None:
+            return 0.0
+        seconds = time.monotonic() - self._begin[0]
+        return (self._steps - self._begin[1]) / seconds if seconds > 0 else 0.0
+
+    def _write(self, state: str, error: str = "") -> None:
+        self._written = time.monotonic()
+        value = {
+            "state": state,
+            "step": self._steps,
+            "budget": self._budget,
+            "steps_per_second": round(self._rate(), 1),
+            "win_rate": self._win_rate,
+            "host": platform.node(),
+            "pid": os.getpid(),
+            "updated": provenance.now(),
+            "error": error,
+        }
+        try:
+            files.write_json(value, self._folder / "progress.json")
+        except Exception as problem:  # a report must never end the run that it reports on
+            log.warning("cannot report progress: %s", problem)

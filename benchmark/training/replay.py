@@ -1,0 +1,231 @@
+"""Episodes: how they are stored compactly, and how batches of them are drawn.
+
+The buffer packs every episode without loss: only steps that were played, actions as bytes, and all
+of it compressed by LZ4, because most of what units observe is zero (the dead, the unseen). Padding
+masks are derived, never stored.
+"""
+
+import math
+from dataclasses import dataclass, fields
+from typing import Literal, NamedTuple
+
+import lz4.block
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmark.envs.spec import EnvSpec
+
+
+@dataclass
+class Episodes:
+    """Whole battles as played, to the longest's T steps; E episodes. Nobody reads their padding."""
+
+    obs: np.ndarray  #: [E, T + 1, N, O] float32
+    state: np.ndarray  #: [E, T + 1, S] float32
+    available: np.ndarray  #: [E, T + 1, N, A] bool
+    actions: np.ndarray  #: [E, T, N] uint8
+    reward: np.ndarray  #: [E, T] float32
+    terminated: np.ndarray  #: [E] bool, ended by a wipe-out
+    length: np.ndarray  #: [E] int32, steps
+
+
+@dataclass
+class Batch:
+    """Sampled episodes, time-major, padded to the longest; B episodes, T its steps.
+
+    Padding is zero, but for what the rule ``replay_tails`` puts there.
+    """
+
+    obs: Tensor  #: [T + 1, B, N, O] float32
+    state: Tensor  #: [T + 1, B, S] float32
+    available: Tensor  #: [T + 1, B, N, A] bool
+    actions: Tensor  #: [T, B, N] int64
+    last_actions: Tensor  #: the action before each observation, [T + 1, B, N] int64; -1 for none
+    reward: Tensor  #: [T, B] float32
+    terminated: Tensor  #: [T, B] bool, true at the last step of an episode that was won or lost
+    truncated: Tensor  #: [T, B] bool, true at the last step of an episode that hit the limit
+    filled: Tensor  #: [T, B] bool, false on padding
+    length: Tensor  #: [B] int64, steps; stays on the CPU, so that nobody waits for a GPU
+
+    @property
+    def size(self) -> int:
+        """Episodes in the batch."""
+        return self.obs.shape[1]
+
+    @property
+    def real(self) -> Tensor:
+        """``filled`` on the CPU, [T, B] bool."""
+        return torch.arange(len(self.filled)).unsqueeze(1) < self.length
+
+    @property
+    def seen(self) -> Tensor:
+        """Where there is an observation, [T + 1, B] bool on the CPU: one more than steps."""
+        return torch.arange(len(self.obs)).unsqueeze(1) <= self.length
+
+    @property
+    def rows(self) -> Tensor:
+        """The real steps as rows of the flattened [T, B], on the batch's device."""
+        rows = self.real.flatten().nonzero().squeeze(-1)
+        return rows.to(self.obs.device, non_blocking=True)
+
+    def split(self, size: int) -> list["Batch"]:
+        """The same episodes in parts of at most ``size``, padded as before."""
+        values = (getattr(self, field.name) for field in fields(self))
+        parts = (value.split(size, dim=min(1, value.dim() - 1)) for value in values)
+        return [Batch(*each) for each in zip(*parts, strict=True)]
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on ``device``."""
+        if self.obs.device == device:
+            return self
+        moved = {
+            field.name: getattr(self, field.name).to(device, non_blocking=True)
+            for field in fields(self)
+            if field.name != "length"
+        }
+        return Batch(**moved, length=self.length)
+
+
+class Packed(NamedTuple):
+    """One stored episode."""
+
+    data: bytes  #: its arrays one after the other, compressed
+    length: int  #: steps
+    terminated: bool  #: ended by a wipe-out
+    kept: int  #: steps that the arrays hold; more than ``length`` if a longer one shows behind it
+
+
+class ReplayBuffer:
+    """A ring of the latest episodes of one run.
+
+    Args:
+        spec: sizes of the map.
+        capacity: episodes that are kept.
+        last_actions, tails: the rules ``replayed_last_action`` and ``replay_tails``.
+    """
+
+    def __init__(
+        self,
+        spec: EnvSpec,
+        capacity: int,
+        last_actions: Literal["correct", "shifted"] = "correct",
+        tails: Literal["zeros", "stale"] = "zeros",
+    ) -> None:
+        agents = spec.n_agents
+        self.capacity, self._last_actions, self._tails = capacity, last_actions, tails
+        self.added = 0  #: episodes ever added; episode k lies in slot k % capacity
+        self._slots: list[Packed | None] = [None] * capacity
+        #: name -> shape and type of a step, and 1 where the final observation counts
+        self._layout = {
+            "obs": ((agents, spec.obs_size), np.dtype(np.float32), 1),
+            "state": ((spec.state_size,), np.dtype(np.float32), 1),
+            "reward": ((), np.dtype(np.float32), 0),
+            "available": ((agents, spec.n_actions), np.dtype(np.bool_), 1),
+            "actions": ((agents,), np.dtype(np.uint8), 0),
+            "last_actions": ((agents,), np.dtype(np.uint8), 1),  # counted from 1, 0 for none
+        }
+
+    def __len__(self) -> int:
+        return min(self.added, self.capacity)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the episodes take."""
+        return sum(len(each.data) for each in self._slots if each)
+
+    def add(self, episodes: Episodes) -> None:
+        """Stores episodes, over the oldest ones once the buffer is full."""
+        for index, length in enumerate(episodes.length.tolist()):
+            arrays = {
+                name: getattr(episodes, name)[index, : length + extra]
+                for name, (_, _, extra) in self._layout.items()
+                if name != "last_actions"
+            }
+            arrays["last_actions"] = self._filed(arrays["actions"])
+            kept, older = length, self._slots[self.added % self.capacity]
+            if self._tails == "stale" and older and older.kept > length:
+                kept, behind = older.kept, self._unpack(older)
+                for name, array in arrays.items():
+                    arrays[name] = np.concatenate([array, behind[name][len(array) :]])
+            data = lz4.block.compress(
+                b"".join(
+                    np.ascontiguousarray(arrays[name], dtype)
+                    for name, (_, dtype, _) in self._layout.items()
+                )
+            )
+            self.restore([Packed(data, length, bool(episodes.terminated[index]), kept)])
+
+    def sample(self, size: int, rng: np.random.Generator) -> Batch:
+        """Draws episodes uniformly without replacement."""
+        drawn = [self._slots[slot] for slot in rng.choice(len(self), size=size, replace=False)]
+        length = np.array([each.length for each in drawn])
+        won_or_lost = np.array([each.terminated for each in drawn])
+        steps = int(length.max())
+        tensors = {
+            name: torch.from_numpy(np.zeros((steps + extra, size, *shape), dtype))
+            for name, (shape, dtype, extra) in self._layout.items()
+        }
+        for index, each in enumerate(drawn):
+            for name, array in self._unpack(each).items():
+                array = array[: len(tensors[name])]
+                tensors[name][: len(array), index] = torch.from_numpy(array)
+        tensors["actions"] = tensors["actions"].long()
+        tensors["last_actions"] = tensors["last_actions"].long() - 1
+        step = np.arange(steps)[:, None]
+        last = step == length - 1
+        return Batch(
+            **tensors,
+            terminated=torch.from_numpy(last & won_or_lost),
+            truncated=torch.from_numpy(last & ~won_or_lost),
+            filled=torch.from_numpy(step < length),
+            length=torch.from_numpy(length),
+        )
+
+    def episodes(self, first: int, last: int) -> Episodes:
+        """The stored episodes ``first`` to ``last - 1``, counted from the run's beginning."""
+        stored = self.packed(first, last)
+        length = np.array([each.length for each in stored], np.int32)
+        arrays = {
+            name: np.zeros((len(stored), length.max(initial=0) + extra, *shape), dtype)
+            for name, (shape, dtype, extra) in self._layout.items()
+            if name != "last_actions"
+        }
+        for index, each in enumerate(stored):
+            unpacked = self._unpack(each)
+            for name, whole in arrays.items():
+                own = each.length + self._layout[name][2]
+                whole[index, :own] = unpacked[name][:own]
+        return Episodes(
+            **arrays, terminated=np.array([each.terminated for each in stored]), length=length
+        )
+
+    def packed(self, first: int, last: int) -> list[Packed]:
+        """The same as they are stored, for a checkpoint."""
+        return [self._slots[number % self.capacity] for number in range(first, last)]
+
+    def restore(self, stored: list[Packed]) -> None:
+        """Adds what ``packed`` gave."""
+        for each in stored:
+            self._slots[self.added % self.capacity] = each
+            self.added += 1
+
+    def _filed(self, actions: np.ndarray) -> np.ndarray:
+        """The last actions of one episode as the buffer files them, [L, N] -> [L + 1, N].
+
+        ACORM's and R3DM's buffers file them one index too late, all but the final one.
+        """
+        filed = np.concatenate([np.zeros_like(actions[:1]), actions + 1])
+        if self._last_actions == "shifted":
+            filed[1:-1] = filed[:-2].copy()
+        return filed
+
+    def _unpack(self, stored: Packed) -> dict[str, np.ndarray]:
+        """The arrays of one episode, of its own length, or longer where an older one shows."""
+        data = lz4.block.decompress(stored.data, return_bytearray=True)
+        arrays, begin = {}, 0
+        for name, (shape, dtype, extra) in self._layout.items():
+            whole = (stored.kept + extra, *shape)
+            arrays[name] = np.frombuffer(data, dtype, math.prod(whole), begin).reshape(whole)
+            begin += arrays[name].nbytes
+        return arrays

@@ -1,0 +1,199 @@
+"""Playing battles: a batch of episodes from start to end, greedy or exploring."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from algorithms.learner import NEVER, Learner
+from benchmark.envs.spec import Env, Observation
+from benchmark.training.protocol import Training
+from benchmark.training.replay import Episodes
+
+
+@dataclass
+class EpisodeStats:
+    """How each of E battles went; those that the game broke off are not among them."""
+
+    battle_won: np.ndarray  #: [E] bool
+    returns: np.ndarray  #: [E] float64, sum of rewards
+    length: np.ndarray  #: [E] int32, env steps
+    dead_allies: np.ndarray  #: [E] int32
+    dead_enemies: np.ndarray  #: [E] int32
+
+
+def explore(
+    env: Env,
+    learner: Learner,
+    rules: Training,
+    seeds: np.ndarray,
+    epsilon: Callable[[int], float],
+    rng: np.random.Generator,
+) -> tuple[Episodes, EpisodeStats]:
+    """Plays one battle per env of the batch with epsilon-greedy actions and records them.
+
+    Args:
+        seeds: one per battle.
+        epsilon: exploration as a function of the env steps played in this call.
+        rng: stream of the exploration.
+
+    Returns:
+        the episodes, and how they went; without those that the game broke off.
+    """
+    recorder = _Recorder(env)
+    outcome, whole = _play(env, learner, rules, seeds, _Explorer(rules, epsilon, rng), recorder)
+    return recorder.episodes(outcome.length, whole), outcome
+
+
+def evaluate(env: Env, learner: Learner, rules: Training, seeds: np.ndarray) -> EpisodeStats:
+    """Plays ``len(seeds)`` greedy battles, as many at a time as the env holds.
+
+    A battle that the game breaks off is played again.
+    """
+    parts, places = [], []
+    waiting = np.arange(len(seeds))
+    while len(waiting):
+        playing, waiting = waiting[: env.n_envs], waiting[env.n_envs :]
+        outcome, whole = _play(env, learner, rules, seeds[playing], None, None)
+        parts.append(outcome)
+        places.append(playing[whole])
+        waiting = np.concatenate([waiting, playing[~whole]])
+    order = np.argsort(np.concatenate(places))
+    names = EpisodeStats.__dataclass_fields__
+    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    return EpisodeStats(**{name: column[order] for name, column in columns.items()})
+
+
+def record_greedy(
+    env: Env, learner: Learner, rules: Training, seeds: np.ndarray
+) -> tuple[Episodes, EpisodeStats]:
+    """Plays one greedy battle per env of the batch and records them, as ``explore`` does."""
+    recorder = _Recorder(env)
+    outcome, whole = _play(env, learner, rules, seeds, None, recorder)
+    return recorder.episodes(outcome.length, whole), outcome
+
+
+def _play(
+    env: Env,
+    learner: Learner,
+    rules: Training,
+    seeds: np.ndarray,
+    explorer: "_Explorer | None",
+    recorder: "_Recorder | None",
+) -> tuple[EpisodeStats, np.ndarray]:
+    """Plays one episode in each of the first ``len(seeds)`` battles; the others do not count.
+
+    Returns:
+        how those went that were played to their end, and which these are, [len(seeds)] bool.
+    """
+    battles, playing = env.n_envs, len(seeds)
+    padded = np.concatenate([seeds, np.repeat(seeds[-1:], battles - playing)])
+    seen = env.reset(padded)
+    hidden = learner.initial_hidden(battles)
+    last = np.full((battles, env.spec.n_agents), -1)
+    running = np.arange(battles) < playing
+    whole = running.copy()
+    returns = np.zeros(battles)
+    length = np.zeros(battles, np.int32)
+    won = np.zeros(battles, np.bool_)
+    dead_allies, dead_enemies = np.zeros(battles, np.int32), np.zeros(battles, np.int32)
+    zero_last_action = explorer is None and rules.evaluated_last_action == "zero"
+
+    while running.any():
+        values, new_hidden = learner.act(torch.from_numpy(seen.obs), torch.from_numpy(last), hidden)
+        values = values.cpu().numpy()
+        actions = np.where(seen.available, values, NEVER).argmax(-1)
+        if explorer is not None:
+            actions, random_teams = explorer.choose(actions, seen.available, int(length.sum()))
+            if rules.hidden_on_random_steps == "frozen":
+                frozen = torch.from_numpy(random_teams)[:, None, None].to(hidden.device)
+                kept = learner.frozen_hidden(hidden, new_hidden)
+                new_hidden = torch.where(frozen, kept, new_hidden)
+        hidden = new_hidden
+        step = env.step(actions)
+        if recorder is not None:
+            recorder.record(seen, actions, step.reward, step.terminated)
+        seen = Observation(step.obs, step.state, step.available)
+        returns += np.where(running, step.reward, 0)
+        length += running
+        whole &= ~step.discarded
+        ended = running & (step.terminated | step.truncated | step.discarded)
+        won[ended] = step.battle_won[ended]
+        dead_allies[ended] = step.dead_allies[ended]
+        dead_enemies[ended] = step.dead_enemies[ended]
+        running &= ~ended
+        if not zero_last_action:
+            last = actions
+    if recorder is not None:
+        recorder.see(seen)
+    columns = (won, returns, length, dead_allies, dead_enemies)
+    return EpisodeStats(*(column[whole] for column in columns)), whole[:playing]
+
+
+class _Explorer:
+    """Epsilon-greedy: replaces greedy actions by uniformly drawn available ones."""
+
+    def __init__(
+        self, rules: Training, epsilon: Callable[[int], float], rng: np.random.Generator
+    ) -> None:
+        self._rules, self._epsilon, self._rng = rules, epsilon, rng
+
+    def choose(
+        self, greedy: np.ndarray, available: np.ndarray, steps: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Mixes greedy [B, N] with random actions; says also which teams play at random, [B]."""
+        battles, agents = greedy.shape
+        tossers = 1 if self._rules.epsilon_per == "team" else agents
+        random = self._rng.random((battles, tossers)) < self._epsilon(steps)
+        lots = np.where(available, self._rng.random(available.shape), -1)
+        return np.where(random, lots.argmax(-1), greedy), random.all(-1)
+
+
+class _Recorder:
+    """Keeps what a battle showed, step by step."""
+
+    def __init__(self, env: Env) -> None:
+        spec, battles = env.spec, env.n_envs
+        steps, agents = spec.episode_limit, spec.n_agents
+        self._t = 0
+        self._obs = np.zeros((battles, steps + 1, agents, spec.obs_size), np.float32)
+        self._state = np.zeros((battles, steps + 1, spec.state_size), np.float32)
+        self._available = np.zeros((battles, steps + 1, agents, spec.n_actions), np.bool_)
+        self._actions = np.zeros((battles, steps, agents), np.uint8)
+        self._reward = np.zeros((battles, steps), np.float32)
+        self._terminated = np.zeros(battles, np.bool_)
+
+    def record(
+        self, seen: Observation, actions: np.ndarray, reward: np.ndarray, terminated: np.ndarray
+    ) -> None:
+        self.see(seen)
+        self._actions[:, self._t] = actions
+        self._reward[:, self._t] = reward
+        self._terminated |= terminated
+        self._t += 1
+
+    def see(self, seen: Observation) -> None:
+        """Notes what is observed, after the last action too."""
+        self._obs[:, self._t] = seen.obs
+        self._state[:, self._t] = seen.state
+        self._available[:, self._t] = seen.available
+
+    def episodes(self, length: np.ndarray, whole: np.ndarray) -> Episodes:
+        """Everything recorded; what lies beyond an episode's length is ignored by the replay.
+
+        Args:
+            length: [E] steps of the whole episodes.
+            whole: [B] bool, which battles were played to their end.
+        """
+        steps = self._t
+        kept = slice(None) if whole.all() else whole  # a copy only where some are missing
+        return Episodes(
+            obs=self._obs[kept, : steps + 1],
+            state=self._state[kept, : steps + 1],
+            available=self._available[kept, : steps + 1],
+            actions=self._actions[kept, :steps],
+            reward=self._reward[kept, :steps],
+            terminated=self._terminated[kept],
+            length=length,
+        )

@@ -1,0 +1,305 @@
+"""A *study*: a grid of runs and what is made of it, in one YAML file."""
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
+
+from algorithms import ALGORITHMS
+from algorithms.acorm import ACORM
+from benchmark.errors import BenchmarkError
+from benchmark.training.config import (
+    DEFAULT,
+    VERSION,
+    RunConfig,
+    known,
+    load_yaml,
+    one_line_errors,
+    resolve_run,
+)
+
+FOLDER = Path("config")
+_FOLDER_NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
+
+
+def _distinct(values: list) -> list:
+    if not values:
+        raise ValueError("must not be empty")
+    twice = sorted({value for value in values if values.count(value) > 1})
+    if twice:
+        raise ValueError(f"{twice[0]!r} is listed twice; every run counts once")
+    return values
+
+
+_Names = Annotated[list[str], AfterValidator(_distinct)]
+
+
+class Variant(BaseModel):
+    """Extra runs of one algorithm with some keys changed, e.g. an ablation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    algorithm: str
+    name: str
+    maps: _Names
+    set: dict[str, Any]
+
+
+class Curve(BaseModel):
+    """One method of an ablation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    algorithm: str
+    variant: str = DEFAULT
+    label: str = Field(min_length=1)
+
+
+class Ablation(BaseModel):
+    """Methods that are shown side by side, on the maps that all of them ran on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    title: str = Field(min_length=1)
+    curves: list[Curve] = Field(min_length=2)
+
+
+class Roles(BaseModel):
+    """Whose roles are shown and measured in battle: one run of each method on one map."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    map: str
+    algorithms: _Names
+    seed: int
+    battles: int = Field(default=32, gt=0)
+
+
+class Statistics(BaseModel):
+    """How results are summarised."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    replications: int = Field(default=50_000, gt=0)
+    seed: int = Field(default=0, ge=0)
+
+
+class Study(BaseModel):
+    """A grid of runs, and what is made of it; one file in ``config/``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: int
+    name: str
+    backend: str
+    protocol: str
+    seeds: Annotated[list[int], AfterValidator(_distinct)]
+    maps: _Names
+    algorithms: _Names
+    set: dict[str, Any] = {}
+    per_map: dict[str, dict[str, Any]] = {}
+    per_algorithm: dict[str, dict[str, Any]] = {}
+    variants: list[Variant] = []
+    ablations: list[Ablation] = []
+    roles: Roles | None = None
+    statistics: Statistics = Statistics()
+
+    @field_validator("backend", "protocol", mode="before")
+    @classmethod
+    def _single(cls, value: Any, info) -> Any:
+        if isinstance(value, list):
+            raise ValueError(
+                f"a study has one {info.field_name}; write a second study file for another,"
+                " nothing is ever averaged across them"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _folder_names(self) -> "Study":
+        named = [*self.variants, *self.ablations]
+        for name in [self.name, *(each.name for each in named)]:
+            if not _FOLDER_NAME.fullmatch(name):
+                raise ValueError(
+                    f"{name!r} names a folder: use lower-case letters, digits and _ only"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _tables_of_parts(self) -> "Study":
+        for map in self.per_map:
+            if map not in self.maps:
+                raise ValueError(f"per_map: {map!r} is not among the study's maps")
+        for algorithm in self.per_algorithm:
+            if algorithm not in self.algorithms:
+                raise ValueError(
+                    f"per_algorithm: {algorithm!r} is not among the study's algorithms"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _variants_are_runs(self) -> "Study":
+        names = [(variant.algorithm, variant.name) for variant in self.variants]
+        for algorithm, name in names:
+            if name == DEFAULT or names.count((algorithm, name)) > 1:
+                raise ValueError(f"variants: {algorithm}/{name} stands for two different runs")
+        for variant in self.variants:
+            for map in variant.maps:
+                if map not in self.maps:  # tables and figures are those of the study's maps
+                    raise ValueError(
+                        f"variants: {variant.algorithm}/{variant.name} runs on {map!r}, which is"
+                        " not among the study's maps"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _ablations_have_runs(self) -> "Study":
+        for ablation in self.ablations:
+            if not self.ablation_maps(ablation):
+                raise ValueError(
+                    f"ablations: no map has runs of every method of {ablation.name!r}; each must be"
+                    " an algorithm of the study (variant default) or one of its variants"
+                )
+        names = [each.name for each in self.ablations]
+        if len(set(names)) < len(names):
+            raise ValueError("ablations: every name must be different")
+        return self
+
+    def ablation_maps(self, ablation: Ablation) -> list[str]:
+        """The maps on which every method of an ablation has runs."""
+        maps = {(name, DEFAULT): self.maps for name in self.algorithms}
+        maps |= {(each.algorithm, each.name): each.maps for each in self.variants}
+        of_curves = [maps.get((each.algorithm, each.variant), []) for each in ablation.curves]
+        return [map for map in of_curves[0] if all(map in others for others in of_curves)]
+
+    @model_validator(mode="after")
+    def _role_runs(self) -> "Study":
+        if self.roles is None:
+            return self
+        if self.backend != "simulator":
+            raise ValueError("roles: battles can be shown on the simulator only")
+        chosen = [("map", self.roles.map, self.maps), ("seed", self.roles.seed, self.seeds)]
+        chosen += [("algorithm", name, self.algorithms) for name in self.roles.algorithms]
+        for kind, value, values in chosen:
+            if value not in values:
+                raise ValueError(f"roles: {value!r} is not among the study's {kind}s")
+        for name in self.roles.algorithms:
+            if name in ALGORITHMS and not issubclass(ALGORITHMS[name], ACORM):
+                raise ValueError(f"roles: {name} has no roles")
+        return self
+
+    def role_runs(self) -> list[RunConfig]:
+        """The runs whose roles are shown."""
+        if self.roles is None:
+            return []
+        wanted = [(self.roles.map, name, self.roles.seed) for name in self.roles.algorithms]
+        found = {
+            (run.map, run.algorithm, run.seed): run for run in self.runs() if run.variant == DEFAULT
+        }
+        return [found[run] for run in wanted]
+
+    def runs(self) -> list[RunConfig]:
+        """Every run of the study, fully resolved.
+
+        Raises:
+            BenchmarkError: an unknown name or key, or a value out of range.
+        """
+        methods = [(name, DEFAULT, self.maps, {}) for name in self.algorithms]
+        methods += [(v.algorithm, v.name, v.maps, v.set) for v in self.variants]
+        return [
+            resolve_run(
+                study=self.name,
+                backend=self.backend,
+                protocol=self.protocol,
+                map=map,
+                algorithm=algorithm,
+                variant=variant,
+                seed=seed,
+                overrides=[
+                    self.set,
+                    self.per_map.get(map, {}),
+                    self.per_algorithm.get(algorithm, {}),
+                    changes,
+                ],
+            )
+            for algorithm, variant, maps, changes in methods
+            for map in maps
+            for seed in self.seeds
+        ]
+
+
+def parse_study(values: dict, source: str) -> Study:
+    """Checks the content of a study file.
+
+    Args:
+        values: the parsed YAML.
+        source: the file's name, for messages.
+
+    Raises:
+        BenchmarkError: names the file, the key and what is allowed.
+    """
+    if not isinstance(values, dict):
+        raise BenchmarkError(f"{source}: a study is a table of keys, see config/paper.yaml")
+    version = values.get("version")
+    if isinstance(version, int) and version > VERSION:
+        raise BenchmarkError(
+            f"{source}: version {version} is newer than this program understands ({VERSION});"
+            " update the program (git pull) and run `make setup`"
+        )
+    if version != VERSION:
+        raise BenchmarkError(f"{source}: version must be {VERSION}, not {version!r}")
+    for key in values:
+        known("key", key, Study.model_fields, source)
+    with one_line_errors(source):
+        study = Study.model_validate(values)
+    try:
+        study.runs()
+    except BenchmarkError as error:
+        raise BenchmarkError(f"{source}: {error}") from None
+    return study
+
+
+def load_study(path: str | Path) -> Study:
+    """Reads and checks a study file (``config/*.yaml``).
+
+    Raises:
+        BenchmarkError: names the file, the key and what is allowed.
+    """
+    return parse_study(load_yaml(path), str(path))
+
+
+def find_study(text: str) -> Study:
+    """The study of that file, or of that name in ``config/``.
+
+    Args:
+        text: e.g. ``config/paper.yaml`` or ``paper``; or the study itself as JSON, as the workflow
+            gives it, where it may have come from several files and options.
+
+    Raises:
+        BenchmarkError: there is none (the known names are listed), or it has a mistake.
+    """
+    if text.startswith("{"):
+        try:
+            return parse_study(json.loads(text), "study")
+        except ValueError as error:
+            raise BenchmarkError(f"study: not valid JSON ({error})") from None
+    if text.endswith((".yaml", ".yml")) or Path(text).is_file():
+        return load_study(text)
+    # Not everything there is a study: claims have no name.
+    files = {name: path for path in sorted(FOLDER.glob("*.yaml")) if (name := _name(path))}
+    known("study", text, files, str(FOLDER))
+    return load_study(files[text])
+
+
+def _name(path: Path) -> str | None:
+    values = load_yaml(path)
+    return values.get("name") if isinstance(values, dict) else path.stem

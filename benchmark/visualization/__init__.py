@@ -1,0 +1,1 @@
+"""Battles and roles as pictures."""

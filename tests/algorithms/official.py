@@ -1,0 +1,131 @@
+"""Learners beside official code: our networks under the names of theirs, parameter by parameter.
+
+A *table* maps an official parameter's name to our parameter and the view of it that has the
+official shape; one of ours may hold several of theirs side by side.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from algorithms.learner import Learner
+from benchmark.training.protocol import RULES, Training
+from benchmark.training.replay import Batch, ReplayBuffer
+from tests.algorithms.parity import SPEC, drawn, random_episodes
+
+Table = dict[str, tuple[nn.Parameter, Callable[[Tensor], Tensor]]]
+
+EPISODES = 6
+
+
+def measured(method: str) -> dict:
+    """What was measured beside the official code."""
+    return json.loads(
+        (Path(__file__).parent.parent / "fixtures" / f"{method}_released.json").read_text()
+    )
+
+
+def make(
+    method: type[Learner],
+    protocol: str = "unified",
+    seed: int = 0,
+    device: str = "cpu",
+    **hyperparameters,
+):
+    """A method on the small map of the comparisons, with some hyper-parameters changed."""
+    released = method.RELEASED if protocol == "released" else {}
+    fields = method.Config.model_fields
+    table = {name: value for name, value in released.items() if name in fields}
+    harness = {name: value for name, value in released.items() if name not in fields}
+    rules = Training(**RULES[protocol] | harness | {"batch_size": EPISODES})
+    return method(SPEC, method.Config(**table | hyperparameters), rules, seed, device)
+
+
+class InOrder:
+    """Draws the first episodes, one after the other."""
+
+    def choice(self, n: int, size: int, replace: bool) -> np.ndarray:
+        return np.arange(size)
+
+
+def in_order(episodes=None, count: int = EPISODES) -> Batch:
+    """All episodes as one batch, in their order and with correct last actions."""
+    episodes = episodes or random_episodes(7, count)
+    buffer = ReplayBuffer(SPEC, len(episodes.length))
+    buffer.add(episodes)
+    return buffer.sample(len(episodes.length), InOrder())
+
+
+@torch.no_grad()
+def load(table: Table, seed: int) -> None:
+    """Sets every parameter to the values that its official name and the seed determine."""
+    for name, (parameter, view) in table.items():
+        part = view(parameter.data)
+        part.copy_(drawn(name, *part.shape, seed=seed))
+
+
+def assert_gradients(table: Table, norms: dict[str, float], rel: float = 2e-4) -> None:
+    """Checks the norms of the gradients; theirs may leave out what ours has as zero."""
+    ours = {
+        name: float(view(parameter.grad).norm()) if parameter.grad is not None else 0.0
+        for name, (parameter, view) in table.items()
+    }
+    scale = max(norms.values())
+    assert ours == pytest.approx(norms, rel=rel, abs=1e-6 * scale)
+
+
+def assert_weights(table: Table, sums: dict[str, float], abs: float = 2e-4) -> None:
+    """Checks the sums of the weights."""
+    ours = {name: float(view(p.detach()).double().sum()) for name, (p, view) in table.items()}
+    assert ours == pytest.approx(sums, abs=abs)
+
+
+def same(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+def rows(begin: int, end: int) -> Callable[[Tensor], Tensor]:
+    return lambda tensor: tensor[begin:end]
+
+
+def slot(k: int) -> Callable[[Tensor], Tensor]:
+    """Group k of a GroupedLinear, with the weight's axes as in ``nn.Linear``."""
+    return lambda tensor: tensor[k].t() if tensor[k].dim() == 2 else tensor[k]
+
+
+def linear(name: str, layer: nn.Linear, view=same) -> Table:
+    table = {f"{name}.weight": (layer.weight, view)}
+    return table if layer.bias is None else table | {f"{name}.bias": (layer.bias, view)}
+
+
+def grouped(name: str, layer: nn.Module, k: int) -> Table:
+    return linear(name, layer, slot(k))
+
+
+def recurrent_agent(agent: nn.Module) -> Table:
+    """PyMARL's agent; a GRU's names end with the layer, a GRU cell's do not."""
+    memory = {f"rnn.{name}": (p, same) for name, p in agent.memory.named_parameters()}
+    return linear("fc1", agent.encoder) | memory | linear("fc2", agent.head)
+
+
+def qplex_mixer(mixer: nn.Module) -> Table:
+    table, agents = {}, mixer.shape[0]
+    hidden = mixer.query.weight.shape[1]
+    for k in range(len(mixer.query.weight)):
+        table |= grouped(f"attention_weight.key_extractors.{k}", mixer.key, k)
+        name = f"attention_weight.selector_extractors.{k}"
+        block = rows(k * hidden, (k + 1) * hidden)
+        table |= linear(f"{name}.0", mixer.query_hidden, block)
+        table |= grouped(f"{name}.2", mixer.query, k)
+    for k in range(len(mixer.kernel.weight)):
+        block = rows(k * agents, (k + 1) * agents)
+        table |= linear(f"si_weight.key_extractors.{k}", mixer.kernel, rows(k, k + 1))
+        table |= linear(f"si_weight.agents_extractors.{k}", mixer.kernel_agent, block)
+        table |= linear(f"si_weight.action_extractors.{k}", mixer.kernel_action, block)
+    table |= linear("attention_weight.V.0", mixer.value[0])
+    return table | linear("attention_weight.V.2", mixer.value[2])

@@ -1,0 +1,357 @@
+"""ACORM: parity with the authors' module, and invariants of its roles, losses and schedules."""
+
+import copy
+import dataclasses
+import itertools
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from algorithms import acorm
+from algorithms.acorm import ACORM, AttentionMixer
+from benchmark.envs import spec_of
+from benchmark.training.config import resolve_run
+from benchmark.training.protocol import RULES, Training
+from benchmark.training.replay import ReplayBuffer
+from tests.algorithms.parity import SPEC, fill_parameters, padded, random_episodes
+
+FIXTURES = Path(__file__).parent.parent / "fixtures"
+EPISODES = 6
+
+
+def make_acorm(protocol="unified", algorithm=ACORM, rule_changes=None, spec=SPEC, **changes):
+    rules = Training(**RULES[protocol] | {"batch_size": EPISODES} | (rule_changes or {}))
+    fields = algorithm.Config.model_fields if protocol == "released" else {}
+    table = {name: value for name, value in algorithm.RELEASED.items() if name in fields}
+    config = algorithm.Config(**table | {"clusters": 2} | changes)
+    return algorithm(spec, config, rules, seed=0)
+
+
+def make_batch(episodes=None, spec=SPEC, protocol="unified"):
+    episodes = episodes or random_episodes(7, EPISODES, spec)
+    rules = RULES[protocol]["replayed_last_action"]
+    buffer = ReplayBuffer(spec, len(episodes.length), rules)
+    buffer.add(episodes)
+    return buffer.sample(len(episodes.length), np.random.default_rng(0))
+
+
+def with_noise_behind_the_ends(batch):
+    """The same batch with rubbish in its padding."""
+    noisy = copy.deepcopy(batch)
+    for episode, end in enumerate(batch.filled.sum(0).tolist()):
+        noisy.obs[end + 1 :, episode] = 1e3
+        noisy.state[end + 1 :, episode] = -1e3
+        noisy.reward[end:, episode] = 1e3
+        noisy.actions[end:, episode] = 1
+        noisy.last_actions[end + 1 :, episode] = 1
+    return noisy
+
+
+def losses(learner, batch) -> dict[str, float]:
+    """Every loss of one batch, with equal random streams."""
+    learner = copy.deepcopy(learner)
+    online = learner.online(batch)
+    error = learner.td_loss(online.team - learner.td_targets(batch, online), batch)
+    found = {"td": error, "contrastive": learner.contrastive_loss(batch)}
+    found["pretraining"] = learner.prediction_loss(batch)
+    return {name: float(loss.detach()) for name, loss in found.items()}
+
+
+def td_gradients(learner, batch) -> dict[str, torch.Tensor]:
+    """The gradient of the TD loss of one batch."""
+    learner.zero_grad(set_to_none=True)
+    online = learner.online(batch)
+    learner.td_loss(online.team - learner.td_targets(batch, online), batch).backward()
+    return {name: p.grad for name, p in learner.named_parameters() if p.grad is not None}
+
+
+def by_first_feature(points, clusters, generator, restarts=10):
+    """The clusters that the recorded measurements used."""
+    first = points[..., 0]
+    return (first > first.mean(-1, keepdim=True)).long()
+
+
+def test_released_acorm_equals_the_authors_module(monkeypatch):
+    """Pre-training, contrastive and TD steps over a target copy and a decay of the rate."""
+    monkeypatch.setattr(acorm, "cluster", by_first_feature)
+    measured = json.loads((FIXTURES / "acorm_released.json").read_text())
+    spec = dataclasses.replace(SPEC, episode_limit=SPEC.episode_limit + 1)
+    learner = make_acorm(
+        "released",
+        spec=spec,
+        target_interval=2,
+        contrastive_interval=2,
+        learning_rate_decay_interval=2,
+        embedding_pretraining=2,
+        contrastive_pretraining=2,
+    )
+    online = nn.ModuleList([learner.state_encoder, learner.mixer])
+    fill_parameters(learner.trajectory_encoder, 1)
+    fill_parameters(learner.trajectory_decoder, 2)
+    fill_parameters(learner.role_encoder, 3)
+    fill_parameters(learner.key_encoder, 4)
+    weights = np.random.default_rng(5).random(learner.bilinear.shape).astype(np.float32)
+    learner.bilinear.data.copy_(torch.from_numpy(weights))
+    fill_parameters(learner.agent, 6)
+    fill_parameters(learner.targets["agent"], 8)
+    # The authors' target mixer has a state encoder of its own that is never used.
+    target = nn.ModuleList([copy.deepcopy(learner.state_encoder), learner.targets["mixer"]])
+    fill_parameters(target, 9)
+    fill_parameters(online, 7)
+    modules = {name: getattr(learner, name) for name in ("trajectory_encoder", "role_encoder")}
+    modules |= {"agent": learner.agent, "mixer": online}
+    others = {"trajectory_decoder": learner.trajectory_decoder, "key_encoder": learner.key_encoder}
+    others |= {"target_agent": learner.targets["agent"]}
+
+    episodes = random_episodes(7, EPISODES)
+    episodes.terminated[:] = True
+    for step in measured["steps"]:
+        batch = make_batch(episodes, spec, "released")
+        learner.update(batch)
+        metrics = learner.read_metrics()
+        for name in {"td", "contrastive", "pretraining"} & set(step):
+            assert metrics[name] == pytest.approx(step[name], rel=2e-5), name
+        for name, norms in step.get("gradient_norms", {}).items():
+            mine = [float(p.grad.norm()) for p in modules[name].parameters()]
+            assert mine == pytest.approx(norms, rel=2e-4, abs=1e-6), name
+        for name, module in (modules | others).items():
+            sums = [float(p.detach().double().sum()) for p in module.parameters()]
+            assert sums == pytest.approx(step["weights"][name], rel=1e-4, abs=1e-3), name
+        bilinear = float(learner.bilinear.detach().double().sum())
+        assert bilinear == pytest.approx(step["weights"]["bilinear"][0], rel=1e-5)
+
+
+def test_parameter_counts_on_3s5z_vs_3s6z():
+    run = resolve_run(map="3s5z_vs_3s6z", algorithm="acorm", seed=0)
+    learner = ACORM(spec_of("3s5z_vs_3s6z"), run.hyperparameters, run.training, seed=0)
+
+    def size(*modules):
+        return sum(p.numel() for module in modules for p in module.parameters())
+
+    assert size(learner.trajectory_encoder) == 135_040
+    assert size(learner.trajectory_decoder) == 35_088
+    assert size(learner.role_encoder) == 8_384
+    assert size(learner.agent) == 39_759
+    assert size(learner.mixer, learner.state_encoder) == 1_390_283
+
+
+@pytest.mark.parametrize("protocol", ["unified", "released"])
+def test_padding_never_changes_a_loss(protocol):
+    learner, batch = make_acorm(protocol), make_batch()
+    expected = losses(learner, batch)
+    assert losses(learner, with_noise_behind_the_ends(batch)) == pytest.approx(expected, rel=1e-5)
+    if protocol == "unified":  # the released contrastive mean counts padding
+        assert losses(learner, padded(batch)) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("protocol", ["unified", "released"])
+def test_padding_never_changes_a_gradient(protocol):
+    learner, batch = make_acorm(protocol), make_batch()
+    expected = td_gradients(learner, batch)
+    noisy = td_gradients(learner, with_noise_behind_the_ends(batch))
+    assert expected.keys() == noisy.keys()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(noisy[name], gradient, atol=1e-7, rtol=1e-5)
+
+
+def test_the_agents_best_actions_are_the_teams():
+    """Of all joint actions none has a larger Q_tot than each agent's own best."""
+    learner, batch = make_acorm(), make_batch()
+    with torch.no_grad():
+        online = learner.online(batch)
+        state = online.state[:-1]
+
+        def team(actions):
+            taken = actions.expand_as(batch.actions)
+            return learner.mix(learner.mixer, online.values[:-1], [], taken, state, None)[0]
+
+        best = team(online.values[:-1].argmax(-1))[batch.filled]
+        joint = itertools.product(range(SPEC.n_actions), repeat=SPEC.n_agents)
+        every = torch.stack([team(torch.tensor(each))[batch.filled] for each in joint])
+    torch.testing.assert_close(every.amax(0), best)
+
+
+def test_mixer_is_monotonic_and_its_attention_sums_to_one():
+    mixer = AttentionMixer(n_agents=3, state_size=5, role_size=8, mixer_size=4, hypernet_size=6)
+    fill_parameters(mixer, 1)
+    values = torch.randn(4, 2, 3, requires_grad=True)
+    mixer(values, torch.randn(4, 2, 5 + 2 * 24)).sum().backward()
+    assert (values.grad > 0).all()
+    same = torch.rand(8).expand(4, 2, 3, 8).flatten(-2)  # equal roles: any weights give the value
+    role = torch.nn.functional.linear(same[..., :8], mixer.values.weight, mixer.values.bias)
+    expected = mixer.output(role).repeat(1, 1, 3)
+    torch.testing.assert_close(mixer.attend(torch.randn(4, 2, 24), same), expected)
+
+
+def test_gradients_reach_what_they_should():
+    learner, batch = make_acorm(), make_batch()
+
+    def reached(loss):
+        learner.zero_grad(set_to_none=True)
+        loss.backward()
+        named = learner.named_parameters()
+        return {n.split(".")[0] for n, p in named if p.grad is not None and p.grad.abs().sum() > 0}
+
+    team = learner.online(batch).team
+    td = {"trajectory_encoder", "role_encoder", "agent", "mixer", "state_encoder"}
+    assert reached(team.sum()) == td
+    assert reached(learner.contrastive_loss(batch)) == {"role_encoder", "bilinear"}
+    pretrained = {"trajectory_encoder", "trajectory_decoder"}
+    assert reached(learner.prediction_loss(batch)) == pretrained
+    released = make_acorm("released")
+    released.contrastive_loss(batch).backward()
+    assert all(p.grad.abs().sum() > 0 for p in released.key_encoder.parameters())
+
+
+def naive_contrastive_loss(learner, batch, labels):
+    embeddings = learner.embed(batch)[:-1].detach()
+    total, count = 0.0, 0
+    for step, episode in batch.filled.nonzero().tolist():
+        queries = learner.role_encoder(embeddings[step, episode])
+        keys = learner.key_encoder(embeddings[step, episode]).detach()
+        for i in range(SPEC.n_agents):
+            logits = [queries[i] @ learner.bilinear @ key for key in keys]
+            friends = [
+                x
+                for x, label in zip(logits, labels[count], strict=True)
+                if label == labels[count][i]
+            ]
+            total = total + torch.stack(logits).logsumexp(0) - torch.stack(friends).logsumexp(0)
+        count += 1
+    return total / (count * SPEC.n_agents)
+
+
+def test_contrastive_loss_equals_the_naive_loop(monkeypatch):
+    learner, batch = make_acorm().double(), make_batch()
+    batch.obs = batch.obs.double()
+    rng = torch.Generator().manual_seed(3)
+    labels = torch.randint(2, (int(batch.filled.sum()), SPEC.n_agents), generator=rng)
+    monkeypatch.setattr(acorm, "cluster", lambda *_: labels)
+    naive = naive_contrastive_loss(learner, batch, labels.tolist())
+    naive.backward()
+    expected = {n: p.grad.clone() for n, p in learner.named_parameters() if p.grad is not None}
+    learner.zero_grad(set_to_none=True)
+    loss = learner.contrastive_loss(batch)
+    loss.backward()
+    torch.testing.assert_close(loss, naive)
+    for name, parameter in learner.named_parameters():
+        if name in expected:
+            torch.testing.assert_close(parameter.grad, expected[name])
+
+
+def test_contrastive_loss_of_agents_all_apart_is_infonce():
+    """With a cluster for every agent its only friend is itself: softmax cross-entropy."""
+    learner, batch = make_acorm(clusters=SPEC.n_agents), make_batch()
+    with torch.no_grad():
+        embeddings = learner.embed(batch)[:-1][batch.filled]
+        queries, keys = learner.role_encoder(embeddings), learner.key_encoder(embeddings)
+        logits = queries @ learner.bilinear @ keys.transpose(1, 2)
+        own = torch.arange(SPEC.n_agents).repeat(len(logits))
+        expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), own)
+        torch.testing.assert_close(learner.contrastive_loss(batch), expected)
+        spread = logits.amax(-1) - logits.amin(-1)
+    assert expected < math.log(SPEC.n_agents) + spread.max()
+
+
+def test_contrastive_loss_knows_no_order_of_agents_or_clusters(monkeypatch):
+    learner, batch = make_acorm(), make_batch()
+    rng = torch.Generator().manual_seed(3)
+    labels = torch.randint(2, (int(batch.filled.sum()), SPEC.n_agents), generator=rng)
+    order, given = torch.tensor([2, 0, 1]), {}
+    monkeypatch.setattr(acorm, "cluster", lambda *_: given["labels"])
+    given["labels"] = labels
+    expected = learner.contrastive_loss(batch)
+    given["labels"] = 1 - labels
+    torch.testing.assert_close(learner.contrastive_loss(batch), expected)
+    for name in ("obs", "actions", "last_actions"):
+        setattr(batch, name, getattr(batch, name)[:, :, order])
+    given["labels"] = labels[:, order]
+    torch.testing.assert_close(learner.contrastive_loss(batch), expected)
+
+
+def test_contrastive_loss_is_positive_finite_and_zero_for_one_cluster():
+    batch = make_batch()
+    assert make_acorm(clusters=1).contrastive_loss(batch).item() == pytest.approx(0, abs=1e-6)
+    assert make_acorm(clusters=2).contrastive_loss(batch).item() > 0
+    extreme = make_acorm(clusters=3)
+    extreme.bilinear.data.mul_(1e3)  # logits of tens of thousands
+    loss = extreme.contrastive_loss(batch)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(extreme.bilinear.grad).all()
+
+
+def test_schedule_of_pretraining_contrast_and_rates():
+    learner = make_acorm(
+        embedding_pretraining=2,
+        contrastive_pretraining=3,
+        contrastive_interval=2,
+        learning_rate_decay_interval=3,
+    )
+    logged = []
+    for _ in range(12):
+        learner.update(make_batch())
+        logged.append(sorted(set(learner.read_metrics()) & {"td", "contrastive", "pretraining"}))
+    main = [["td"], ["contrastive", "td"]] * 3 + [["td"]]
+    assert logged == [["pretraining"]] * 2 + [["contrastive"]] * 3 + main
+    rates = {name: each.param_groups[0]["lr"] for name, each in learner.optimizers.items()}
+    decayed = pytest.approx(6e-4 * 0.98**2)
+    assert rates == {"td": decayed, "roles": decayed, "contrastive": 8e-4, "pretraining": 1e-3}
+
+
+def test_without_contrast_it_is_never_computed(monkeypatch):
+    learner = make_acorm(embedding_pretraining=1, contrastive_pretraining=0, contrastive_interval=0)
+    monkeypatch.setattr(acorm, "cluster", None)  # would fail when called
+    for _ in range(4):
+        learner.update(make_batch())
+    assert "contrastive" not in learner.read_metrics()
+
+
+def test_key_encoder_follows_in_closed_form():
+    learner = make_acorm(embedding_pretraining=0, contrastive_pretraining=0, contrastive_interval=0)
+    expected = [p.detach().clone() for p in learner.key_encoder.parameters()]
+    for _ in range(3):
+        learner.update(make_batch())
+        for mine, leader in zip(expected, learner.role_encoder.parameters(), strict=True):
+            mine.mul_(0.995).add_(leader.detach(), alpha=0.005)
+    for mine, key in zip(expected, learner.key_encoder.parameters(), strict=True):
+        torch.testing.assert_close(key.detach(), mine)
+
+
+def test_acting_step_by_step_equals_learning_on_sequences():
+    learner, batch = make_acorm(), make_batch()
+    inputs, _ = learner.encode(batch)
+    values, _ = learner.agent(inputs)
+    last, hidden = batch.last_actions, learner.initial_hidden(batch.size)
+    everywhere = padded(batch, 0)
+    for step in range(len(batch.obs)):
+        stepped, hidden = learner.act(everywhere.obs[step], last[step], hidden)
+        real = learner.observed(batch)[step]
+        torch.testing.assert_close(stepped[real], values[step][real], atol=1e-6, rtol=1e-5)
+
+
+def test_frozen_memory_keeps_the_agents_part_only():
+    learner = make_acorm("released")
+    before, after = torch.zeros(2, 3, 192), torch.ones(2, 3, 192)
+    kept = learner.frozen_hidden(before, after)
+    assert (kept[..., :128] == 1).all()
+    assert (kept[..., 128:] == 0).all()
+
+
+def test_training_state_continues_bit_for_bit():
+    changes = {"embedding_pretraining": 2, "contrastive_pretraining": 2, "contrastive_interval": 2}
+    first = make_acorm(**changes)
+    for _ in range(3):  # in the middle of pre-training
+        first.update(make_batch())
+    second = make_acorm(**changes)
+    second.load_training_state(copy.deepcopy(first.training_state()))
+    for learner in (first, second):
+        for _ in range(5):
+            learner.update(make_batch())
+    for mine, other in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(mine, other)

@@ -1,0 +1,118 @@
+"""docs/adding_an_algorithm.md is true: its method, kept outside, goes through the workflow."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from algorithms import plugins
+from benchmark.errors import BenchmarkError
+from benchmark.training.provenance import source_hash
+
+ROOT = Path(__file__).parent.parent.parent
+STUDY = {
+    "version": 1,
+    "name": "mine",
+    "backend": "simulator",
+    "protocol": "unified",
+    "seeds": [0],
+    "maps": ["3m"],
+    "algorithms": ["vdn"],
+    "set": {
+        "budget": 600,
+        "n_envs": 4,
+        "batch_size": 4,
+        "evaluation_interval": 300,
+        "evaluation_episodes": 4,
+        "absolute_episodes": 4,
+        "hidden_size": 16,
+    },
+    "statistics": {"replications": 100},
+}
+
+
+@pytest.fixture
+def vdn(tmp_path) -> Path:
+    """The method of the page, in a file of its own."""
+    page = (ROOT / "docs" / "adding_an_algorithm.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    path = tmp_path / "elsewhere" / "vdn.py"
+    path.parent.mkdir()
+    path.write_text(code)
+    return path
+
+
+def run(folder: Path, methods: object, *arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=folder,
+        env=os.environ
+        | {"R3DM_METHODS": str(methods), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_the_workflow_takes_a_method_from_outside(vdn, tmp_path):
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(STUDY))
+    done = run(
+        tmp_path,
+        vdn,
+        *("snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "2"),
+        *("--configfile", "study.yaml", "--quiet", "all", "--", "all"),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = tmp_path / "results" / "mine"
+    evaluations = pd.read_parquet(results / "evaluations.parquet")
+    assert set(evaluations["algorithm"]) == {"vdn"}
+    (record,) = json.loads((results / "runs.json").read_text())["runs"]
+    assert record["updates"] > 0
+    assert record["config"]["hyperparameters"]["learning_rate"] == 0.001
+    assert "vdn" in (results / "report.html").read_text()
+    # Its source counts: a run of changed code is known to be stale.
+    method = plugins.methods(str(vdn), taken=set())["vdn"]
+    assert record["source_hash"] == source_hash(method.__module__)
+    vdn.write_text(vdn.read_text() + "\n# changed\n")
+    assert record["source_hash"] != source_hash(method.__module__)
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "message"),
+    [
+        ("two.py", "from algorithms import QMIX\nclass A(QMIX): ...\nclass B(QMIX): ...", "not 2"),
+        ("none.py", "from algorithms import QMIX", "exactly one subclass of Learner, not 0"),
+        ("My-Method.py", "", "use lower-case letters"),
+        ("qmix.py", "", "there is a method 'qmix' already"),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path, name, code, message):
+    (tmp_path / name).write_text(code)
+    with pytest.raises(BenchmarkError, match=message):
+        plugins.methods(str(tmp_path / name), taken={"qmix"})
+    if name == "two.py":
+        missing = run(tmp_path, tmp_path / "missing.py", "benchmark", "train", "--map", "3m")
+        assert missing.returncode == 2
+        assert missing.stderr.splitlines() == [
+            f"error: R3DM_METHODS: there is no file {tmp_path / 'missing.py'}"
+        ]
+
+
+@pytest.mark.parametrize("name", ["batch_size", "max_reward", "seed"])
+def test_a_hyper_parameter_never_hides_a_rule_or_an_option(tmp_path, name):
+    method = tmp_path / "greedy.py"
+    method.write_text(
+        "from algorithms.qmix import QMIX\n\n\n"
+        f"class Greedy(QMIX):\n    class Config(QMIX.Config):\n        {name}: int = 7\n"
+    )
+    arguments = ("benchmark", "train", "--map", "3m", "--algorithm", "greedy", "--set", "budget=9")
+    refused = run(tmp_path, method, *arguments)
+    assert refused.returncode == 2
+    assert f"error: greedy: {name!r} is a rule or an env option already" in refused.stderr

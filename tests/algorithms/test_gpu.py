@@ -1,0 +1,94 @@
+"""Learning on a GPU: what can be known without one, and the comparison that needs one."""
+
+import math
+
+import pytest
+import torch
+
+from algorithms import ALGORITHMS
+from tests.algorithms.official import EPISODES, in_order, make
+from tests.algorithms.parity import random_episodes
+
+#: Switches on what a method leaves out on the small map.
+CHANGES = {"emc": {"memory_weight": 0.1}}
+CASES = [(name, protocol) for name in ALGORITHMS for protocol in ("unified", "released")]
+
+
+def prepared(name: str, protocol: str, device: str):
+    """A learner that has seen the episodes and is about to make its first TD step."""
+    learner = make(ALGORITHMS[name], protocol, device=device, **CHANGES.get(name, {}))
+    learner.on_collect(random_episodes(7, EPISODES), 50)
+    learner.skip_pretraining()
+    return learner
+
+
+class _Stream(torch.Generator):
+    """A random stream of the CPU, whatever device is asked for."""
+
+    def __new__(cls, device="cpu"):
+        return super().__new__(cls)
+
+
+@pytest.fixture
+def meta(monkeypatch):
+    """Fills in what torch's meta device lacks: random streams, and Adam in one kernel."""
+    adam = torch.optim.Adam
+    monkeypatch.setattr(torch, "Generator", _Stream)
+    monkeypatch.setattr(
+        torch.optim, "Adam", lambda *given, fused=None, **more: adam(*given, **more)
+    )
+
+
+@pytest.mark.parametrize(("name", "protocol"), CASES)
+def test_an_update_never_waits_for_the_gpu(meta, name, protocol):
+    """On the meta device there is nothing to wait for: it has shapes, but no numbers.
+
+    Whatever would read one back, or let a shape depend on one, or mix devices, raises an error.
+    """
+    learner, batches = prepared(name, protocol, "meta"), [in_order()] * ALGORITHMS[name].BATCHES
+    for _ in range(2):
+        learner.update(*batches)
+    assert learner.updates == 2
+
+
+@pytest.mark.parametrize("reading", ["item", "nonzero", "mask", "cpu", "mix"])
+def test_the_meta_device_tells(reading):
+    values = torch.ones(3, device="meta")
+    readings = {
+        "item": lambda: values.sum().item(),
+        "nonzero": lambda: values.nonzero(),
+        "mask": lambda: values[values > 0],
+        "cpu": lambda: values.cpu(),
+        "mix": lambda: values + torch.ones(3),
+    }
+    with pytest.raises(RuntimeError):
+        readings[reading]()
+
+
+def draw_on_the_cpu(monkeypatch) -> None:
+    """Gives every device the same random numbers."""
+    monkeypatch.setattr(torch, "Generator", _Stream)
+    for name in ("rand", "randperm", "randint"):
+        original = getattr(torch, name)
+        monkeypatch.setattr(
+            torch,
+            name,
+            lambda *given, device="cpu", original=original, **more: original(*given, **more).to(
+                device
+            ),
+        )
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize(("name", "protocol"), CASES)
+def test_an_update_on_the_gpu_equals_the_cpus(monkeypatch, name, protocol):
+    draw_on_the_cpu(monkeypatch)
+    measured = {}
+    for device in ("cpu", "cuda"):
+        learner = prepared(name, protocol, device)
+        for _ in range(3):
+            learner.update(*[in_order()] * learner.BATCHES)
+        measured[device] = learner.read_metrics()
+    assert all(map(math.isfinite, measured["cpu"].values()))
+    assert measured["cuda"] == pytest.approx(measured["cpu"], rel=2e-3, abs=1e-5)

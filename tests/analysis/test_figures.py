@@ -1,0 +1,185 @@
+"""Figures follow from the statistics alone, to the byte, and look the same everywhere."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import colors, image
+
+from benchmark import commands
+from benchmark.analysis import figures, labels, plots, statistics
+from benchmark.training.evaluations import write_evaluations
+from tests.analysis import synthetic
+
+MAPS = ["3m", "8m", "2s3z", "terran_3_vs_3"]
+
+
+@pytest.fixture(scope="module")
+def results() -> dict[str, pd.DataFrame]:
+    table = synthetic.study(MAPS, ["qmix", "r3dm", "mystery"], seeds=2)
+    return statistics.compute(table, replications=100)
+
+
+@pytest.fixture(scope="module")
+def drawn(results) -> dict:
+    return dict(figures.draw(results))
+
+
+def texts(figure) -> str:
+    return "\n".join(text.get_text() for text in figure.texts).replace("\n", " ")
+
+
+def test_files_are_those_announced_and_the_same_every_time(tmp_path):
+    results = statistics.compute(synthetic.study(["3m"], ["qmix", "r3dm"]), replications=20)
+    for folder in ("a", "b"):
+        figures.write(results, tmp_path / folder)
+    announced = sorted(figures.outputs(["3m"]))
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == announced
+    for name in announced:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_figures_are_those_announced(drawn):
+    captions = figures.captions(MAPS)
+    assert list(drawn) == list(captions)
+    assert not any("{" in caption for caption in captions.values())
+
+
+def test_every_figure_is_one_column_wide_and_names_its_source(drawn):
+    for name, figure in drawn.items():
+        assert figure.get_figwidth() == plots.WIDTH, name
+        assert "battle simulator (not StarCraft II), unified protocol" in texts(figure), name
+
+
+def test_nothing_leaves_its_figure(drawn):
+    for name, figure in drawn.items():
+        box = figure.get_tightbbox()  # inches
+        width, height = figure.get_size_inches()
+        assert min(box.x0, box.y0) > -0.03, name
+        assert box.x1 < width + 0.03, name
+        assert box.y1 < height + 0.03, name
+
+
+def test_learning_curves_have_a_panel_per_map_and_show_the_means(drawn, results):
+    figure = drawn["learning_smac_win_rate"]
+    assert [axes.get_title() for axes in figure.axes] == ["3m", "8m", "2s3z"]
+    lines = {line.get_color(): line for line in figure.axes[1].get_lines()}
+    assert set(lines) == {labels.plot_style(name).colour for name in ("qmix", "r3dm", "mystery")}
+    curve = results["curves"].query("map == '8m' and algorithm == 'qmix' and metric == 'win_rate'")
+    line = lines[labels.plot_style("qmix").colour]
+    assert line.get_ydata() == pytest.approx(curve["value"].to_numpy())
+    assert line.get_xdata() == pytest.approx(curve["step"].to_numpy() / 1000)
+
+
+def test_long_curves_are_averaged_and_say_so():
+    table = synthetic.study(["3m"], ["qmix"], seeds=2, budget=2_000_000, absolute=0, episodes=2)
+    results = statistics.compute(table, replications=20)
+    figure = dict(figures.draw(results))["learning_smac_win_rate"]
+    assert "a point averages up to 4 evaluations" in texts(figure)
+    values = results["curves"].query("metric == 'win_rate'")["value"].to_numpy()
+    line = figure.axes[0].get_lines()[0].get_ydata()
+    assert len(line) == 51
+    assert line[-1] == pytest.approx(values[-4:].mean())
+
+
+def test_maps_of_short_and_long_training_share_the_unit_of_their_axes():
+    """200 000 steps count in thousands when they are alone, in millions beside 2 000 000."""
+    few = {"algorithms": ["qmix"], "seeds": 1, "absolute": 0, "episodes": 2, "interval": 100_000}
+    table = pd.concat(
+        [
+            synthetic.study(["3m"], budget=200_000, **few),
+            synthetic.study(["8m"], budget=2_000_000, **few),
+        ]
+    )
+    figure = dict(figures.draw(statistics.compute(table, replications=20)))["learning_smac_return"]
+    for axes, millions in zip(figure.axes, (0.2, 2.0), strict=True):
+        assert axes.get_xlim() == pytest.approx((0, millions))
+        assert axes.get_lines()[0].get_xdata()[-1] == pytest.approx(millions)
+
+
+def test_intervals_show_values_and_bounds(drawn, results):
+    axes = drawn["aggregate_smac"].axes[0]
+    row = (
+        results["aggregate"]
+        .query(
+            "suite == 'smac' and phase == 'training' and algorithm == 'qmix' and metric == 'iqm'"
+        )
+        .iloc[0]
+    )
+    colour = labels.plot_style("qmix").colour
+    bar, point = (line for line in axes.get_lines() if line.get_color() == colour)
+    assert list(bar.get_xdata()) == pytest.approx([row["low"], row["high"]])
+    assert list(point.get_xdata()) == pytest.approx([row["value"]])
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["R3DM", "QMIX", "mystery"]
+
+
+def test_seven_methods_have_colours_and_markers_of_their_own():
+    looks = list(labels.ALGORITHMS.values())
+    assert len({look.colour for look in looks}) == len({look.marker for look in looks}) == 7
+    rgb = np.array([colors.to_rgb(look.colour) for look in looks])
+    # as a person without one kind of cone sees them (Viénot et al. 1999, red and green)
+    for blind in (
+        [[0.11, 0.89, 0], [0.11, 0.89, 0], [0, 0, 1]],
+        [[0.29, 0.71, 0]] * 2 + [[0, 0, 1]],
+    ):
+        seen = rgb**2.2 @ np.array(blind).T
+        distance = np.linalg.norm(seen[:, None] - seen, axis=-1)
+        assert distance[np.triu_indices(7, 1)].min() > 0.05
+
+
+def test_unknown_algorithm_has_a_look_that_stays():
+    assert labels.plot_style("mystery") == labels.plot_style("mystery")
+    known = {look.colour for look in labels.ALGORITHMS.values()}
+    assert labels.plot_style("mystery").colour not in known
+    assert labels.label("mystery") == "mystery"
+    assert labels.label("r3dm", "no_contrastive") == "R3DM (no contrastive)"
+
+
+def test_single_method_has_every_figure_and_says_why_one_is_empty():
+    results = statistics.compute(synthetic.study(["3m"], ["qmix"], seeds=1), replications=20)
+    drawn = dict(figures.draw(results))
+    assert list(drawn) == list(figures.captions(["3m"]))
+    assert "one method only" in texts(drawn["improvement_smac"])
+
+
+def test_study_without_a_common_map_says_so():
+    table = pd.concat([synthetic.study(["3m"], ["qmix"]), synthetic.study(["8m"], ["r3dm"])])
+    drawn = dict(figures.draw(statistics.compute(table, replications=20)))
+    for kind in ("aggregate", "profiles", "improvement", "efficiency"):
+        assert "no map has a run of every method" in texts(drawn[f"{kind}_smac"])
+
+
+def test_left_out_maps_are_named():
+    table = pd.concat(
+        [synthetic.study(["3m", "8m"], ["qmix"]), synthetic.study(["8m"], ["r3dm"], seeds=2)]
+    )
+    drawn = dict(figures.draw(statistics.compute(table, replications=20)))
+    assert "not all methods ran on 3m" in texts(drawn["profiles_smac"])
+    assert "2 to 3 runs per method, 1 map" in texts(drawn["profiles_smac"])
+
+
+def test_variants_do_not_show_in_main_figures():
+    table = pd.concat(
+        [synthetic.study(["3m"], ["r3dm"]), synthetic.study(["3m"], ["r3dm"], variant="k")]
+    )
+    drawn = dict(figures.draw(statistics.compute(table, replications=20)))
+    assert len(drawn["learning_smac_win_rate"].axes[0].get_lines()) == 1
+
+
+def test_commands_make_everything_from_the_table_alone(tmp_path):
+    table = synthetic.study(["3m"], ["qmix", "r3dm"], seeds=2)
+    write_evaluations(table, tmp_path / "evaluations.parquet")
+    command = ["statistics", str(tmp_path / "evaluations.parquet"), "--replications", "50"]
+    assert commands.main(command) == 0
+    assert commands.main(["tables", str(tmp_path / "statistics")]) == 0
+    assert commands.main(["figures", str(tmp_path / "statistics")]) == 0
+    picture = image.imread(tmp_path / "figures" / "learning_smac_win_rate.png")
+    assert picture.shape[1] == pytest.approx(plots.WIDTH * 300, abs=1)
+    assert (tmp_path / "tables" / "win_rate_smac_final.tex").exists()
+
+
+def test_commands_name_what_they_lack(tmp_path, capsys):
+    assert commands.main(["figures", str(tmp_path)]) == 2
+    assert "final.csv" in capsys.readouterr().err
+    assert commands.main(["statistics", str(tmp_path / "none.parquet")]) == 2
+    assert "none.parquet" in capsys.readouterr().err
+    assert commands.main(["statistics", "x", "--replications", "0"]) == 2

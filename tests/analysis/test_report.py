@@ -1,0 +1,243 @@
+"""The report stands alone, and tells what is missing, damaged or stale."""
+
+import json
+import re
+import shutil
+
+import pandas as pd
+import pytest
+
+from benchmark import commands, files
+from benchmark.analysis import figures, report, statistics
+from benchmark.commands.published import CLAIMS
+from benchmark.errors import BenchmarkError
+from benchmark.published import beside, claims, facts
+from benchmark.training.evaluations import IDENTITY
+from benchmark.visualization import role_numbers
+from tests.analysis import synthetic
+
+MAPS = ["3m", "terran_3_vs_3"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A study folder with statistics and figures, and its provenance."""
+    folder = tmp_path_factory.mktemp("study")
+    table = synthetic.study(MAPS, ["qmix"], seeds=2)
+    results = statistics.compute(table, replications=50)
+    statistics.write(results, folder / "statistics")
+    for name, figure in figures.draw(results):  # PNG only: half the time
+        (folder / "figures").mkdir(exist_ok=True)
+        figure.savefig(folder / "figures" / f"{name}.png", dpi=50)
+    published, about = facts.read()
+    found = beside.compare(table, published, about, claims.load(CLAIMS), replications=50)
+    beside.write(found, folder / "published")
+    return folder, synthetic.provenance(table)
+
+
+@pytest.fixture
+def written(finished, tmp_path):
+    """A function that writes the report of changed provenance and reads it."""
+    folder, runs = finished
+
+    def write(runs=runs, missing=(), changed=(), broken=()) -> str:
+        summary = {"runs": runs, "missing": missing, "changed": changed, "broken": broken}
+        files.write_json(summary, folder / "runs.json")
+        report.write(folder, tmp_path / "report.html")
+        return (tmp_path / "report.html").read_text()
+
+    write.runs = runs
+    return write
+
+
+@pytest.fixture
+def with_roles(finished, tmp_path):
+    """The figure of roles and its numbers in the study's folder, as long as the test runs."""
+    folder = finished[0] / "roles"
+    folder.mkdir()
+    numbers = pd.DataFrame(
+        {name: 0.5 for name in ("agreement", *role_numbers.NUMBERS)}, index=range(4)
+    )
+    numbers = numbers.assign(**{f"living_{name}": 0.25 for name in role_numbers.NUMBERS})
+    identity = dict(zip(IDENTITY, ("s", "simulator", "unified", "3m", "r3dm"), strict=False))
+    identity |= {"variant": "default", "seed": 0, "battle": 0, "t": [1, 1, 2, 2]}
+    numbers.assign(**identity).to_csv(folder / "roles_3m.csv", index=False)
+    shutil.copy(finished[0] / "figures" / "aggregate_all.png", folder / "roles_3m.png")
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_report_shows_roles_where_a_study_has_them(written, with_roles):
+    text = written()
+    assert 'href="#roles"' in text
+    assert 'id="figure_roles_3m"' in text
+    assert 'id="roles_3m"' in text
+    assert "R3DM, seed 0: t = 1 (1 battle)" in text
+    assert "0.2500" in text  # the divergence
+    assert text.count('<figure id="figure_roles_') == 1
+    (with_roles / "roles_3m.png").unlink()
+    with pytest.raises(BenchmarkError, match=r"roles_3m\.png"):
+        written()
+
+
+def test_report_of_a_study_without_roles_has_no_such_part(written):
+    assert "#roles" not in written()
+
+
+def test_report_loads_nothing(written):
+    text = written()
+    assert "<script" not in text
+    assert "<link" not in text
+    assert "url(" not in text
+    sources = re.findall(r'(?:src|href)="([^"]{0,30})', text)
+    assert sources
+    assert all(source.startswith(("data:image/png;base64,", "#")) for source in sources)
+
+
+def test_report_holds_every_figure_and_table_with_its_source(written):
+    text = written()
+    ours, published = text.split('<h2 id="published">')
+    assert ours.count("data:image/png") == len(figures.captions(MAPS))
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", ours)
+    assert all("battle simulator (not StarCraft II), unified protocol" in c for c in captions)
+    assert published.count("data:image/png") == 1 + len(facts.read()[1]["pictures"])
+    for target in re.findall(r'href="#([^"]+)"', text):
+        assert f'id="{target}"' in text
+    assert 'id="win_rate_smac_final"' in text
+    assert 'id="improvement_all_absolute"' in text
+
+
+def test_report_sets_the_study_beside_what_is_published(written):
+    """Claims with their counts, findings, pictures; and no verdict across backends."""
+    section = written().split('<h2 id="published">')[1].split('<h2 id="definitions">')[0]
+    claimed = claims.load(CLAIMS)
+    for claim in claimed.claims:
+        assert claim.says.replace("'", "&#39;") in section
+    findings = facts.read()[0]["findings"]
+    assert f"All {len(findings)} findings" in section
+    assert "not_test" in section
+    assert "this study is from: battle simulator (not StarCraft II), unified protocol" in section
+    assert "reproduced</td>" not in section  # maps that nobody published
+
+
+def test_missing_published_results_are_an_error(finished, tmp_path):
+    folder, runs = finished
+    summary = {"runs": runs, "missing": [], "changed": [], "broken": []}
+    files.write_json(summary, folder / "runs.json")
+    kept = (folder / "published").rename(tmp_path / "published")
+    with pytest.raises(BenchmarkError, match="python -m benchmark published beside"):
+        report.write(folder, tmp_path / "report.html")
+    kept.rename(folder / "published")
+
+
+def test_complete_study_says_so(written):
+    assert "Nothing is missing, damaged or stale." in written()
+
+
+def test_missing_damaged_and_changed_runs_are_listed(written):
+    text = written(
+        missing=[{**written.runs[0], "seed": 7, "state": "failed", "step": 12345, "note": "<oom>"}],
+        changed=written.runs[:2],
+        broken=[{"file": "runs/x.parquet", "reason": "magic bytes"}],
+    )
+    assert "1 expected run missing" in text
+    assert "12,345" in text
+    assert "&lt;oom&gt;" in text
+    assert "<oom>" not in text
+    assert "2 runs made with another configuration" in text
+    assert "1 damaged run left out" in text
+    assert "runs/x.parquet" in text
+
+
+def test_a_table_that_came_alone_is_held_against_the_study(finished, tmp_path):
+    """Its runs.json knows nothing of what this study file wants."""
+    folder, runs = finished
+    summary = {"runs": runs, "missing": [], "changed": [], "broken": []}
+    files.write_json(summary, folder / "runs.json")
+    wanted = dict(version=1, name="synthetic", backend="simulator", protocol="unified")
+    wanted |= dict(seeds=[0, 1, 2], maps=MAPS, algorithms=["qmix"])
+    output = tmp_path / "report.html"
+    command = ["report", str(folder), "--output", str(output), "--study", json.dumps(wanted)]
+    assert commands.main(command) == 0
+    text = output.read_text()
+    assert "2 expected runs missing" in text
+    assert "<td>terran_3_vs_3</td><td>QMIX</td><td>2</td><td>missing</td>" in text
+    assert "4 runs made with another configuration" in text  # their hashes are made up
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"source_hash": "old"},
+        {"attempts": [{"source_hash": "old"}, {}]},
+        {"backend": "simulator", "backend_version": "0"},
+    ],
+    ids=["source", "source of the first attempt", "simulator"],
+)
+def test_a_run_of_other_code_is_stale(written, changes):
+    text = written([{**written.runs[0], **changes}, *written.runs[1:]])
+    assert "1 stale run:" in text
+    assert "Nothing is missing" not in text
+
+
+def test_run_of_an_algorithm_that_is_gone_is_stale(written):
+    runs = [{**run, "algorithm": "gone"} for run in written.runs]
+    assert "4 stale runs:" in written(runs)
+
+
+def test_env_steps_are_those_played(written):
+    assert '<th scope="row">Env steps</th><td>160,140</td>' in written()  # 4 runs of 40,035
+
+
+def test_provenance_tells_apart_what_differs(written):
+    other = {**written.runs[0], "commit": "f" * 40, "dirty": True}
+    text = written([other, *written.runs[1:]])
+    assert "ffffffffffff with local changes" in text
+    assert "0123456789ab" in text
+    assert "torch 2.13.0" in text
+    assert "Some CPU, 2 cores, 8.0 GB" in text
+
+
+def test_runs_outside_git_have_an_unknown_commit(written):
+    runs = [{**run, "commit": None, "dirty": None} for run in written.runs]
+    assert "unknown" in written(runs)
+
+
+def test_report_is_the_same_every_time(written):
+    assert written() == written()
+
+
+def test_missing_figure_is_an_error(finished, tmp_path):
+    folder, runs = finished
+    files.write_json(
+        {"runs": runs, "missing": [], "changed": [], "broken": []}, folder / "runs.json"
+    )
+    figure = folder / "figures" / "aggregate_all.png"
+    figure.rename(tmp_path / "kept.png")
+    with pytest.raises(BenchmarkError, match=r"aggregate_all\.png"):
+        report.write(folder, tmp_path / "report.html")
+    (tmp_path / "kept.png").rename(figure)
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_command_writes_beside_the_results(finished, capsys):
+    folder, runs = finished
+    files.write_json(
+        {"runs": runs, "missing": [], "changed": [], "broken": []}, folder / "runs.json"
+    )
+    assert commands.main(["report", str(folder)]) == 0
+    assert capsys.readouterr().out.strip() == str(folder / "report.html")
+    (folder / "runs.json").unlink()
+    assert commands.main(["report", str(folder)]) == 2
+    assert "runs.json" in capsys.readouterr().err
+
+
+def test_faults_of_the_game_are_counted(written):
+    assert "Faults of StarCraft II" not in written()
+    runs = [
+        {**run, "attempts": [{"backend": {"faults": {"crashed in step": k, "hung in step": 1}}}]}
+        for k, run in enumerate(written.runs[:3])
+    ]
+    text = written(runs + written.runs[3:])
+    assert "Faults of StarCraft II, each one battle discarded" in text
+    assert "3 crashed in step, 3 hung in step" in text

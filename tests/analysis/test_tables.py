@@ -1,0 +1,115 @@
+"""Tables say where numbers come from and what is missing, in three formats."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmark.analysis import figures, statistics, tables
+from tests.analysis import synthetic
+
+
+@pytest.fixture(scope="module")
+def made() -> dict[str, tables.Table]:
+    """Tables of a study in which qmix lacks a seed on 3m and every run on 8m."""
+    table = synthetic.study(["3m", "8m", "terran_3_vs_3"], ["r3dm", "qmix"], seeds=3)
+    qmix = table["algorithm"] == "qmix"
+    lost = (table["map"] == "8m") | ((table["map"] == "3m") & (table["seed"] == 2))
+    results = statistics.compute(table[~(qmix & lost)], replications=200)
+    return {each.name: each for each in tables.make(results)}
+
+
+def test_files_are_those_announced(made, tmp_path):
+    tables.write(list(made.values()), tmp_path)
+    announced = tables.outputs(["3m", "8m", "terran_3_vs_3"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(announced)
+
+
+def test_every_table_names_backend_and_protocol(made):
+    for table in made.values():
+        source = "battle simulator (not StarCraft II), unified protocol"
+        assert source in table.caption
+        assert source in table.markdown()
+        assert set(table.data["backend"]) <= {"simulator"}
+        assert {"backend", "protocol"} <= set(table.data.columns)
+
+
+def test_cells_hold_mean_interval_and_fewer_runs(made):
+    table = made["win_rate_smac_final"]
+    assert table.columns == ["R3DM", "QMIX"]
+    assert list(table.rows) == ["3m", "8m"]
+    row = table.data.query("map == '3m' and algorithm == 'qmix'").iloc[0]
+    text = f"{row['mean']:.2f} [{row['low']:.2f}, {row['high']:.2f}] (n = 2)"
+    line = table.markdown().splitlines()[4]
+    assert line.replace("**", "").endswith(f"| {text} |")
+
+
+def test_missing_runs_stand_in_the_caption_and_as_dashes(made):
+    table = made["win_rate_smac_final"]
+    assert "QMIX on 3m (seed 2); QMIX on 8m (seed 0, 1, 2)." in table.caption
+    assert table.rows["8m"][1].number == tables.DASH
+    aggregate = made["aggregate_final"]
+    assert "Left out, because a method has no run there: 8m." in aggregate.caption
+    assert "Missing runs: QMIX 1." in aggregate.caption
+
+
+def test_best_of_the_row_is_bold_and_least_for_the_gap(made):
+    for name, cells in made["aggregate_final"].rows.items():
+        values = [round(cell.value, 2) for cell in cells]
+        best = min(values) if "gap" in name else max(values)
+        assert [cell.bold for cell in cells] == [value == best for value in values]
+
+
+def test_improvement_is_bold_where_the_interval_says_so(made):
+    rows = made["improvement_all_final"].rows
+    assert rows["R3DM"][0].number == tables.DASH
+    assert rows["R3DM"][1].value + rows["QMIX"][0].value == pytest.approx(1)
+    for cells in rows.values():
+        for cell in cells:
+            assert cell.bold == bool(cell.low > 0.5)
+
+
+def test_improvement_says_what_it_rests_on(made):
+    caption = made["improvement_smac_final"].caption
+    assert "draws counted as half" in caption
+    assert "per method, SMAC 2 to 3 runs on 1 map" in caption
+    assert "Left out, because a method has no run there: 8m." in caption
+    assert "Missing runs: QMIX 1." in caption
+    assert "Missing runs" not in made["improvement_smacv2_final"].caption
+    assert "draws counted as half" in figures.captions(["3m"])["improvement_smac"]
+
+
+def test_latex_is_escaped_and_balanced(made):
+    for table in made.values():
+        text = table.latex()
+        assert text.count("{") == text.count("}")
+        assert "95 \\%" in text
+        body = text.split("\\midrule")[1].split("\\bottomrule")[0].strip().splitlines()
+        assert len(body) == len(table.rows)
+        for line in body:
+            assert line.replace(r"\&", "").count(" & ") == len(table.columns)
+        assert text.isascii()
+    assert r"terran\_3\_vs\_3" in made["return_smacv2_final"].latex()
+
+
+def test_csv_is_unrounded_and_typed(made, tmp_path):
+    tables.write(list(made.values()), tmp_path)
+    table = pd.read_csv(tmp_path / "return_smac_absolute.csv")
+    assert set(table["phase"]) == {"absolute"}
+    assert set(table["metric"]) == {"return"}
+    assert table["n"].tolist() == [3, 3, 2, 0]
+
+
+def test_study_of_one_method_one_map_one_seed(tmp_path):
+    table = synthetic.study(["3m"], ["qmix"], seeds=1, absolute=0)
+    made = {t.name: t for t in tables.make(statistics.compute(table, replications=50))}
+    tables.write(list(made.values()), tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == set(tables.outputs(["3m"]))
+    assert made["win_rate_smac_final"].rows["3m"][0].interval == ""
+    assert made["win_rate_smac_absolute"].rows["3m"][0].number == tables.DASH
+    assert np.isnan(made["improvement_smac_final"].rows["QMIX"][0].value)
+
+
+def test_single_maps_and_runs_are_counted_in_the_singular():
+    table = synthetic.study(["3m"], ["qmix"], seeds=1)
+    made = {t.name: t for t in tables.make(statistics.compute(table, replications=50))}
+    assert "SMAC 1 run on 1 map." in made["aggregate_final"].caption

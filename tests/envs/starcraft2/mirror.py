@@ -1,0 +1,124 @@
+"""What our simulator makes of units that somebody else's battle contains.
+
+Given the units that a real client was shown, step by step, the simulator's client part must say the
+same: observation, state, availability, reward, and whether it is over.
+"""
+
+import random
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from benchmark.envs import EnvOptions, Map
+from benchmark.envs.simulator.env import simulator_spec
+from benchmark.envs.simulator.kernel import look, take_stock
+from benchmark.envs.simulator.world import make_output, make_world
+from benchmark.envs.starcraft2.client import look_seed
+
+#: What the game's protocol shows, in single precision.
+SHOWN = ("x", "y", "health", "shield", "energy", "cooldown")
+
+
+class Seen(NamedTuple):
+    """What a client says about a battle after a reset or a step."""
+
+    obs: np.ndarray  #: [N, O]
+    state: np.ndarray  #: [S]
+    available: np.ndarray  #: [N, A]
+    reward: float
+    terminated: bool
+    truncated: bool
+    battle_won: bool
+    dead_allies: int
+    dead_enemies: int
+
+
+def compare(client: Seen, simulator: Seen) -> None:
+    """Both say the same: arrays and reward to rounding, everything else exactly."""
+    np.testing.assert_array_equal(client.available, simulator.available)
+    np.testing.assert_allclose(client.obs, simulator.obs, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(client.state, simulator.state, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(client.reward, simulator.reward, rtol=1e-6, atol=1e-7)
+    assert tuple(client[4:]) == tuple(simulator[4:])
+
+
+@njit
+def _look(world, out):
+    look(0, world, out)
+
+
+@njit
+def _take_stock(world, out):
+    take_stock(0, world, out)
+
+
+class Mirror:
+    """Follows one battle.
+
+    Args:
+        one: its map.
+        seed: of the battle, as the client got it.
+    """
+
+    def __init__(self, one: Map, seed: int, options: EnvOptions | None = None) -> None:
+        self._one, self._seed, self._step = one, seed, 0
+        self._world = make_world(one, 1, options or EnvOptions())
+        self._out = make_output(simulator_spec(one), 1)
+        self._world.battles["max_reward"] = self._world.rules["max_reward"]
+
+    @property
+    def known(self) -> np.ndarray:
+        """[E] the agent through which SMACv2's client knows each enemy, -1 for none."""
+        return self._world.known[0].copy()
+
+    def begin(self, units: np.ndarray, known: np.ndarray | None = None) -> Seen:
+        """The first look at the units of a battle.
+
+        Args:
+            units: [U] ``records.UNIT_DTYPE``.
+            known: [E] which agent SMACv2's client knows each enemy through; its reset looks once in
+                an order that nobody can tell.
+        """
+        self._show(units)
+        for name, seen in (("x", "seen_x"), ("y", "seen_y")):
+            self._world.units[seen] = self._world.units[name]
+        self._world.units["seen_life"] = self._world.units["health"] + self._world.units["shield"]
+        if known is not None:
+            self._set_order()
+            _look(self._world, self._out)
+            np.testing.assert_array_equal(self.known >= 0, known >= 0)
+            self._world.known[0] = known
+        return self._look()
+
+    def step(self, units: np.ndarray, actions: np.ndarray) -> Seen:
+        """The look at the units that the agents' actions led to."""
+        self._step += 1
+        self._show(units)
+        self._world.last_actions[0] = actions
+        _take_stock(self._world, self._out)
+        return self._look()
+
+    def _show(self, units: np.ndarray) -> None:
+        mine = self._world.units[0]
+        for name in SHOWN:
+            mine[name] = units[name].astype(np.float32)
+        for name in ("type", "team", "alive", "autonomous"):
+            mine[name] = units[name]
+
+    def _set_order(self) -> None:
+        """SMACv2's client goes through the agents in an order from Python's generator."""
+        order = list(range(self._one.n_agents))
+        if self._one.generated:
+            random.Random(look_seed(self._seed, self._step)).shuffle(order)
+        self._world.order[0, : len(order)] = order
+
+    def _look(self) -> Seen:
+        self._set_order()
+        _look(self._world, self._out)
+        out = self._out
+        return Seen(
+            out.obs[0].copy(), out.state[0].copy(), out.available[0].copy(),
+            float(out.reward[0]), bool(out.terminated[0]), bool(out.truncated[0]),
+            bool(out.battle_won[0]), int(out.dead[0, 0]), int(out.dead[1, 0]),
+        )  # fmt: skip

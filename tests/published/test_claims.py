@@ -1,0 +1,266 @@
+"""Claims are data; they are judged by the same rules everywhere, and those rules are right."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from scipy import stats
+
+from benchmark.analysis.bootstrap import Bootstrap
+from benchmark.commands.published import CLAIMS
+from benchmark.errors import BenchmarkError
+from benchmark.published import claims, inference, judgement
+from benchmark.published.audit import audit
+from benchmark.published.inference import Difference, Moments, Sample, verdict, welch
+from benchmark.published.judgement import AS_RELEASED, CLEANED, WIDEST, Sides
+from tests.published import releases
+from tests.published.releases import END
+
+
+def test_welch_is_scipys():
+    stream = np.random.default_rng(0)
+    left, right = stream.normal(1, 2, 5), stream.normal(0, 0.5, 8)
+    (found,) = welch([(Moments.of(left), Moments.of(right))])
+    expected = stats.ttest_ind(left, right, equal_var=False)
+    low, high = expected.confidence_interval()
+    assert found == pytest.approx((left.mean() - right.mean(), low, high, expected.pvalue))
+
+
+def pair(gap: float, n: int = 5):
+    """Two samples whose difference is ``gap`` standard deviations."""
+    return Moments(n, gap, 1.0), Moments(n, 0.0, 1.0)
+
+
+def test_holms_correction():
+    """The textbook's step-down procedure, and intervals that agree with it."""
+    pairs = [pair(gap) for gap in (0.5, 4.0, 2.0, 1.7)]
+    raw = np.array([welch([each])[0].p for each in pairs])
+    found = welch(pairs)
+    order = np.argsort(raw)
+    corrected = np.maximum.accumulate(raw[order] * np.arange(4, 0, -1)).clip(max=1)
+    assert [found[index].p for index in order] == pytest.approx(list(corrected))
+    assert 0 < sum(each.p <= 0.05 for each in found) < 4
+    for each in found:
+        assert (each.p <= 0.05) == (each.low > 0 or each.high < 0)
+    smallest = order[0]
+    narrow, wide = welch([pairs[smallest]])[0], found[smallest]
+    assert wide.low < narrow.low
+
+
+def test_too_few_runs_have_no_interval_and_take_no_part_in_the_correction():
+    alone = (Moments(1, 0.5, np.nan), Moments(5, 0.0, 1.0))
+    nothing = (Moments.of(np.array([])), Moments(5, 0.0, 1.0))
+    found = welch([alone, nothing, pair(2)])
+    assert found[0].value == 0.5
+    assert np.isnan(found[0].low)
+    assert np.isnan(found[1].value)
+    assert found[2] == pytest.approx(welch([pair(2)])[0])
+
+
+def test_runs_that_do_not_vary():
+    constant = (Moments(5, 1.0, 0.0), Moments(5, 0.0, 0.0))
+    assert welch([constant])[0] == (1.0, 1.0, 1.0, 0.0)
+    same = (Moments(5, 0.0, 0.0), Moments(5, 0.0, 0.0))
+    assert welch([same])[0] == (0.0, 0.0, 0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("interval", "expected"),
+    [
+        ((0.1, 0.3), "higher"),
+        ((-0.3, -0.1), "lower"),
+        ((-0.04, 0.05), "equal"),
+        ((0.01, 0.05), "equal"),  # sure to differ, but by less than counts
+        ((-0.01, 0.3), "inconclusive"),
+        ((-0.3, 0.3), "inconclusive"),
+        ((np.nan, np.nan), "no valid data"),
+    ],
+)
+def test_verdicts(interval, expected):
+    assert verdict(Difference(0.0, *interval), margin=0.05) == expected
+
+
+def test_verdicts_around_a_number():
+    assert verdict(Difference(0.2, 0.16, 0.24), 0.05, around=0.2) == "equal"
+    assert verdict(Difference(0.3, 0.26, 0.5), 0.05, around=0.2) == "higher"
+    assert verdict(Difference(0.1, 0.0, 0.14), 0.05, around=0.2) == "lower"
+    assert verdict(Difference(0.1, 0.0, 0.5), 0.05, around=0.2) == "inconclusive"
+
+
+def sample(mean: float, name: str, n: int = 6) -> Sample:
+    stream = np.random.default_rng([*name.encode()])
+    return Sample(mean + 0.05 * stream.standard_normal(n), (name, "x"))
+
+
+def test_suites_are_averaged_over_maps():
+    pairs = [(sample(0.8, "a"), sample(0.5, "b")), (sample(0.4, "c", 3), sample(0.5, "d", 9))]
+    found = inference.suite(pairs, Bootstrap(0, 4000))
+    gaps = [left.scores.mean() - right.scores.mean() for left, right in pairs]
+    assert found.value == pytest.approx(np.mean(gaps))
+    assert found.low < found.value < found.high
+    error = np.sqrt(sum(np.var(s.scores) / len(s.scores) for p in pairs for s in p)) / 2
+    assert found.high - found.low == pytest.approx(2 * 1.96 * error, rel=0.05)
+    assert np.isnan(inference.suite([], Bootstrap(0, 10)).value)
+
+
+def test_the_largest_gain_is_over_the_best_other():
+    maps = [
+        (sample(0.9, "a"), [sample(0.1, "b"), sample(0.8, "c")]),
+        (sample(0.6, "d"), [sample(0.3, "e"), sample(0.2, "f")]),
+    ]
+    found, best = inference.largest_gain(maps, Bootstrap(0, 2000))
+    assert best == 1
+    one, (first, _) = maps[1]
+    assert found.value == pytest.approx(one.scores.mean() - first.scores.mean())
+    assert found.low < found.value < found.high
+
+
+CLAIM = {
+    "id": "better",
+    "kind": "per_map",
+    "says": "r3dm beats the others",
+    "stated": "nowhere",
+    "maps": ["corridor", "MMM2"],
+    "left": "r3dm",
+    "right": ["qmix", "emc"],
+    "expect": "higher",
+}
+FILE = {
+    "version": 1,
+    "paper": "made up",
+    "window": 100_000,
+    "alpha": 0.05,
+    "margins": {"win_rate": 0.05, "return": 1.0},
+    "reproduction": {"win_rate": 0.1, "return": 2.0},
+    "claims": [
+        CLAIM,
+        CLAIM | {"id": "suite", "kind": "per_suite", "suite": "both"},
+        CLAIM | {"id": "gain", "kind": "largest_gain", "suite": "both", "gain": 0.2},
+        CLAIM | {"id": "wrong", "left": "qmix", "right": ["r3dm"]},
+        CLAIM | {"id": "half", "at": 0.5, "right": ["qmix"]},
+    ],
+}
+
+
+def write(folder, **changes):
+    path = folder / "claims.yaml"
+    path.write_text(yaml.safe_dump(FILE | changes))
+    return path
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory) -> pd.DataFrame:
+    """Verdicts on a made-up release in which one curve of qmix is a copy."""
+    series = releases.clean(seeds=5)
+    copy = replace(releases.run(skill=0.4), file="win/corridor/qmix_seed0 copy.csv")
+    found = audit(releases.release([*series, copy]))
+    claimed = claims.load(write(tmp_path_factory.mktemp("claims")))
+    sides = [
+        Sides(name, side, side)
+        for name in (AS_RELEASED, CLEANED, WIDEST)
+        for side in [judgement.of_release(found, name, claimed.window)]
+    ]
+    return judgement.judge(claimed, sides, replications=500)
+
+
+def test_claims_are_judged_on_every_set_of_numbers(judged):
+    assert list(judged.columns) == judgement.COLUMNS
+    assert set(judged["data"]) == {AS_RELEASED, CLEANED, WIDEST}
+    row = judged.query("claim == 'better' and data == 'cleaned' and place == 'corridor'").iloc[0]
+    assert (row["right"], row["n_left"], row["n_right"]) == ("qmix", 5, 5)
+    assert (row["verdict"], row["outcome"], row["at"]) == ("higher", "holds", END)
+    assert row["low"] < row["difference"] < row["high"]
+    assert row["difference"] == pytest.approx(row["mean_left"] - row["mean_right"])
+
+
+def test_as_released_counts_copies_and_says_so(judged):
+    rows = judged.query("claim == 'better' and place == 'corridor' and right == 'qmix'")
+    counts = rows.set_index("data")["n_right"]
+    assert counts.to_dict() == {AS_RELEASED: 6, CLEANED: 5, WIDEST: 5}
+    flags = rows.set_index("data")["flags"]
+    assert "qmix: counted_twice" in flags[AS_RELEASED]
+    assert "counted_twice" not in flags[CLEANED]
+
+
+def test_methods_without_runs_have_no_verdict(judged):
+    rows = judged.query("right == 'emc'")
+    assert set(rows["verdict"]) == {"no valid data"}
+    assert set(rows["outcome"]) == {"no valid data"}
+
+
+def test_a_wrong_claim_fails(judged):
+    assert set(judged.query("claim == 'wrong'")["outcome"]) == {"fails"}
+
+
+def test_claims_on_a_part_of_training(judged):
+    assert set(judged.query("claim == 'half'")["at"]) == {END // 2}
+
+
+def test_claims_over_maps(judged):
+    suite = judged.query("claim == 'suite' and data == 'cleaned' and right == 'qmix'").iloc[0]
+    assert (suite["place"], suite["n_left"]) == ("both", 10)
+    assert suite["verdict"] == "higher"
+    gain = judged.query("claim == 'gain' and data == 'cleaned'").iloc[0]
+    assert gain["place"].startswith("both: ")
+    assert gain["difference"] > 0.2
+
+
+def test_the_summary_counts_outcomes(judged):
+    table = judgement.summary(judged).set_index(["claim", "data"])
+    assert table.loc[("better", CLEANED), "holds"] == 2
+    assert table.loc[("better", CLEANED), "no valid data"] == 2
+    assert table.loc[("wrong", CLEANED), "fails"] == 2
+
+
+def test_another_release_is_asked_only_for_what_it_has(tmp_path):
+    claimed = claims.load(write(tmp_path))
+    ours = judgement.of_release(audit(releases.release(releases.clean())), CLEANED, 100_000)
+    other = [releases.run("corridor", "qmix", seed, skill=0.75) for seed in range(3)]
+    theirs = judgement.of_release(audit(releases.release(other)), CLEANED, 100_000)
+    table = judgement.judge(claimed, [Sides("against", ours, theirs)], 200)
+    row = table.query("claim == 'better'").iloc[0]
+    assert len(table.query("claim == 'better'")) == 1
+    assert (row["place"], row["right"], row["n_left"], row["n_right"]) == ("corridor", "qmix", 4, 3)
+    assert row["mean_right"] > 0.6
+
+
+def test_backends_are_never_compared(tmp_path):
+    claimed = claims.load(write(tmp_path))
+    found = audit(releases.release(releases.clean(seeds=2)))
+    real = judgement.of_release(found, CLEANED, 100_000)
+    other = judgement.of_runs([], "ours", "simulator", {}, 100_000)
+    with pytest.raises(BenchmarkError, match="starcraft2 and simulator are never compared"):
+        judgement.judge(claimed, [Sides("mixed", real, other)], 10)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"claims": [CLAIM, CLAIM]}, "the id 'better' stands twice"),
+        ({"claims": [CLAIM | {"kind": "per_mood"}]}, "per_mood"),
+        ({"claims": [CLAIM | {"expect": "more"}]}, "more"),
+        ({"claims": [CLAIM | {"at": 2}]}, "less than or equal to 1"),
+        ({"claims": []}, "claims"),
+        ({"margins": {"win_rate": 0.05}}, "needs a margin above 0 for return"),
+        ({"window": 0}, "window"),
+        ({"windows": 5}, "windows"),
+    ],
+)
+def test_a_mistake_in_the_file_is_one_line(tmp_path, change, words):
+    path = write(tmp_path, **change)
+    with pytest.raises(BenchmarkError) as caught:
+        claims.load(path)
+    assert str(path) in str(caught.value)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_papers_claims_are_whole():
+    claimed = claims.load(CLAIMS)
+    assert claimed.shown.claim in {claim.id for claim in claimed.claims}
+    assert {claim.kind for claim in claimed.claims} == {"per_map", "per_suite", "largest_gain"}
+    assert {map for claim in claimed.claims for map in claim.maps} == set(
+        next(claim.maps for claim in claimed.claims if claim.id == "final_win_rate")
+    )

@@ -1,0 +1,382 @@
+"""Facts distilled from releases, our runs beside them, and the documents made from them."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmark import commands, files
+from benchmark.analysis import plots
+from benchmark.commands.published import CLAIMS
+from benchmark.errors import BenchmarkError
+from benchmark.published import (
+    audit,
+    beside,
+    claims,
+    document,
+    facts,
+    intake,
+    judgement,
+    redraw,
+    release,
+    sources,
+)
+from benchmark.published.inference import Difference
+from benchmark.published.table import Cell
+from benchmark.training.evaluations import write_evaluations
+from tests.analysis import synthetic
+from tests.published import releases
+from tests.published.releases import END
+
+ROOT = Path(__file__).parent.parent.parent
+RAW = Path(os.environ.get("R3DM_PUBLISHED", ROOT.parent / "shared" / "published"))
+FIGURES = [
+    {"name": "figure_1", "title": "Figure 1", "maps": ["corridor", "MMM2"]},
+    {"name": "figure_2", "title": "Figure 2", "metric": "return", "maps": ["corridor"]},
+    {
+        "name": "figure_3",
+        "title": "Figure 3",
+        "maps": ["corridor"],
+        "panels": {"speed": "how slow", "main": "all"},
+    },
+]
+
+
+@pytest.fixture(scope="module")
+def audited():
+    """A release with an ablation, one training curve, and a group."""
+    series = releases.clean(seeds=3)
+    training = releases.run("corridor", "cia", 0)
+    noise = np.random.default_rng(0).uniform(0.2, 0.8, len(training.value)) / 32
+    training.value[:] = np.clip(training.value + noise, 0, 0.99)
+    acorm = [releases.run("corridor", "acorm", seed) for seed in range(3)]
+    slow = [replace(releases.run(variant="slow", seed=seed), panel="speed") for seed in range(3)]
+    again = [
+        replace(each, panel="speed", file=f"again/{each.file}")
+        for each in series
+        if each.cell == Cell("corridor", "qmix", "default", "win_rate")
+    ]
+    figures = [sources.PaperFigure(**each) for each in FIGURES]
+    every = [*series, training, releases.group(acorm), *slow, *again]
+    return audit.audit(releases.release(every, figures=figures))
+
+
+@pytest.fixture(scope="module")
+def folder(audited, tmp_path_factory) -> Path:
+    """Its facts on disk."""
+    tables = facts.distil([audited], claims.load(CLAIMS), replications=200)
+    folder = tmp_path_factory.mktemp("facts")
+    facts.write(tables, folder)
+    files.write_json(facts.about([audited], {"claims": "A picture."}), folder / "sources.json")
+    return folder
+
+
+def test_facts_say_how_many_runs_stand_behind_each_number(folder):
+    tables, about = facts.read(folder)
+    final = tables["final"].set_index(["data", "map", "algorithm", "variant", "metric"])
+    row = final.loc[("cleaned", "corridor", "qmix", "default", "win_rate")]
+    assert (row["n"], row["at"], row["identified"]) == (3, END, True)
+    assert row["low"] < row["mean"] < row["high"]
+    group = final.loc[("cleaned", "corridor", "acorm", "default", "win_rate")]
+    assert (group["n"], group["identified"]) == (3, False)
+    assert group["sd"] <= group["sd_widest"]
+    assert "run identity unknown" in group["flags"]
+    assert ("cleaned", "corridor", "cia", "default", "win_rate") not in final.index
+    assert (
+        "not_test" in final.loc[("as released", "corridor", "cia", "default", "win_rate")]["flags"]
+    )
+    drawn = final.loc[("as drawn", "corridor", "qmix", "default", "win_rate")]
+    assert drawn["low"] < drawn["mean"] < drawn["high"]
+    assert (about["sources"][0]["episodes"], about["sources"][0]["curves"]) == (32, 32)
+
+
+def test_scores_are_those_behind_the_means(folder):
+    tables, _ = facts.read(folder)
+    cell = "data == 'cleaned' and map == 'MMM2' and algorithm == 'r3dm' and metric == 'win_rate'"
+    scores, final = tables["scores"].query(cell), tables["final"].query(cell)
+    assert scores["run"].tolist() == ["seed 0", "seed 1", "seed 2"]
+    assert scores["score"].mean() == pytest.approx(final["mean"].item(), abs=1e-4)
+
+
+def test_curves_are_thinned(folder):
+    tables, _ = facts.read(folder)
+    curves = tables["curves"].query(
+        "map == 'MMM2' and algorithm == 'r3dm' and metric == 'win_rate'"
+    )
+    for data in ("cleaned", "as drawn"):
+        part = curves[curves["data"] == data]
+        assert part["step"].tolist() == list(range(100_000, END + 1, 100_000))
+    assert curves.query("data == 'cleaned'")["mean"].is_monotonic_increasing
+
+
+def test_a_missing_or_old_fact_is_one_line(folder, tmp_path):
+    with pytest.raises(BenchmarkError, match=r"final\.csv"):
+        facts.read(tmp_path)
+    for name in facts.outputs():
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    (tmp_path / "curves.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(BenchmarkError, match=r"curves\.csv does not have the columns"):
+        facts.read(tmp_path)
+
+
+def test_the_hash_follows_the_content(folder, tmp_path):
+    for name in facts.outputs():
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    assert facts.content_hash(tmp_path) == facts.content_hash(folder)
+    (tmp_path / "final.csv").write_text("changed")
+    assert facts.content_hash(tmp_path) != facts.content_hash(folder)
+
+
+def test_figures_are_drawn_twice_side_by_side(audited):
+    figures = dict(redraw.draw(audited))
+    assert list(figures) == ["figure_1", "figure_2", "figure_3"]
+    first = figures["figure_1"]
+    titles = [axes.get_title() for axes in first.axes]
+    assert titles == [
+        f"{m}, {how}" for m in ("corridor", "MMM2") for how in ("as published", "cleaned")
+    ]
+    published, cleaned = first.axes[:2]
+    assert len(published.get_lines()) == 4  # r3dm, qmix, acorm, cia
+    assert len(cleaned.get_lines()) == 3
+    assert any("CIA" in text.get_text() for text in cleaned.texts)
+    assert {len(axes.get_lines()) for axes in figures["figure_3"].axes} >= {2}
+    for name, figure in figures.items():
+        footer = figure.texts[-1].get_text().replace("\n", " ")
+        assert "Made-up release" in footer, name
+        assert "StarCraft II" in footer, name
+        box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+        assert -0.05 < box.x0 < box.x1 < width + 0.05, name
+        assert -0.05 < box.y0 < box.y1 < height + 0.05, name
+
+
+def test_a_drawn_curve_is_the_notebooks_and_a_clean_one_the_mean(audited):
+    plots.style()
+    axes = dict(redraw.draw(audited))["figure_1"].axes
+    orange = next(line for line in axes[3].get_lines() if line.get_color() == "#D55E00")
+    runs = audited.release.cells[Cell("MMM2", "r3dm", "default", "win_rate")]
+    last = np.mean([each.between(END - 100_000, END).value.mean() for each in runs])
+    assert orange.get_ydata()[-1] == pytest.approx(last)
+    drawn = next(line for line in axes[2].get_lines() if line.get_color() == "#D55E00")
+    assert drawn.get_ydata() == pytest.approx(redraw.drawn_curve(runs, END).mean)
+
+
+def test_a_release_without_figures_cannot_be_redrawn():
+    with pytest.raises(BenchmarkError, match="names no figures"):
+        list(redraw.draw(audit.audit(releases.release(releases.clean(seeds=2)))))
+
+
+def study(backend: str, algorithm: str = "qmix", seeds: int = 3, **changes) -> pd.DataFrame:
+    """Our own runs on corridor, as long as the published ones and under their protocol."""
+    rules = {"budget": END, "absolute": 0, "episodes": 16, "protocol": "released", **changes}
+    rules["backend"] = backend
+    runs = [synthetic.run("corridor", algorithm, seed, **rules) for seed in range(seeds)]
+    return pd.concat(runs, ignore_index=True)
+
+
+def compared(folder, evaluations) -> beside.Beside:
+    tables, about = facts.read(folder)
+    return beside.compare(evaluations, tables, about, claims.load(CLAIMS), replications=100)
+
+
+def test_no_verdict_across_backends(folder):
+    found = compared(folder, study("simulator"))
+    assert set(found.reproduction["verdict"]) == {"other backend: no verdict"}
+    assert found.reproduction["difference"].isna().all()
+    assert set(found.reproduction["backend"]) == {"simulator"}
+    assert set(found.reproduction["published_backend"]) == {"starcraft2"}
+
+
+@pytest.mark.parametrize(
+    ("backend", "reason"),
+    [("starcraft2", "other protocol"), ("simulator", "other backend and protocol")],
+)
+def test_no_verdict_across_protocols(folder, backend, reason):
+    found = compared(folder, study(backend, protocol="unified"))
+    assert set(found.reproduction["verdict"]) == {f"{reason}: no verdict"}
+    assert found.reproduction[["difference", "low", "high"]].isna().all(axis=None)
+
+
+@pytest.mark.parametrize(
+    ("interval", "verdict"),
+    [
+        ((-0.1, 0.1), "reproduced"),
+        ((0.01, 0.09), "reproduced"),
+        ((0.01, 0.3), "inconclusive"),  # surely higher, but perhaps by less than the margin
+        ((-0.3, -0.01), "inconclusive"),
+        ((-0.3, 0.3), "inconclusive"),
+        ((0.11, 0.3), "not reproduced"),
+        ((-0.3, -0.11), "not reproduced"),
+        ((np.nan, np.nan), "no valid data"),
+    ],
+)
+def test_the_margin_of_reproduction(interval, verdict):
+    assert beside.reproduction(Difference(0.0, *interval), 0.1) == verdict
+
+
+def test_verdicts_within_a_backend(folder):
+    tables, _ = facts.read(folder)
+    query = "data == 'cleaned' and map == 'corridor' and algorithm == 'qmix'"
+    mean = tables["final"].query(f"{query} and metric == 'win_rate' and variant == 'default'")
+    alike = compared(folder, study("starcraft2", seeds=8, skill=float(mean["mean"].iloc[0])))
+    row = alike.reproduction.query("metric == 'win_rate'").iloc[0]
+    assert row["verdict"] in ("reproduced", "inconclusive")
+    assert row["low"] < row["difference"] < row["high"]
+    better = compared(folder, study("starcraft2", seeds=8, skill=0.95))
+    assert better.reproduction.query("metric == 'win_rate'")["verdict"].tolist() == [
+        "not reproduced"
+    ]
+    alone = compared(folder, study("starcraft2", seeds=1))
+    assert set(alone.reproduction["verdict"]) == {"no valid data"}
+
+
+def test_runs_that_are_too_short_have_no_valid_data(folder):
+    short = study("starcraft2")
+    short = short[short["step"] <= END / 2]
+    found = compared(folder, short)
+    assert set(found.reproduction["verdict"]) == {"no valid data"}
+    assert set(found.reproduction["n_ours"]) == {0}
+
+
+def test_our_claims_stand_beside_the_published_ones(folder):
+    both = pd.concat([study("simulator"), study("simulator", "r3dm", skill=0.9)])
+    found = compared(folder, both)
+    assert {judgement.CLEANED, "ours"} <= set(found.claims["data"])
+    ours = found.claims.query(
+        "data == 'ours' and claim == 'final_win_rate' and place == 'corridor'"
+    )
+    row = ours[ours["right"] == "qmix"].iloc[0]
+    assert (row["backend"], row["n_left"], row["n_right"]) == ("simulator", 3, 3)
+    assert row["difference"] > 0.2
+    assert set(ours[ours["right"] == "emc"]["verdict"]) == {"no valid data"}
+
+
+def test_every_panel_names_its_backend(folder, tmp_path):
+    found = compared(folder, study("simulator"))
+    titles = [axes.get_title() for axes in found.figure.axes]
+    assert titles == [
+        "corridor: Made-up release\nStarCraft II",
+        "corridor: ours, released\nbattle simulator (not StarCraft II)",
+    ]
+    beside.write(found, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(beside.NAMES)
+    kept, reproduction = beside.read(tmp_path)
+    assert len(kept) == len(found.claims)
+    assert reproduction["verdict"].tolist() == found.reproduction["verdict"].tolist()
+
+
+def test_a_study_on_other_maps_says_so(folder):
+    found = compared(folder, synthetic.study(["3m"], ["qmix"], seeds=2, episodes=4, absolute=4))
+    assert found.reproduction.empty
+    words = " ".join(text.get_text() for text in found.figure.texts)
+    assert "no map of this study has published results" in words
+
+
+def test_commands_from_files_to_document(tmp_path, monkeypatch, capsys):
+    """Import, distil, set a study beside it, and write the document: as users do."""
+    monkeypatch.chdir(tmp_path)
+    releases.save(releases.clean(seeds=3), tmp_path / "raw")
+    mapping = str(releases.mapping(tmp_path, figures=FIGURES[:1]))
+    assert commands.main(["published", "import", "raw", "--source", mapping]) == 0
+    imported = "results/imported/made_up"
+    assert commands.main(["published", "redraw", imported]) == 0
+    assert Path(imported, "figures/figure_1.pdf").exists()
+    assert commands.main(["published", "distill", imported, "--replications", "50"]) == 0
+    assert sorted(path.name for path in Path("results/published").iterdir()) == sorted(
+        [*facts.outputs(), "figures"]
+    )
+    write_evaluations(study("simulator"), Path("results/mine/evaluations.parquet"))
+    command = ["published", "beside", "results/mine", "--facts", "results/published"]
+    assert commands.main([*command, "--replications", "50"]) == 0
+    assert Path("results/mine/published/beside.png").exists()
+    capsys.readouterr()
+    assert commands.main([*command, "--replications", "0"]) == 2
+    assert "--replications" in capsys.readouterr().err
+    assert commands.main(["published", "beside", "results/mine", "--facts", "nowhere"]) == 2
+    assert "nowhere/final.csv" in capsys.readouterr().err
+
+
+def test_the_document_speaks_of_two_releases(folder, tmp_path):
+    with pytest.raises(BenchmarkError, match="r3dm_release and acorm_release"):
+        document.write(folder, tmp_path / "audit.md")
+
+
+def test_the_document_is_made_from_the_facts(tmp_path):
+    """Every number of docs/published_audit.md follows from the facts beside it."""
+    document.write(facts.FOLDER, tmp_path / "audit.md")
+    written = (ROOT / "docs" / "published_audit.md").read_text()
+    assert (tmp_path / "audit.md").read_text() == written
+
+
+def test_the_document_counts_each_rules_findings_by_severity():
+    """One rule's findings may be warnings on some maps and notes on others."""
+    findings = facts.read()[0]["findings"]
+    expected = findings.groupby(["rule", "severity", "source"]).size().to_dict()
+    rules = document.context(facts.FOLDER)["rules"]
+    shown = {
+        (rule["name"], rule["severity"], source): count
+        for rule in rules
+        for source, count in rule["count"].items()
+    }
+    assert shown == expected
+    assert len({rule["name"] for rule in rules}) < len(rules)
+    excluded = findings["excluded"].loc[findings["excluded"] != ""].str.split(" | ", regex=False)
+    assert sum(rule["excluded"] for rule in rules) == excluded.map(len).sum()
+
+
+def test_the_pictures_of_the_facts_are_there():
+    _, about = facts.read()
+    for name in about["pictures"]:
+        assert (facts.FOLDER / "figures" / f"{name}.png").exists()
+    listed = {path.stem for path in (facts.FOLDER / "figures").glob("*.png")}
+    assert listed == set(about["pictures"])
+
+
+@pytest.fixture(scope="module")
+def raw():
+    """The audits of the real releases."""
+    found = []
+    for name in ("r3dm_release", "acorm_release"):
+        if not (RAW / name).is_dir():
+            pytest.skip(f"the raw files are not in {RAW} (set R3DM_PUBLISHED)")
+        imported = intake.import_release(RAW / name, sources.load(name))
+        assert imported.problems == []
+        found.append(audit.audit(release.of_import(imported)))
+    return found
+
+
+def test_the_facts_follow_from_the_raw_files(raw):
+    """The findings and final values that are kept are those of the releases."""
+    kept, about = facts.read()
+    findings = pd.concat([each.table() for each in raw], ignore_index=True)
+    assert kept["findings"]["evidence"].tolist() == findings["evidence"].tolist()
+    assert kept["findings"]["excluded"].tolist() == findings["excluded"].tolist()
+    final = pd.DataFrame([row for each in raw for row in facts._final(each)])
+    for name in ("mean", "sd", "low", "high"):
+        assert kept["final"][name].tolist() == pytest.approx(
+            final[name].astype(float).tolist(), abs=1e-4, nan_ok=True
+        )
+    again = facts.about(raw, about["pictures"])
+    assert again["sources"] == about["sources"]
+
+
+@pytest.mark.parametrize(
+    ("map", "algorithm", "mean"),
+    [
+        ("MMM2", "r3dm", 0.92),
+        ("3s5z_vs_3s6z", "r3dm", 0.76),
+        ("3s5z_vs_3s6z", "acorm", 0.48),
+        ("corridor", "r3dm", 0.91),
+        ("corridor", "acorm", 0.64),
+        ("6h_vs_8z", "r3dm", 0.40),
+        ("zerg_10_vs_11", "acorm", 0.23),
+    ],
+)
+def test_final_values_are_those_known_from_elsewhere(raw, map, algorithm, mean):
+    """Read off the files by hand, all evaluations pooled."""
+    rows = pd.DataFrame([row for row in facts._final(raw[0])])
+    row = rows.query("data == 'cleaned' and map == @map and algorithm == @algorithm")
+    row = row.query("variant == 'default' and metric == 'win_rate'")
+    assert row["mean"].item() == pytest.approx(mean, abs=0.015)

@@ -1,0 +1,95 @@
+"""The published curves, drawn by the notebook's steps: against plain loops over the same steps."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from benchmark.published import notebook
+from tests.published import releases
+
+
+def smoothed(values):
+    """A centred mean over seven rows, over fewer at the ends."""
+    return [np.mean(values[max(0, i - 3) : i + 4]) for i in range(len(values))]
+
+
+def pooled_plainly(columns: list[np.ndarray]):
+    """Mean and standard deviation of all numbers in the last 25 rows, row by row, then smoothed."""
+    table = np.array(columns).T  # [rows, columns], NaN where a cell is empty
+    means, spreads = [], []
+    for row in range(len(table)):
+        window = table[max(0, row - 24) : row + 1]
+        window = window[np.isfinite(window)]
+        means.append(window.mean())
+        spreads.append(window.std())
+    return smoothed(means), smoothed(spreads)
+
+
+def test_groups_are_pooled_with_their_extremes():
+    group = releases.group([releases.run(seed=seed) for seed in range(4)])
+    drawn = notebook.draw([group])
+    means, spreads = pooled_plainly([group.value, group.low, group.high])
+    assert drawn.steps.tolist() == group.steps.tolist()
+    assert drawn.value == pytest.approx(means)
+    assert drawn.spread == pytest.approx(spreads, abs=1e-9)
+    assert drawn.high - drawn.low == pytest.approx(1.5 * np.array(spreads), abs=1e-9)
+
+
+def test_columns_of_one_file_are_pooled():
+    """Runs with values in different rows: an empty cell is no value, its row still counts."""
+    runs, columns = [], []
+    for seed in range(3):
+        one = releases.run(seed=seed)
+        rows = np.arange(len(one.value)) * 3 + seed
+        same = {"low": one.value, "high": one.value, "rows": rows, "file": "runs.csv"}
+        runs.append(replace(one, steps=rows * 100, **same))
+        column = np.full(3 * len(one.value), np.nan)
+        column[rows] = one.value
+        columns += [column] * 3
+    drawn = notebook.draw(runs)
+    means, spreads = pooled_plainly(columns)
+    assert drawn.steps.tolist() == [100 * row for row in range(len(means))]
+    assert drawn.value == pytest.approx(means)
+    assert drawn.spread == pytest.approx(spreads, abs=1e-9)
+
+
+def test_only_the_first_file_of_a_pooled_method_is_drawn():
+    one = releases.group([releases.run(seed=seed) for seed in range(3)])
+    other = replace(one, file="another.csv", value=one.value * 0)
+    assert notebook.draw([one, other]).value == pytest.approx(notebook.draw([one]).value)
+
+
+def test_files_are_averaged_row_by_row_without_the_first_deviation():
+    runs = [releases.run(seed=seed, points=61 - seed) for seed in range(4)]
+    drawn = notebook.draw(runs)
+    values = np.array([each.value[:58] for each in runs])
+    mean = values.mean(axis=0)
+    lost = np.sqrt(((values[1:] - mean) ** 2).sum(axis=0) / 4)
+    assert len(drawn.steps) == 58
+    assert drawn.steps == pytest.approx(np.mean([each.steps[:58] for each in runs], axis=0))
+    assert drawn.value == pytest.approx(smoothed(mean))
+    assert drawn.spread == pytest.approx(smoothed(lost))
+    assert (drawn.spread <= np.array(smoothed(values.std(axis=0))) + 1e-12).all()
+
+
+def test_one_file_is_drawn_as_it_is():
+    one = releases.run()
+    drawn = notebook.draw([one])
+    assert drawn.value.tolist() == one.value.tolist()
+    assert not drawn.spread.any()
+
+
+def test_curves_are_cut_at_the_figures_end():
+    drawn = notebook.draw([releases.run()]).until(300_000)
+    assert drawn.steps.max() <= 300_000
+    assert len(drawn.steps) == len(drawn.value) == len(drawn.spread)
+
+
+def test_what_the_extremes_change():
+    apart = [releases.run(seed=seed, late=40) for seed in range(3)]
+    together = [releases.run(seed=seed, late=1) for seed in range(3)]
+    mean, spread = notebook.difference_by_extremes([releases.group(together)])
+    assert mean > 0.001
+    assert spread > 0.001
+    assert notebook.difference_by_extremes([releases.group(apart)])[1] < spread

@@ -1,0 +1,82 @@
+"""A trained policy from Python, and what TensorBoard sees of a run."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+
+from benchmark import load
+from benchmark.errors import BenchmarkError
+from benchmark.training import train
+from benchmark.training.evaluations import read_evaluations
+from benchmark.training.rollout import evaluate
+from tests.training.test_resume import small_run
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    train.train(small_run(budget=1200), folder, device="cpu")
+    return folder
+
+
+def test_a_policy_in_three_lines(finished):
+    policy = load(finished)
+    outcome = policy.evaluate(episodes=5, seed=1)
+    assert outcome.battle_won.shape == outcome.returns.shape == (5,)
+    assert outcome.returns.tolist() == policy.evaluate(episodes=5, seed=1).returns.tolist()
+
+
+@pytest.mark.parametrize("last_action", ["correct", "zero"])
+def test_step_by_step_plays_the_same_battles(tmp_path, last_action):
+    config = small_run(budget=800, evaluated_last_action=last_action)
+    train.train(config, tmp_path, device="cpu")
+    policy, battles = load(str(tmp_path)), 6
+    env, seeds = policy.make_env(battles), np.arange(battles, dtype=np.uint64)
+    expected = evaluate(env, policy.learner, config.training, seeds)
+    for _ in range(2):  # the second time from a memory that holds other battles
+        seen, done = env.reset(seeds), np.zeros(battles, bool)
+        policy.begin(battles)
+        returns = np.zeros(battles)
+        while not done.all():
+            seen = env.step(policy.act(seen.obs, seen.available))
+            returns += np.where(done, 0, seen.reward)
+            done |= seen.terminated | seen.truncated
+        assert returns.tolist() == expected.returns.tolist()
+
+
+def test_an_unfinished_run_has_a_policy(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(train.Run, "_finish", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            train.train(small_run(budget=800), tmp_path, device="cpu", checkpoint_seconds=0)
+    assert load(tmp_path).values(np.zeros((1, 3, 30), np.float32)).shape == (1, 3, 9)
+
+
+def test_mistakes_are_named(finished, tmp_path):
+    with pytest.raises(BenchmarkError, match=r"holds no policy\.pt"):
+        load(tmp_path)
+    policy = load(finished / "policy.pt")
+    with pytest.raises(BenchmarkError, match=r"call policy.begin\(battles=2\)"):
+        policy.act(np.zeros((2, 3, 30), np.float32), np.ones((2, 3, 9), bool))
+    with pytest.raises(
+        BenchmarkError, match=r"shape \[1, 3, 31\], the policy of 3m needs \[1, 3, 30\]"
+    ):
+        policy.values(np.zeros((1, 3, 31), np.float32))
+    with pytest.raises(BenchmarkError, match="at least one episode, not 0"):
+        policy.evaluate(episodes=0)
+    with pytest.raises(BenchmarkError, match="unknown device 'gpu'; choose auto, cpu, cuda"):
+        load(finished, device="gpu")
+
+
+def test_progress_is_written_for_tensorboard(tmp_path):
+    if importlib.util.find_spec("tensorboard") is None:
+        pytest.skip("tensorboard is not installed (pip install -e '.[tensorboard]')")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train.train(small_run(budget=800), tmp_path, device="cpu")
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    rates = [(each.step, each.value) for each in events.Scalars("evaluation/win_rate")]
+    played = read_evaluations(tmp_path / "evaluations.parquet").query("phase == 'training'")
+    assert rates == pytest.approx(list(played.groupby("step").battle_won.mean().items()))
+    assert "training/td" in events.Tags()["scalars"]

@@ -1,0 +1,279 @@
+"""A run may be killed at any moment: continued, it gives the same bytes as one never killed."""
+
+import errno
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmark import files
+from benchmark.errors import BenchmarkError
+from benchmark.training import run_state, train
+from benchmark.training.config import resolve_run
+from benchmark.training.lock import exclusive
+
+SMALL = {
+    "budget": 9600,
+    "n_envs": 4,
+    "batch_size": 4,
+    "evaluation_interval": 1600,
+    "evaluation_episodes": 4,
+    "absolute_episodes": 8,
+    "hidden_size": 16,
+    "epsilon_steps": 4000,
+}
+
+
+def command(folder: Path, settings: dict) -> list[str]:
+    options = [f"--set={key}={value}" for key, value in settings.items()]
+    run = ["train", "--map=3m", "--algorithm=qmix", "--seed=3", f"--output={folder}"]
+    return [sys.executable, "-m", "benchmark", *run, "--checkpoint-seconds=0", *options]
+
+
+def environment() -> dict:
+    return os.environ | {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+
+
+def start(folder: Path, settings: dict) -> subprocess.Popen:
+    return subprocess.Popen(
+        command(folder, settings),
+        cwd=files.ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(folder: Path, settings: dict) -> bytes:
+    process = start(folder, settings)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    return (folder / "evaluations.parquet").read_bytes()
+
+
+def wait_for_progress(process: subprocess.Popen, folder: Path, patience: float = 120) -> None:
+    """Returns once the run has written a checkpoint of this attempt."""
+    begin = time.time()
+    seen = [path.stat().st_mtime_ns for path in folder.glob("checkpoint.pt")]
+    while process.poll() is None and time.time() - begin < patience:
+        if [path.stat().st_mtime_ns for path in folder.glob("checkpoint.pt")] not in (seen, []):
+            return
+        time.sleep(0.01)
+    assert process.poll() is not None, "the run never wrote a checkpoint"
+
+
+@pytest.mark.parametrize("replay_episodes", [5000, 20], ids=["not wrapped", "wrapped"])
+def test_killed_run_gives_the_same_bytes(tmp_path, replay_episodes):
+    settings = SMALL | {"replay_episodes": replay_episodes}
+    whole = finish(tmp_path / "whole", settings)
+    rng = random.Random(replay_episodes)
+    kills = 0
+    for _ in range(2):
+        process = start(tmp_path / "killed", settings)
+        wait_for_progress(process, tmp_path / "killed")
+        time.sleep(rng.random() * 0.3)
+        process.kill()
+        process.communicate()
+        kills += process.returncode == -signal.SIGKILL
+    assert kills == 2
+    assert finish(tmp_path / "killed", settings) == whole
+    provenance = json.loads((tmp_path / "killed" / "run.json").read_text())
+    assert len(provenance["attempts"]) >= 2
+    assert provenance["attempts"][-1]["from_step"] > 0
+    left = {path.name for path in (tmp_path / "killed").iterdir()}
+    assert not any("checkpoint" in name or name == "replay" for name in left)
+    assert not any(name.endswith(".tmp") for name in left)
+
+
+def test_what_a_kill_left_half_written_is_removed(tmp_path):
+    (tmp_path / "replay").mkdir()
+    for path in (tmp_path / ".checkpoint.pt.abc.tmp", tmp_path / "replay" / ".1.pt.abc.tmp"):
+        path.write_bytes(b"half")
+    train.train(small_run(budget=400), tmp_path, device="cpu")
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_sigterm_saves_and_stops(tmp_path):
+    settings = SMALL | {"budget": 50_000}
+    process = start(tmp_path, settings)
+    wait_for_progress(process, tmp_path)
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "again to continue" in errors
+    assert "Traceback" not in errors
+    assert json.loads((tmp_path / "progress.json").read_text())["state"] == "interrupted"
+    assert (tmp_path / "checkpoint.pt").exists()
+
+
+def small_run(**changes):
+    smaller = {"budget": 2400, "evaluation_interval": 400, "epsilon_steps": 1000}
+    return resolve_run(map="3m", algorithm="qmix", seed=1, overrides=[SMALL | smaller | changes])
+
+
+def test_full_disk_ends_clearly_and_keeps_the_last_good_state(tmp_path, monkeypatch):
+    whole, folder = tmp_path / "whole", tmp_path / "full"
+    train.train(small_run(), whole, device="cpu")
+    real, calls = os.fsync, []
+
+    def full_disk(handle):
+        calls.append(handle)
+        if len(calls) > 12:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(handle)
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(BenchmarkError, match="No space left on device; free the disk"):
+        train.train(small_run(), folder, device="cpu", checkpoint_seconds=0)
+    monkeypatch.undo()
+    assert list(folder.glob("checkpoint*.pt"))
+    assert not list(folder.rglob(".*.tmp")), "temporary files are left"
+    train.train(small_run(), folder, device="cpu")
+    provenance = json.loads((folder / "run.json").read_text())
+    assert provenance["attempts"][-1]["from_step"] > 0
+    for name in ("evaluations.parquet", "policy.pt"):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_damaged_checkpoint_is_survived_with_the_same_bytes(tmp_path, monkeypatch, caplog):
+    whole, folder = tmp_path / "whole", tmp_path / "damaged"
+    train.train(small_run(), whole, device="cpu")
+
+    class Stop(Exception):
+        pass
+
+    def stop(self):
+        raise Stop
+
+    monkeypatch.setattr(train.Run, "_finish", stop)
+    with pytest.raises(Stop):
+        train.train(small_run(), folder, device="cpu", checkpoint_seconds=0)
+    monkeypatch.undo()
+    assert json.loads((folder / "progress.json").read_text())["state"] == "failed"
+    checkpoint = folder / "checkpoint.pt"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-2000])
+    train.train(small_run(), folder, device="cpu")
+    assert "is damaged" in caplog.text
+    assert (folder / "evaluations.parquet").read_bytes() == (
+        whole / "evaluations.parquet"
+    ).read_bytes()
+
+
+def test_evaluating_more_often_never_changes_training(tmp_path):
+    """The evaluation stream is its own: the learner of both runs ends with the same weights."""
+    weights = []
+    for interval in (400, 1200):
+        rounds = []
+        run = train.Run(
+            small_run(evaluation_interval=interval),
+            tmp_path / str(interval),
+            "cpu",
+            _Silent(),
+        )
+        while run.steps < 1200:
+            run._learn(run._collect())
+            run._evaluate_when_due()
+            rounds.append(run.steps)
+        weights.append((rounds, run.learner.agent.head.weight.tolist()))
+    assert weights[0] == weights[1]
+
+
+def test_updates_that_a_broken_off_battle_leaves_unpaid_are_made_later(tmp_path):
+    """Four updates for sixteen battles, however the game breaks some off (GoMARL's 1 in 8)."""
+    run = train.Run(small_run(updates_per_episode=0.25), tmp_path, "cpu", _Silent())
+    run._collect()
+    made = []
+    for played in (4, 3, 3, 2, 4):
+        run._learn(played)
+        made.append(run.learner.updates)
+    assert made == [1, 1, 2, 3, 4]
+
+
+def _stop(self):
+    raise KeyboardInterrupt
+
+
+class _Silent:
+    def evaluated(self, *arguments):
+        pass
+
+
+def test_finished_run_is_left_alone_and_another_configuration_refused(tmp_path):
+    train.train(small_run(budget=400), tmp_path, device="cpu")
+    before = (tmp_path / "run.json").read_bytes()
+    train.train(small_run(budget=400), tmp_path, device="cpu")
+    assert (tmp_path / "run.json").read_bytes() == before
+    with pytest.raises(BenchmarkError, match=r"budget \(400 there, 800 here\); choose another"):
+        train.train(small_run(budget=800), tmp_path, device="cpu")
+    assert (tmp_path / "run.json").read_bytes() == before
+
+
+def test_an_unfinished_run_is_never_lost_to_other_options(tmp_path, monkeypatch, caplog):
+    with monkeypatch.context() as patch:
+        patch.setattr(train.Run, "_finish", _stop)
+        with pytest.raises(KeyboardInterrupt):
+            train.train(small_run(budget=1000), tmp_path, device="cpu", checkpoint_seconds=0)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    for changes in ({"learning_rate": 0.1}, {"budget": 1600}, {"budget": 800}):
+        with pytest.raises(
+            BenchmarkError, match=rf"unfinished .* {next(iter(changes))} \(.*; give"
+        ):
+            train.train(small_run(**{"budget": 1000} | changes), tmp_path, device="cpu")
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+    train.train(small_run(budget=800), tmp_path, device="cpu", replace=True)  # the workflow
+    assert "the configuration has changed; starting anew" in caplog.text
+    assert files.read_json(tmp_path / "run.json")["budget"] == 800
+
+
+def test_an_unfinished_run_goes_on_to_another_budget(tmp_path, monkeypatch):
+    """With the bytes of a run that had it from the beginning."""
+    train.train(small_run(budget=1600), tmp_path / "whole", device="cpu")
+    with monkeypatch.context() as patch:
+        patch.setattr(train.Run, "_finish", _stop)
+        with pytest.raises(KeyboardInterrupt):
+            train.train(small_run(budget=800), tmp_path / "on", device="cpu", checkpoint_seconds=0)
+    train.train(small_run(budget=1600), tmp_path / "on", device="cpu")
+    assert files.read_json(tmp_path / "on" / "run.json")["attempts"][-1]["from_step"] >= 800
+    whole, on = (tmp_path / name / "evaluations.parquet" for name in ("whole", "on"))
+    assert whole.read_bytes() == on.read_bytes()
+
+
+def test_a_run_that_diverged_is_recorded_as_such(tmp_path, caplog):
+    train.train(small_run(budget=800, learning_rate=1e30), tmp_path, device="cpu")
+    assert "the policy's weights are not finite at step" in caplog.text
+    assert files.read_json(tmp_path / "run.json")["end_reason"] == run_state.DIVERGED
+
+
+def test_memory_that_runs_out_is_one_line(tmp_path, monkeypatch):
+    def full(self):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore")
+
+    monkeypatch.setattr(train.Run, "_collect", full)
+    with pytest.raises(BenchmarkError, match=r"memory ran out \(CUDA .* 2 GiB\); let fewer runs"):
+        train.train(small_run(), tmp_path, device="cpu")
+    assert files.read_json(tmp_path / "progress.json")["state"] == "failed"
+
+
+def test_two_processes_never_share_a_folder(tmp_path):
+    with (
+        exclusive(tmp_path),
+        pytest.raises(BenchmarkError, match="in use by another process"),
+    ):
+        train.train(small_run(), tmp_path, device="cpu")
+
+
+def test_unwritable_folder_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    process = start(tmp_path / "file" / "run", SMALL)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert errors.splitlines()[-1].startswith("error: cannot write to ")
+    assert "Traceback" not in errors

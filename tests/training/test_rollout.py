@@ -1,0 +1,187 @@
+"""Playing battles: what is recorded is what happened, and acting equals learning."""
+
+import numpy as np
+import pytest
+import torch
+
+from algorithms.learner import NEVER
+from algorithms.qmix import QMIX
+from benchmark.training.protocol import RULES, Training, epsilon
+from benchmark.training.replay import ReplayBuffer
+from benchmark.training.rollout import evaluate, explore
+from tests.training.toy import SPEC, ToyEnv
+
+SEEDS = np.array([0, 1, 2, 3, 4], np.uint64)  # lengths 2, 3, 4, 5 and a time-out
+
+
+def make_learner(protocol="unified", **changes):
+    rules = Training(**RULES[protocol] | {"n_envs": len(SEEDS)} | changes)
+    return QMIX(SPEC, QMIX.Config(), rules, seed=0), rules
+
+
+def play(learner, rules, rate=0.5, seed=0):
+    env = ToyEnv(len(SEEDS))
+    rng = np.random.default_rng(seed)
+    episodes, outcome = explore(env, learner, rules, SEEDS, lambda step: rate, rng)
+    return env, episodes, outcome
+
+
+def test_recorded_episodes_are_what_happened():
+    learner, rules = make_learner()
+    env, episodes, outcome = play(learner, rules)
+    assert (episodes.obs[np.arange(5), outcome.length] != 0).all(), "the end itself is recorded"
+    assert outcome.length.tolist() == [2, 3, 4, 5, 6]
+    assert outcome.battle_won.tolist() == [True] * 4 + [False]
+    assert episodes.terminated.tolist() == [True] * 4 + [False]
+    for battle, length in enumerate(outcome.length):
+        played = [actions[battle] for actions in env.actions[:length]]
+        assert np.array_equal(episodes.actions[battle, :length], played)
+        assert outcome.returns[battle] == np.sum(played)
+        assert episodes.reward[battle, :length].sum() == np.sum(played)
+    replayed = ToyEnv(len(SEEDS))
+    seen = replayed.reset(SEEDS)
+    for step in range(SPEC.episode_limit):
+        running = step <= outcome.length
+        assert np.array_equal(episodes.obs[running, step], seen.obs[running])
+        assert np.array_equal(episodes.available[running, step], seen.available[running])
+        seen = replayed.step(env.actions[step])
+
+
+def test_greedy_acting_is_the_argmax_of_the_unrolled_values():
+    """The same episode seen by acting and by learning gives the same choices."""
+    learner, rules = make_learner()
+    _, episodes, _ = play(learner, rules, rate=0.0)
+    buffer = ReplayBuffer(SPEC, len(SEEDS))
+    buffer.add(episodes)
+    batch = buffer.sample(len(SEEDS), np.random.default_rng(1))
+    inputs = learner.inputs(batch.obs, batch.last_actions)
+    values, _ = learner.agent(inputs, learner.initial_hidden(batch.size))
+    greedy = values.masked_fill(~batch.available, NEVER).argmax(-1)[:-1]
+    assert torch.equal(greedy[batch.filled], batch.actions[batch.filled])
+
+
+def test_released_frozen_memory_skips_random_steps():
+    learner, rules = make_learner("released")
+    advanced = Training(**rules.model_dump() | {"hidden_on_random_steps": "advanced"})
+    frozen_play = play(learner, rules)[1].actions
+    assert not np.array_equal(frozen_play, play(learner, advanced)[1].actions)
+    # With every step random the memory never moves, with none it always does.
+    assert np.array_equal(
+        play(learner, rules, rate=0.0)[1].actions, play(learner, advanced, rate=0.0)[1].actions
+    )
+
+
+def test_team_coin_is_all_or_nothing():
+    learner, rules = make_learner("released")
+    greedy = play(learner, rules, rate=0.0)[0].actions[0]
+    differing = [
+        (play(learner, rules, rate=0.5, seed=seed)[0].actions[0] != greedy).any(-1)
+        for seed in range(50)
+    ]
+    assert 0.2 < np.mean(differing) < 0.6
+    learner, rules = make_learner("unified")
+    both = [
+        (play(learner, rules, rate=1.0, seed=seed)[0].actions[0] == greedy).mean()
+        for seed in range(50)
+    ]
+    assert 0.1 < np.mean(both) < 0.8
+
+
+def test_zero_last_action_in_evaluation_changes_what_the_agent_reads():
+    learner, rules = make_learner()
+    zero = Training(**rules.model_dump() | {"evaluated_last_action": "zero"})
+    inputs = []
+    original = learner.inputs
+
+    def spy(obs, last_actions):
+        inputs.append(last_actions.clone())
+        return original(obs, last_actions)
+
+    learner.inputs = spy
+    evaluate(ToyEnv(5), learner, zero, SEEDS)
+    assert all((last == -1).all() for last in inputs)
+    inputs.clear()
+    evaluate(ToyEnv(5), learner, rules, SEEDS)
+    assert (inputs[0] == -1).all()
+    assert all((last >= 0).all() for last in inputs[1:])
+
+
+@pytest.mark.parametrize("battles", [1, 2, 3, 5])
+def test_evaluation_does_not_depend_on_how_many_battles_run_at_once(battles):
+    learner, rules = make_learner()
+    expected = evaluate(ToyEnv(5), learner, rules, SEEDS)
+    outcome = evaluate(ToyEnv(battles), learner, rules, SEEDS)
+    assert np.array_equal(outcome.length, expected.length)
+    assert np.array_equal(outcome.returns, expected.returns)
+
+
+def test_epsilon_is_linear_then_constant():
+    rules = Training(**RULES["unified"])
+    assert epsilon(rules, 0) == 1.0
+    assert epsilon(rules, 40_000) == pytest.approx(0.51)
+    assert epsilon(rules, 80_000) == epsilon(rules, 10**7) == pytest.approx(0.02)
+
+
+# A game that breaks down --------------------------------------------------------------------------
+
+
+class FragileEnv(ToyEnv):
+    """Breaks down in step 2 of battles with the given seeds, the first time that each is played."""
+
+    def __init__(self, n_envs, fragile):
+        super().__init__(n_envs)
+        self.fragile = set(fragile)
+
+    def step(self, actions):
+        done = super().step(actions)
+        breaks = [
+            self._t == 2 and seed in self.fragile and bool(running or won)
+            for seed, running, won in zip(
+                self._seeds.tolist(), self._running, done.terminated, strict=True
+            )
+        ]
+        self.fragile -= {s for s, broke in zip(self._seeds.tolist(), breaks, strict=True) if broke}
+        broke = np.array(breaks)
+        self._running &= ~broke
+        for part in (done.obs, done.state, done.reward, done.terminated, done.battle_won):
+            part[broke] = 0
+        return done._replace(discarded=broke)
+
+
+def test_battles_that_broke_down_are_not_collected():
+    learner, rules = make_learner()
+    rng = np.random.default_rng(0)
+    env = FragileEnv(len(SEEDS), fragile=[0, 3])
+    episodes, outcome = explore(env, learner, rules, SEEDS, lambda step: 0.5, rng)
+    assert outcome.length.tolist() == episodes.length.tolist() == [3, 4, 6]
+    assert outcome.battle_won.tolist() == [True, True, False]
+    assert len(episodes.obs) == len(episodes.reward) == len(episodes.terminated) == 3
+    for row, battle in enumerate((1, 2, 4)):
+        length = outcome.length[row]
+        played = [actions[battle] for actions in env.actions[:length]]
+        assert np.array_equal(episodes.actions[row, :length], played)
+        assert outcome.returns[row] == np.sum(played)
+    buffer = ReplayBuffer(SPEC, 8)
+    buffer.add(episodes)
+    assert len(buffer) == 3
+
+
+def test_nothing_is_collected_where_all_broke_down():
+    learner, rules = make_learner()
+    env = FragileEnv(len(SEEDS), fragile=SEEDS.tolist())
+    episodes, outcome = explore(
+        env, learner, rules, SEEDS, lambda step: 0.5, np.random.default_rng(0)
+    )
+    assert len(outcome.length) == len(episodes.length) == 0
+    buffer = ReplayBuffer(SPEC, 8)
+    buffer.add(episodes)
+    assert len(buffer) == 0
+
+
+@pytest.mark.parametrize("battles", [1, 2, 5])
+def test_battles_that_broke_down_are_evaluated_again(battles):
+    learner, rules = make_learner()
+    expected = evaluate(ToyEnv(battles), learner, rules, SEEDS)
+    outcome = evaluate(FragileEnv(battles, fragile=[0, 1, 4]), learner, rules, SEEDS)
+    for name in ("battle_won", "returns", "length", "dead_allies", "dead_enemies"):
+        assert getattr(outcome, name).tolist() == getattr(expected, name).tolist(), name

@@ -1,0 +1,183 @@
+"""What ``status`` says about run folders in every condition."""
+
+import json
+import os
+import platform
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import yaml
+
+from algorithms import ALGORITHMS
+from benchmark import files
+from benchmark.commands import main
+from benchmark.envs.simulator.env import VERSION
+from benchmark.training import provenance
+from benchmark.training.evaluations import write_evaluations
+from benchmark.training.run_state import DIVERGED
+from benchmark.training.status import duration
+from benchmark.training.study import load_study
+from tests.analysis import synthetic
+
+STUDY = {
+    "version": 2,
+    "name": "made_up",
+    "backend": "simulator",
+    "protocol": "unified",
+    "seeds": [0, 1, 2],
+    "maps": ["3m", "8m"],
+    "algorithms": ["qmix"],
+    "set": {"budget": 1000},
+}
+DEAD = 2**22 + 1  #: above Linux's largest process id
+
+
+@pytest.fixture
+def folders(tmp_path, monkeypatch) -> dict:
+    """The run folders of a study by (map, seed); none exists yet."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(STUDY))
+    runs = load_study("study.yaml").runs()
+    return {(run.map, run.seed): (run, tmp_path / "results" / run.path) for run in runs}
+
+
+def finish(run, folder, **changes) -> None:
+    table = synthetic.run(run.map, "qmix", 0)
+    about = synthetic.provenance(table)[0] | {
+        **run.identity,
+        "config_hash": run.hash,
+        "backend_version": VERSION,
+        "steps_per_second": 10.0,
+    }
+    attempts = {"attempts": [{"source_hash": (about | changes)["source_hash"]}]}
+    files.write_json(about | attempts | changes, folder / "run.json")
+    write_evaluations(table, folder / "evaluations.parquet")
+
+
+def report(folder, **changes) -> None:
+    about = {
+        "state": "running",
+        "step": 400,
+        "budget": 1000,
+        "steps_per_second": 20.0,
+        "win_rate": 0.25,
+        "host": platform.node(),
+        "pid": os.getpid(),
+        "updated": provenance.now(),
+        "error": "",
+    }
+    files.write_json(about | changes, folder / "progress.json")
+
+
+def seen(capsys) -> dict:
+    assert main(["status", "study.yaml", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert sum(found["counts"].values()) == len(found["runs"]) == 6
+    return found | {"runs": {(run["map"], run["seed"]): run for run in found["runs"]}}
+
+
+def test_nothing_has_begun(folders, capsys):
+    found = seen(capsys)
+    assert found["counts"]["missing"] == 6
+    assert all(run["seconds_left"] is None for run in found["runs"].values())
+    assert main(["status", "study.yaml"]) == 0
+    assert "python -m benchmark plan" in capsys.readouterr().out
+
+
+def test_every_state(folders, capsys):
+    finish(*folders["3m", 0])
+    finish(*folders["3m", 1], config_hash="of other settings")
+    finish(*folders["3m", 2], source_hash="of older source")
+    report(folders["8m", 0][1])
+    report(folders["8m", 1][1], state="failed", error="it broke\nin many lines", pid=DEAD)
+    report(folders["8m", 2][1], state="interrupted", step=700, pid=DEAD)
+    found = seen(capsys)
+    states = {key: run["state"] for key, run in found["runs"].items()}
+    assert states == {
+        ("3m", 0): "done",
+        ("3m", 1): "stale",
+        ("3m", 2): "stale",
+        ("8m", 0): "running",
+        ("8m", 1): "failed",
+        ("8m", 2): "interrupted",
+    }
+    left = {key: run["seconds_left"] for key, run in found["runs"].items()}
+    assert left["3m", 0] == 0
+    assert left["3m", 1] == 1000 / 10  # will be repeated
+    assert left["3m", 2] == 0  # will not, unless it is deleted
+    assert left["8m", 0] == (1000 - 400) / 20
+    assert left["8m", 2] == (1000 - 700) / 20
+    assert main(["status", "study.yaml"]) == 0
+    text = capsys.readouterr().out
+    assert "running qmix/8m/default/0: 40% of 1,000 steps, won 25%, 30 s left" in text
+    assert "failed qmix/8m/default/1: it broke\n" in text
+    assert "stale qmix/3m/default/1: made with another configuration" in text
+    assert "stale qmix/3m/default/2: the source of qmix has changed" in text
+
+
+def test_a_run_is_stale_if_any_part_of_it_was_made_by_something_else(folders, capsys):
+    run, folder = folders["3m", 0]
+    source = provenance.source_hash(ALGORITHMS[run.algorithm].__module__)
+    finish(run, folder, attempts=[{"source_hash": "of older source"}, {"source_hash": source}])
+    finish(*folders["3m", 1], backend_version="0")
+    states = {key: each["state"] for key, each in seen(capsys)["runs"].items()}
+    assert (states["3m", 0], states["3m", 1]) == ("stale", "stale")
+    assert main(["status", "study.yaml"]) == 0
+    text = capsys.readouterr().out
+    assert "stale qmix/3m/default/0: the source of qmix has changed" in text
+    assert "stale qmix/3m/default/1: the simulator has changed" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "state"),
+    [
+        ({}, "running"),
+        ({"pid": DEAD}, "interrupted"),  # killed: it could not say so
+        ({"host": "elsewhere", "pid": DEAD}, "running"),  # only its reports can tell
+        ({"host": "elsewhere", "updated": "2020-01-01T00:00:00+00:00"}, "interrupted"),
+        ({"updated": (datetime.now(UTC) - timedelta(days=1)).isoformat()}, "interrupted"),
+    ],
+)
+def test_whether_a_run_is_alive(folders, capsys, changes, state):
+    report(folders["3m", 0][1], **changes)
+    assert seen(capsys)["runs"]["3m", 0]["state"] == state
+
+
+def test_damaged_records_are_named(folders, capsys):
+    for seed in (0, 1):
+        finish(*folders["3m", seed])
+    (folders["3m", 0][1] / "run.json").write_text('{"config')
+    table = folders["3m", 1][1] / "evaluations.parquet"
+    table.write_bytes(table.read_bytes()[:100])
+    report(folders["3m", 2][1])
+    (folders["3m", 2][1] / "progress.json").write_text("")
+    finish(*folders["8m", 0])
+    (folders["8m", 0][1] / "run.json").write_text("{}")
+    report(folders["8m", 1][1])
+    (folders["8m", 1][1] / "progress.json").write_text('{"state": "running"}')
+    found = seen(capsys)
+    assert found["counts"]["failed"] == 5
+    assert "run.json lacks 'study'" in found["runs"]["8m", 0]["note"]
+    assert "progress.json lacks 'step'" in found["runs"]["8m", 1]["note"]
+    for seed, name in enumerate(["run.json", "evaluations.parquet", "progress.json"]):
+        assert name in found["runs"]["3m", seed]["note"]
+
+
+def test_a_run_that_diverged_is_done_and_named(folders, capsys):
+    finish(*folders["3m", 0], end_reason=DIVERGED)
+    assert seen(capsys)["runs"]["3m", 0]["state"] == "done"
+    assert main(["status", "study.yaml"]) == 0
+    assert f"done qmix/3m/default/0: {DIVERGED}" in capsys.readouterr().out
+
+
+def test_deleted_records_are_missing(folders, capsys):
+    report(folders["3m", 0][1], state="done")
+    assert seen(capsys)["runs"]["3m", 0]["state"] == "missing"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(5, "5 s"), (600, "10 min"), (3600 * 3.25, "3.2 h"), (86_400 * 2.5, "2.5 days")],
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text

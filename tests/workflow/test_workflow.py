@@ -1,0 +1,490 @@
+"""What Snakemake plans and does.
+
+Most tests use a study that Snakemake has made with a stand-in for ``python -m benchmark``, a
+package of that name in its working directory, which writes empty files in an instant.
+"""
+
+import json
+import multiprocessing
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import pytest
+import yaml
+
+from benchmark import files
+from benchmark.analysis import ablations, figures, statistics, tables
+from benchmark.published import beside
+from benchmark.training import lock
+from benchmark.training.evaluations import read_evaluations
+from benchmark.training.study import find_study, load_study
+
+ROOT = Path(__file__).parent.parent.parent
+AFTER_TRAINING = {"aggregate", "statistics", "tables", "figures", "beside", "report", "all"}
+COMMANDS = {"beside": "published"}  #: of rules that are not called like their command
+PROFILES = ROOT / "workflow" / "profiles"
+STUDY = {
+    "version": 1,
+    "name": "made_up",
+    "backend": "simulator",
+    "protocol": "unified",
+    "seeds": [0, 1],
+    "maps": ["3m", "terran_3_vs_3"],
+    "algorithms": ["qmix"],
+}
+STAND_IN = """
+import json, pathlib, sys
+command, arguments = sys.argv[1], sys.argv[2:]
+with open("jobs", "a") as file:
+    file.write(command + "\\n")
+if command == "train":
+    folder = pathlib.Path(arguments[arguments.index("--output") + 1])
+    paths = [folder / "evaluations.parquet", folder / "run.json"]
+else:
+    paths = map(pathlib.Path, json.loads(pathlib.Path("outputs.json").read_text())[command])
+for path in paths:
+    path.touch()
+"""
+
+
+class EpisodeStats(NamedTuple):
+    """How a call of Snakemake ended."""
+
+    code: int
+    output: str  #: what it printed, to both streams
+
+
+def snakemake(folder: Path, *arguments: str, study: Path | None = None) -> EpisodeStats:
+    """Calls Snakemake in a fork of a process that has imported everything, to save seconds."""
+    log = folder / "snakemake.log"
+    command = ["--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
+    command += ["--quiet", "reason", "--cores", "2", *arguments]
+    command += ["--configfile", str(study or folder / "study.yaml")]
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        ["snakemake.cli", "benchmark.analysis.figures", "benchmark.training.study"]
+    )
+    process = context.Process(target=_snakemake, args=(command, log))
+    process.start()
+    process.join()
+    return EpisodeStats(process.exitcode, log.read_text())
+
+
+def _snakemake(command: list[str], log: Path) -> None:
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    from snakemake.cli import main
+
+    main(command)
+
+
+def planned(folder: Path, *arguments: str, study: Path | None = None) -> dict[str, int]:
+    """Number of jobs per rule in a dry run."""
+    done = snakemake(folder, "--dry-run", *arguments, study=study)
+    assert done.code == 0, done.output
+    jobs = re.findall(r"^(\w+) +(\d+)$", done.output, re.MULTILINE)
+    return {rule: int(count) for rule, count in jobs if rule != "total"}
+
+
+def write_study(folder: Path, **changes) -> None:
+    (folder / "study.yaml").write_text(yaml.safe_dump(STUDY | changes))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """A study that the workflow has made from beginning to end."""
+    folder = tmp_path_factory.mktemp("made")
+    write_study(folder)
+    maps = load_study(folder / "study.yaml").maps
+    outputs = {
+        "aggregate": ["evaluations.parquet", "runs.json"],
+        "statistics": [f"statistics/{name}" for name in statistics.outputs()],
+        "tables": [f"tables/{name}" for name in tables.outputs(maps)],
+        "figures": [f"figures/{name}" for name in figures.outputs(maps)],
+        "published": [f"published/{name}" for name in beside.NAMES],
+        "report": ["report.html"],
+    }
+    paths = {
+        command: [f"results/made_up/{name}" for name in names] for command, names in outputs.items()
+    }
+    (folder / "outputs.json").write_text(json.dumps(paths))
+    (folder / "benchmark").mkdir()
+    (folder / "benchmark" / "__init__.py").touch()  # else an installed package would come first
+    (folder / "benchmark" / "__main__.py").write_text(STAND_IN)
+    done = snakemake(folder, "all")
+    assert done.code == 0, done.output
+    jobs = (folder / "jobs").read_text().split()
+    after = [COMMANDS.get(rule, rule) for rule in AFTER_TRAINING - {"all"}]
+    assert sorted(jobs) == sorted(["train"] * 4 + after)
+    return folder
+
+
+@pytest.fixture
+def study(made, tmp_path) -> Path:
+    """A copy to change."""
+    return shutil.copytree(made, tmp_path / "study")
+
+
+def run_folder(study: Path, map: str, seed: int, algorithm: str = "qmix") -> Path:
+    return study / "results/made_up/runs/simulator" / map / algorithm / "default" / str(seed)
+
+
+def test_the_full_study_lists_every_run(tmp_path):
+    paper = ROOT / "config" / "paper.yaml"
+    runs = load_study(paper).runs()
+    assert len(runs) >= 60
+    jobs = planned(tmp_path, study=paper)
+    assert jobs == dict.fromkeys(AFTER_TRAINING | {"roles", "ablations"}, 1) | {"train": len(runs)}
+
+
+def test_a_finished_study_has_nothing_to_do(study):
+    assert planned(study, "all") == {}
+
+
+def test_only_missing_runs_are_trained(study):
+    shutil.rmtree(run_folder(study, "3m", 1))
+    (run_folder(study, "terran_3_vs_3", 0) / "evaluations.parquet").unlink()
+    assert planned(study, "all") == dict.fromkeys(AFTER_TRAINING, 1) | {"train": 2}
+
+
+def test_a_changed_hyperparameter_repeats_exactly_the_runs_it_touches(study):
+    write_study(study, per_map={"3m": {"learning_rate": 0.001}})
+    done = snakemake(study, "--dry-run")
+    trained = re.findall(r"train qmix on (\w+), seed (\d+)", done.output)
+    assert set(trained) == {("3m", "0"), ("3m", "1")}
+
+
+@pytest.mark.parametrize("options", [[], ["--profile", str(PROFILES / "slurm")]])
+def test_an_update_of_the_workflow_repeats_nothing(study, tmp_path, options):
+    """A rule may be worded anew in the middle of a study."""
+    updated = tmp_path / "updated"
+    updated.mkdir()
+    shutil.copy(ROOT / "Snakefile", updated)
+    for folder in ("profiles", "workflow"):
+        shutil.copytree(ROOT / folder, updated / folder)
+    for path in (updated / "workflow" / "rules").glob("*.smk"):
+        path.write_text(path.read_text().replace("python -m benchmark", "python  -m benchmark"))
+    assert planned(study, "all", *options, "--snakefile", str(updated / "Snakefile")) == {}
+
+
+def test_more_seeds_and_variants_add_only_their_runs(study):
+    variant = {"algorithm": "qmix", "name": "slow", "maps": ["3m"], "set": {"learning_rate": 1e-4}}
+    write_study(study, seeds=[0, 1, 2], variants=[variant])
+    assert planned(study, "all")["train"] == 2 + 3
+
+
+def test_a_changed_bootstrap_trains_nothing(study):
+    write_study(study, statistics={"replications": 500})
+    assert set(planned(study, "all")) == AFTER_TRAINING - {"aggregate"}
+
+
+def test_aggregate_and_report_know_the_study_as_the_options_have_it(study):
+    """Also where no file holds it; otherwise they could not say what is missing."""
+    curves = [{"algorithm": "qmix", "label": label} for label in ("it's", '$(touch hacked) "{x}"')]
+    write_study(study, ablations=[{"name": "odd", "title": "; touch hacked", "curves": curves}])
+    wanted = load_study(study / "study.yaml").model_copy(update={"seeds": [0, 1, 2]})
+    paths = json.loads((study / "outputs.json").read_text())
+    paths["ablations"] = [
+        *(f"results/made_up/figures/{name}" for name in ablations.figure_files(wanted.ablations)),
+        *(f"results/made_up/tables/{name}" for name in ablations.table_files(wanted.ablations)),
+    ]
+    (study / "outputs.json").write_text(json.dumps(paths))
+    note = (
+        "import pathlib, sys\n"
+        "if '--study' in sys.argv:\n"
+        "    text = sys.argv[sys.argv.index('--study') + 1]\n"
+        "    pathlib.Path(f'{sys.argv[1]}.json').write_text(text)\n"
+    )
+    (study / "benchmark" / "__main__.py").write_text(note + STAND_IN)
+    done = snakemake(study, "all", "--config", "seeds=[0,1,2]")
+    assert done.code == 0, done.output
+    assert find_study((study / "report.json").read_text()) == wanted
+    assert find_study((study / "aggregate.json").read_text()).runs() == wanted.runs()
+    assert not (study / "hacked").exists()
+
+
+@pytest.mark.parametrize("memory", ["with Snakemake's records", "a copy of the results alone"])
+def test_figures_need_the_aggregated_table_alone(study, memory):
+    if "alone" in memory:
+        shutil.rmtree(study / ".snakemake")
+        assert planned(study, "all") == {}
+    shutil.rmtree(study / "results/made_up/runs")
+    assert planned(study, "all") == {}
+    shutil.rmtree(study / "results/made_up/figures")
+    assert planned(study, "figures") == {"figures": 1}
+    assert set(planned(study, "all")) == {"figures", "report", "all"}
+
+
+def test_every_rule_runs_one_plain_command():
+    """It takes the place of its shell (see ``shell.prefix``), which two commands could not."""
+    rules = "".join(path.read_text() for path in (ROOT / "workflow" / "rules").glob("*.smk"))
+    commands = re.findall(r"^    shell:\n((?: {8}.*\n)+)", rules, re.MULTILINE)
+    assert len(commands) == len(re.findall(r"^    shell:", rules, re.MULTILINE)) >= 10
+    for command in commands:
+        text = "".join(line.strip().strip('"') for line in command.splitlines())
+        assert re.match(r"(\w+=\S+ )?python -m benchmark ", text)
+        assert not re.search(r"&&|;|\|", text)
+
+
+def test_published_results_need_their_raw_files(study):
+    done = snakemake(study, "--dry-run", "published")
+    assert done.code != 0
+    assert "--config published=FOLDER" in done.output
+    for name in ("r3dm_release", "acorm_release"):
+        (study / "raw" / name).mkdir(parents=True)
+    assert planned(study, "published", "--config", "published=raw") == {
+        "import_release": 2,
+        "facts": 1,
+        "published": 1,
+    }
+    assert planned(study, "all", "--config", "published=raw") == {}  # it is no key of a study
+
+
+def test_other_margins_judge_the_study_again(study):
+    """As if config/claims.yaml had changed: the Snakefile takes another file for it."""
+    (study / "Snakefile").write_text(
+        "import pathlib\n"
+        "from benchmark.published import command\n"
+        "command.CLAIMS = pathlib.Path('claims.yaml')\n"
+        f"include: {str(ROOT / 'Snakefile')!r}\n"
+    )
+    known = (ROOT / "config" / "claims.yaml").read_text()
+    (study / "claims.yaml").write_text(known)
+    snakefile = ("--snakefile", str(study / "Snakefile"))
+    assert planned(study, "all", *snakefile) == {}
+    (study / "claims.yaml").write_text(known.replace("win_rate: 0.10", "win_rate: 0.05"))
+    assert set(planned(study, "all", *snakefile)) == {"beside", "report", "all"}
+
+
+def test_the_figure_of_roles_needs_the_runs_it_shows_and_no_others(study):
+    shown = {"map": "3m", "algorithms": ["acorm"], "seed": 0}
+    write_study(study, algorithms=["qmix", "acorm"], roles=shown)
+    assert planned(study, "all")["roles"] == 1
+    done = snakemake(study, "--dry-run", *figure_of_roles("3m"))
+    assert re.findall(r"train (\w+) on (\w+), seed (\d+)", done.output) == [("acorm", "3m", "0")]
+
+
+def test_a_copy_without_runs_has_no_figure_of_roles_or_keeps_the_one_it_came_with(study):
+    shown = {"map": "3m", "algorithms": ["acorm"], "seed": 0}
+    write_study(study, algorithms=["qmix", "acorm"], roles=shown)
+    shutil.rmtree(study / ".snakemake")
+    shutil.rmtree(study / "results/made_up/runs")
+    assert planned(study, "all") == {}
+    for path in figure_of_roles("3m"):
+        (study / path).parent.mkdir(exist_ok=True)
+        (study / path).touch()
+    assert set(planned(study, "all")) <= {"report", "all"}
+
+
+def figure_of_roles(map: str) -> list[str]:
+    return [f"results/made_up/roles/roles_{map}.{suffix}" for suffix in ("png", "csv")]
+
+
+def test_another_study_takes_nothing_from_the_default_one(study):
+    (study / "config").mkdir()
+    (study / "config" / "paper.yaml").write_text("no_such_key: 1\nset: {no_such_rule: 1}\n")
+    assert planned(study, "all") == {}
+
+
+def test_a_mistake_in_the_study_is_one_clear_line(study):
+    write_study(study, maps=["3n"])
+    done = snakemake(study, "--dry-run")
+    assert done.code == 2
+    message = f"error: {study}/study.yaml: unknown map '3n'; did you mean 3m"
+    assert next(line for line in done.output.splitlines() if "3n" in line).startswith(message)
+    assert "Traceback" not in done.output
+    assert planned_again(study) == {}
+
+
+def planned_again(study: Path) -> dict[str, int]:
+    """The plan once the study file is as it was: {} when nothing was lost."""
+    write_study(study)
+    return planned(study, "all")
+
+
+def test_text_of_the_study_never_reaches_a_shell(study):
+    write_study(study, name="made_up; touch hacked")
+    assert "names a folder" in snakemake(study, "all").output
+    write_study(study, set={"optimizer": "$(touch hacked)'; touch hacked; '"})
+    assert "optimizer" in snakemake(study, "all").output
+    assert not (study / "hacked").exists()
+    assert planned_again(study) == {}
+
+
+def test_an_unwritable_run_folder_fails_alone(study):
+    """A file stands where one run's folder should be: all other results stay."""
+    blocked = run_folder(study, "3m", 1)
+    shutil.rmtree(blocked)
+    blocked.write_text("in the way")
+    done = snakemake(study, "--retries", "0", "all")
+    assert done.code != 0
+    assert str(blocked.relative_to(study)) in done.output
+    blocked.unlink()
+    assert planned(study, "all") == dict.fromkeys(AFTER_TRAINING, 1) | {"train": 1}
+
+
+def test_a_retry_finds_what_the_first_attempt_left(study):
+    """The checkpoint is not an output, so a failing job does not take it along."""
+    folder = run_folder(study, "3m", 0)
+    (folder / "run.json").unlink()
+    (folder / "checkpoint.pt").touch()
+    failing_once = (
+        "import pathlib, sys\n"
+        "mark = pathlib.Path('tried')\n"
+        "if not mark.exists() and sys.argv[1] == 'train':\n"
+        "    assert pathlib.Path(sys.argv[-1], 'checkpoint.pt').exists()\n"
+        "    mark.touch()\n"
+        "    sys.exit('killed')\n"
+    )
+    (study / "benchmark" / "__main__.py").write_text(failing_once + STAND_IN)
+    done = snakemake(study, "all", "--retries", "3")
+    assert done.code == 0, done.output
+    assert (study / "tried").exists()
+    assert (folder / "checkpoint.pt").exists()
+
+
+def test_two_workflows_on_one_results_folder(study, tmp_path):
+    """Snakemake's own lock is switched off, and would lie in another folder in the second case."""
+    shutil.rmtree(study / "results/made_up/figures")
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(study, elsewhere, ignore=shutil.ignore_patterns("results"))
+    (elsewhere / "results").symlink_to(study / "results")
+    jobs = (study / "jobs").read_text()
+    with lock.exclusive(study / "results/made_up"):
+        for folder in (study, elsewhere):
+            done = snakemake(folder, "all")
+            assert done.code == 2
+            assert "error: results/made_up is in use by another process" in done.output
+            assert "Traceback" not in done.output
+            assert planned(folder, "figures") == {"figures": 1}  # looking is allowed
+    assert (study / "jobs").read_text() == jobs
+    done = snakemake(study, "all")  # no lock is left behind, Snakemake's neither
+    assert done.code == 0, done.output
+
+
+def test_a_killed_workflow_is_simply_started_again(study):
+    """Snakemake alone would meet its own lock, and call whole files incomplete."""
+    shutil.rmtree(study / "results/made_up/figures")
+    killing_once = (
+        "import os, pathlib, sys\n"
+        "if sys.argv[1] == 'figures' and not pathlib.Path('killed').exists():\n"
+        "    pathlib.Path('killed').touch()\n"
+        "    os.kill(os.getppid(), 9)\n"
+    )
+    (study / "benchmark" / "__main__.py").write_text(STAND_IN + killing_once)
+    assert snakemake(study, "all").code == -9
+    assert (study / "killed").exists()
+    done = snakemake(study, "all")
+    assert done.code == 0, done.output
+
+
+def test_a_failing_step_says_why_on_the_screen(study):
+    shutil.rmtree(study / "results/made_up/figures")
+    failing = "import sys\nif sys.argv[1] == 'figures':\n    sys.exit('error: mend this')\n"
+    (study / "benchmark" / "__main__.py").write_text(failing + STAND_IN)
+    done = snakemake(study, "all")
+    assert done.code == 1
+    assert "error: mend this" in done.output
+
+
+def test_no_shell_stands_between_the_workflow_and_a_run(study):
+    """A shell would die of SIGTERM at once, and the run be killed before it has saved."""
+    shutil.rmtree(run_folder(study, "3m", 0))
+    parent = (
+        "import os, pathlib, sys\n"
+        "if sys.argv[1] == 'train':\n"
+        "    name = pathlib.Path('/proc', str(os.getppid()), 'cmdline').read_bytes()\n"
+        "    pathlib.Path('parent').write_bytes(name)\n"
+    )
+    (study / "benchmark" / "__main__.py").write_text(parent + STAND_IN)
+    done = snakemake(study, "runs")
+    assert done.code == 0, done.output
+    assert b"bash" not in (study / "parent").read_bytes()
+
+
+def test_read_only_results_are_one_clear_line(study):
+    shutil.rmtree(study / "results/made_up/figures")
+    (study / "results/made_up/.lock").unlink()
+    (study / "results/made_up/.lock").mkdir()  # root may write where others may not
+    done = snakemake(study, "all")
+    assert done.code == 2
+    assert "error: cannot write to results/made_up: " in done.output
+    assert "Traceback" not in done.output
+
+
+def test_dates_of_runs_never_train(study):
+    """Of a clock that jumped, a copy, a clone: at most what follows from the runs is made again."""
+    for age in (-400, 400):
+        date = time.time() - age * 86_400
+        for path in (study / "results/made_up/runs").rglob("*.*"):
+            os.utime(path, (date, date))
+        assert "train" not in planned(study, "all")
+
+
+@pytest.mark.parametrize("name", ["cpu", "gpu", "slurm", "slurm-no-accounting"])
+def test_profiles_are_understood(study, name):
+    shutil.rmtree(run_folder(study, "3m", 1))
+    assert planned(study, "all", "--profile", str(PROFILES / name))["train"] == 1
+
+
+def test_both_slurm_profiles_differ_in_accounting_only():
+    with_it, without = (
+        yaml.safe_load((PROFILES / name / "profile.yaml").read_text())
+        for name in ("slurm", "slurm-no-accounting")
+    )
+    accounting = {"slurm-status-command": "squeue", "slurm-no-account": True}
+    assert without == with_it | accounting
+
+
+@pytest.mark.parametrize("name", ["slurm", "slurm-no-accounting"])
+def test_a_job_array_would_hold_every_run(name):
+    """Of one that cannot the plugin drops runs without a word, and then waits for them for ever."""
+    text = (PROFILES / name / "profile.yaml").read_text()
+    values = yaml.safe_load(re.sub(r"^# (?=[\w-]+: )", "", text, flags=re.MULTILINE))
+    runs = len(load_study(ROOT / "config" / "paper.yaml").runs())
+    assert "slurm-array-jobs" not in values or values["jobs"] >= runs
+
+
+def test_whatever_slurm_gets_has_resources():
+    """All else runs where the workflow does, also what a study shows of its roles."""
+    rules = "".join(path.read_text() for path in (ROOT / "workflow" / "rules").glob("*.smk"))
+    parts = re.split(r"^ *rule (\w+):\n", rules, flags=re.MULTILINE)[1:]
+    texts = dict(zip(parts[::2], parts[1::2], strict=True))
+    sent = {
+        name for name, text in texts.items() if "shell:" in text and "localrule: True" not in text
+    }
+    for name in ("slurm", "slurm-no-accounting"):
+        values = yaml.safe_load((PROFILES / name / "profile.yaml").read_text())
+        assert set(values["set-resources"]) == sent == {"train"}
+        assert {"gres", "mem_mb", "runtime"} <= set(values["set-resources"]["train"])
+
+
+def test_trains_and_shows_roles_for_real(tmp_path):
+    short = {"budget": 100, "n_envs": 2, "batch_size": 2, "replay_episodes": 8}
+    grid = {"evaluation_interval": 100, "evaluation_episodes": 2, "absolute_episodes": 2}
+    shown = {"map": "3m", "algorithms": ["acorm"], "seed": 1, "battles": 1}
+    write_study(tmp_path, maps=["3m"], algorithms=["acorm"], set=short | grid, roles=shown)
+    table, *roles = "results/made_up/evaluations.parquet", *figure_of_roles("3m")
+    done = snakemake(tmp_path, "--retries", "0", table, *roles)
+    assert done.code == 0, done.output
+    assert len(read_evaluations(tmp_path / table)) == 2 * 6
+    assert set(pd.read_csv(tmp_path / roles[1])["seed"]) == {1}
+    assert planned(tmp_path, table, *roles) == {}
+    about = files.read_json(run_folder(tmp_path, "3m", 0, "acorm") / "run.json")
+    assert about["hardware"]["threads"] == 1
+    assert about["config_hash"] == load_study(tmp_path / "study.yaml").runs()[0].hash
+
+
+def test_snakefiles_are_clean(tmp_path):
+    assert snakemake(tmp_path, "--lint", study=ROOT / "config" / "smoke.yaml").code == 0
+    layout = [sys.executable, "-m", "snakefmt", "--check", "-l", "100", "Snakefile", "workflow"]
+    done = subprocess.run(layout, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
