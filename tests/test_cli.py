@@ -147,7 +147,7 @@ def test_mixed_protocols_are_never_aggregated(results, capsys):
     [
         ({"seeds": [0, 0]}, ["study.yaml: seeds", "0 is listed twice"]),
         ({"protocol": ["unified", "released"]}, ["study.yaml: protocol", "one protocol"]),
-        ({"version": 2}, ["study.yaml: version 2 is newer", "update"]),
+        ({"version": 3}, ["study.yaml: version 3 is newer", "update"]),
         ({"maps": ["3n"]}, ["study.yaml", "unknown map '3n'"]),
         ({"map": ["3m"]}, ["study.yaml", "unknown key 'map'", "maps"]),
     ],

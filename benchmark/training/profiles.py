@@ -8,7 +8,7 @@ from typing import Any
 from benchmark.errors import BenchmarkError
 from benchmark.training.config import known, load_yaml
 
-FOLDER = Path("workflow", "profiles")
+FOLDER = Path("profiles")
 _RULE = "train"
 
 

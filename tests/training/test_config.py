@@ -130,7 +130,7 @@ def test_every_setting_changes_the_hash():
             {"variants": [VARIANT | {"maps": ["3m", "2s3z"]}]},
             ["qmix/slow", "'2s3z'", "not among the study's maps"],
         ),
-        ({"version": 2}, ["version 2 is newer", "update"]),
+        ({"version": 3}, ["version 3 is newer", "update"]),
         ({"version": 0}, ["version must be 2"]),
         ({"set": {"learning_rate": float("nan")}}, ["learning_rate: nan"]),
         ({"set": {"alpha": 0.1}}, ["'alpha'", "of r3dm", "not of qmix", "per_algorithm"]),

@@ -82,13 +82,13 @@ def stopped_at_the_end(folder: Path, monkeypatch) -> None:
 )
 def test_a_changed_byte_in_a_checkpoint_is_noticed(tmp_path, monkeypatch, caplog, whole, damaged):
     stopped_at_the_end(tmp_path, monkeypatch)
-    files = sorted(tmp_path.glob(damaged))
-    assert files
-    for path in files:
+    paths = sorted(tmp_path.glob(damaged))
+    assert paths
+    for path in paths:
         content = bytearray(path.read_bytes())
         middle = len(content) // 2
-        for each in range(middle, middle + 256):  # longer than the padding between records
-            content[each] ^= 1
+        for position in range(middle, middle + 256):  # longer than the padding between records
+            content[position] ^= 1
         path.write_bytes(content)
     train.train(small_run(), tmp_path, device="cpu")
     assert "is damaged" in caplog.text

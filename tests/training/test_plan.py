@@ -143,7 +143,7 @@ def test_cores_must_be_positive(study, capsys):
     assert "--cores 0" in capsys.readouterr().err
 
 
-PROFILES = files.ROOT / "workflow" / "profiles"
+PROFILES = files.ROOT / "profiles"
 
 
 @pytest.fixture
