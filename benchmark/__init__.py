@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 def load(path: str | Path, device: str = "cpu") -> "Policy":
-    """A trained run's policy, see ``benchmark.policy.load``."""
-    from benchmark.training import policy  # only whoever plays pays for importing torch
+    """A trained run's policy, see ``benchmark.training.policy.load_policy``."""
+    from benchmark.training.policy import load_policy  # imports torch, which takes seconds
 
-    return policy.load(path, device)
+    return load_policy(path, device)

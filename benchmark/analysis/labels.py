@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
 from benchmark.envs.maps import MAPS, find_map
-from benchmark.training.config import DEFAULT
+from benchmark.training.config import DEFAULT, RunConfig
 
 
 class PlotStyle(NamedTuple):
@@ -72,6 +72,11 @@ def label(algorithm: str, variant: str = DEFAULT) -> str:
     """Display name of a method: ``QMIX``, or ``R3DM (no contrastive)`` for a variant."""
     name = plot_style(algorithm).name
     return name if variant == DEFAULT else f"{name} ({variant.replace('_', ' ')})"
+
+
+def run_label(run: RunConfig) -> str:
+    """Display name of a run: ``R3DM (no contrastive), seed 3``."""
+    return f"{label(run.algorithm, run.variant)}, seed {run.seed}"
 
 
 def order(algorithm: str) -> tuple[int, str]:

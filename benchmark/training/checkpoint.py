@@ -109,7 +109,7 @@ class Checkpoints:
                 path.unlink(missing_ok=True)
 
 
-def load_policy(path: Path) -> dict:
+def read_state(path: Path) -> dict:
     """Reads a checkpoint's state without its replay.
 
     Raises:

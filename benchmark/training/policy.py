@@ -6,23 +6,25 @@
 or step by step in an env of one's own, with NumPy in and out::
 
     env = policy.make_env(n_envs=8)
-    seen, done = env.reset(range(8)), False
-    policy.begin(battles=8)
+    now, done = env.reset(range(8)), False
+    policy.begin(n_envs=8)
     while not np.all(done):
-        out = env.step(policy.act(seen.obs, seen.available))
-        seen, done = out, done | out.terminated | out.truncated
+        now = env.step(policy.act(now.obs, now.available))
+        done |= now.terminated | now.truncated
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from algorithms.learner import NEVER, Learner
 from benchmark.envs import make, spec_of
-from benchmark.envs.spec import Env, EnvSpec
+from benchmark.envs.maps import find_map
+from benchmark.envs.spec import Env
 from benchmark.errors import BenchmarkError
-from benchmark.training.checkpoint import load_policy
+from benchmark.training import checkpoint
 from benchmark.training.config import RunConfig, known_algorithm, one_line_errors
 from benchmark.training.rollout import EpisodeStats, evaluate
 from benchmark.training.seeding import RandomStreams
@@ -30,39 +32,43 @@ from benchmark.training.train import make_learner
 
 
 class Policy:
-    """The greedy agents of a run, with their memory of the battles that they are in.
+    """The greedy agents of a run, with the hidden state of the battles that they are in.
 
     Args:
+        path: where the weights come from.
         config: the run.
         learner: with the run's weights.
     """
 
-    def __init__(self, config: RunConfig, learner: Learner) -> None:
-        self.config, self.learner, self.spec = config, learner, learner.spec
+    def __init__(self, path: Path, config: RunConfig, learner: Learner) -> None:
+        self.path, self.config, self.learner, self.spec = path, config, learner, learner.spec
         self.begin(1)
 
-    def begin(self, battles: int) -> None:
-        """Forgets everything: ``battles`` new battles begin."""
-        self._hidden = self.learner.initial_hidden(battles)
-        self._last = np.full((battles, self.spec.n_agents), -1)
+    def begin(self, n_envs: int) -> None:
+        """Forgets everything: ``n_envs`` new battles begin."""
+        self._hidden = self.learner.initial_hidden(n_envs)
+        self._last = np.full((n_envs, self.spec.n_agents), -1)
 
-    def values(self, obs: np.ndarray) -> np.ndarray:
-        """The agents' action values now, [B, N, A] float32; ``act`` is what takes the step.
+    def q_values(self, obs: np.ndarray) -> np.ndarray:
+        """The agents' action values now, [B, N, A] float32; only ``act`` takes the step.
 
         Args:
             obs: [B, N, O] float32.
+
+        Raises:
+            BenchmarkError: the shape does not fit the map and the battles of ``begin``.
         """
         return self._step(obs)[0]
 
     def act(self, obs: np.ndarray, available: np.ndarray) -> np.ndarray:
-        """The next greedy actions, [B, N]; remembers the observations and the actions.
+        """The next greedy actions, [B, N]; keeps the hidden state and the actions.
 
         Args:
             obs: [B, N, O] float32.
             available: [B, N, A] bool.
 
         Raises:
-            BenchmarkError: the number of battles is not that of ``begin``.
+            BenchmarkError: as ``q_values``.
         """
         values, self._hidden = self._step(obs)
         actions = np.where(available, values, NEVER).argmax(-1)
@@ -74,7 +80,7 @@ class Policy:
         if len(obs) != len(self._last):
             raise BenchmarkError(
                 f"{len(obs)} battles, but the policy plays {len(self._last)}; call"
-                f" policy.begin(battles={len(obs)}) where they begin"
+                f" policy.begin(n_envs={len(obs)}) where they begin"
             )
         wanted = (len(self._last), self.spec.n_agents, self.spec.obs_size)
         if np.shape(obs) != wanted:
@@ -91,7 +97,7 @@ class Policy:
         return make(self.config.map, n_envs, self.config.backend, self.config.env)
 
     def evaluate(self, episodes: int, seed: int = 0) -> EpisodeStats:
-        """Plays new greedy battles: battle_won, returns, length, each of shape [episodes]."""
+        """Plays new greedy battles: battle_won, returns, length, ..., each of shape [episodes]."""
         if episodes < 1:
             raise BenchmarkError(f"evaluate needs at least one episode, not {episodes}")
         seeds = np.random.default_rng(seed).integers(0, 2**64, size=episodes, dtype=np.uint64)
@@ -102,28 +108,42 @@ class Policy:
             env.close()
 
 
-def load(path: str | Path, device: str = "cpu") -> Policy:
-    """The best policy of a finished run, or the newest of one that is under way.
+def load_policy(
+    path: str | Path, device: str = "cpu", *, map: str | None = None, **rules: Any
+) -> Policy:
+    """The best policy of a finished run, or the newest of an unfinished one.
 
     Args:
         path: a run folder, or a ``policy.pt`` or ``checkpoint.pt``.
         device: one of ``train.DEVICES``; "auto" is CUDA where there is one.
+        map: the map that the caller expects, if any.
+        rules: of the protocol that shall differ from the run's, by name.
 
     Raises:
-        BenchmarkError: there is none, or it is damaged or of another version of the program.
+        BenchmarkError: the file is missing or damaged, or of another map or version.
     """
-    config, weights = read(path)
+    if map is not None:
+        find_map(map)
+    config, weights = _read(Path(path))
+    if map not in (None, config.map):
+        raise BenchmarkError(
+            f"{path} was trained on {config.map}, not on {map}; leave out --map or give its own"
+        )
+    played = config.model_copy(update={"training": config.training.model_copy(update=rules)})
     spec = spec_of(config.map, config.backend)
-    return Policy(config, learner_of(config, weights, spec, str(path), device))
+    learner = make_learner(played, RandomStreams(config.seed), device, spec)
+    try:
+        learner.load_state_dict(weights)
+    except (RuntimeError, TypeError) as error:
+        raise BenchmarkError(
+            f"{path} does not fit {config.algorithm} on {config.map} in this version of the"
+            " program; use the version that wrote it (its run.json names the commit)"
+        ) from error
+    return Policy(Path(path), played, learner)
 
 
-def read(path: str | Path) -> tuple[RunConfig, dict]:
-    """The configuration and the weights in a run folder, a ``policy.pt`` or ``checkpoint.pt``.
-
-    Raises:
-        BenchmarkError: the file is missing, damaged or something else.
-    """
-    path = Path(path)
+def _read(path: Path) -> tuple[RunConfig, dict]:
+    """The configuration and the weights in a run folder, a ``policy.pt`` or ``checkpoint.pt``."""
     if path.is_dir():
         files = [path / name for name in ("policy.pt", "checkpoint.pt")]
         existing = [file for file in files if file.exists()]
@@ -133,7 +153,7 @@ def read(path: str | Path) -> tuple[RunConfig, dict]:
                 " results/<study>/runs/<backend>/<map>/<algorithm>/<variant>/<seed>"
             )
         path = existing[0]
-    state = load_policy(path)
+    state = checkpoint.read_state(path)
     config = state.get("config") if isinstance(state, dict) else None
     if not isinstance(config, dict) or not {"policy", "learner"} & set(state):
         raise BenchmarkError(f"{path} is no policy.pt or checkpoint.pt of this benchmark")
@@ -141,25 +161,3 @@ def read(path: str | Path) -> tuple[RunConfig, dict]:
     with one_line_errors(f"{path} is of another version of the program"):
         config = RunConfig.model_validate(config)
     return config, state["policy"] if "policy" in state else state["learner"]["networks"]
-
-
-def learner_of(
-    config: RunConfig, weights: dict, spec: EnvSpec, source: str, device: str = "cpu"
-) -> Learner:
-    """The run's learner with the given weights.
-
-    Args:
-        source: where they come from, for messages.
-
-    Raises:
-        BenchmarkError: the weights do not fit.
-    """
-    learner = make_learner(config, RandomStreams(config.seed), device, spec)
-    try:
-        learner.load_state_dict(weights)
-    except (RuntimeError, TypeError) as error:
-        raise BenchmarkError(
-            f"{source} does not fit {config.algorithm} on {config.map} in this version of the"
-            " program; use the version that wrote it (its run.json names the commit)"
-        ) from error
-    return learner

@@ -20,6 +20,7 @@ from matplotlib.ticker import MaxNLocator
 from sklearn.manifold import TSNE
 
 from benchmark.analysis import labels, plots
+from benchmark.training.policy import Policy
 from benchmark.visualization import role_numbers
 from benchmark.visualization.legend import draw_key
 from benchmark.visualization.markers import INK, ink_on
@@ -27,7 +28,6 @@ from benchmark.visualization.recorder import Film
 from benchmark.visualization.render import draw_frame, draw_terrain, view_of
 from benchmark.visualization.role_clusters import SEED
 from benchmark.visualization.role_numbers import Battle, Clusters
-from benchmark.visualization.trained import Trained
 
 _WIDTH, _MARGIN, _SPACE, _GAP = 7.0, 0.04, 0.1, 0.04  #: inches, of the page and between panels
 _CURVES, _LEFT_OF_CURVES, _BELOW_CURVES = 0.95, 0.36, 0.36  #: inches, their height and ticks
@@ -52,9 +52,14 @@ _NUMBERS = {
 class Play:
     """A policy's battles, and the one that is shown."""
 
-    policy: Trained
+    policy: Policy
     battles: list[tuple[Battle, Clusters]]
     asked: list[int]  #: decisions that shall be shown, from 1, ascending
+
+    @property
+    def name(self) -> str:
+        """The policy's method and seed, for people."""
+        return labels.run_label(self.policy.config)
 
     @property
     def shown(self) -> int:
@@ -179,7 +184,7 @@ def joint_layout(roles: np.ndarray) -> np.ndarray:
 def _policy(page: _Page, play: Play, width: float) -> None:
     """A title, and columns of some width."""
     battle = play.battle
-    page.write(_MARGIN, play.policy.name, size=7.5, weight="bold", color=INK)
+    page.write(_MARGIN, play.name, size=7.5, weight="bold", color=INK)
     end = f"battle {battle.seed}: {battle.film.result} after {battle.film.length} decisions"
     if play.missing:
         end += f", none at t = {', '.join(map(str, play.missing))}"
@@ -287,8 +292,8 @@ def _curves(page: _Page, plays: Sequence[Play], numbers: pd.DataFrame) -> None:
         axes = page.add(x, 0.25, _LINE)
         axes.set_axis_off()
         axes.plot([0, 1], [0, 0], color=colour, linestyle=line)
-        page.write(x + 0.3, play.policy.name, size=6.5, color=INK)
-        x += 0.5 + 0.055 * len(play.policy.name)
+        page.write(x + 0.3, play.name, size=6.5, color=INK)
+        x += 0.5 + 0.055 * len(play.name)
     page.y += 1.3 * _LINE
     width = (_WIDTH - _MARGIN) / len(_NUMBERS) - _LEFT_OF_CURVES
     for column, (name, heading) in enumerate(_NUMBERS.items()):
@@ -317,7 +322,7 @@ def _styles(plays: Sequence[Play]) -> list[tuple[str, object]]:
     ]
 
 
-def _of(numbers: pd.DataFrame, policy: Trained) -> pd.DataFrame:
+def _of(numbers: pd.DataFrame, policy: Policy) -> pd.DataFrame:
     identity = policy.config.identity
     return numbers[(numbers[list(identity)] == list(identity.values())).all(axis=1)]
 

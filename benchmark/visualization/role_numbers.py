@@ -22,11 +22,11 @@ from algorithms.role_swap import policy_divergence, swapped_values
 from benchmark.analysis import bootstrap, labels
 from benchmark.analysis.tables import Cell, Table
 from benchmark.training.evaluations import IDENTITY
+from benchmark.training.policy import Policy
 from benchmark.training.replay import Batch, ReplayBuffer
 from benchmark.training.rollout import record_greedy
 from benchmark.visualization import role_clusters
 from benchmark.visualization.recorder import Camera, Film
-from benchmark.visualization.trained import Trained
 
 STEPS = (1, 20, 35, 50)  #: decisions in the paper's figure 4
 #: Numbers per agent and decision: name -> heading. ``living_`` before a name: of the living only.
@@ -71,16 +71,16 @@ class Clusters:
     living: np.ndarray  #: of the living, on z
 
 
-def play(policy: Trained, seeds: Iterable[int]) -> Iterator[Battle]:
+def play(policy: Policy, seeds: Iterable[int]) -> Iterator[Battle]:
     """Plays one greedy battle per seed.
 
     Args:
         policy: of ACORM or a method built on it.
         seeds: of the battles.
     """
-    learner = policy.learner
+    learner, env = policy.learner, policy.make_env(1)
     for seed in seeds:
-        camera = Camera(policy.env)
+        camera = Camera(env)
         episodes, _ = record_greedy(camera, learner, learner.rules, np.array([seed], np.uint64))
         replay = ReplayBuffer(camera.spec, capacity=1)
         replay.add(episodes)
@@ -126,7 +126,7 @@ def find_clusters(battle: Battle, clusters: int, reference: np.ndarray | None = 
     )
 
 
-def measure(policy: Trained, battle: Battle, clusters: Clusters) -> pd.DataFrame:
+def measure(policy: Policy, battle: Battle, clusters: Clusters) -> pd.DataFrame:
     """The numbers of one battle: a row per decision and agent."""
     steps, agents = battle.alive.shape
     everyone = np.ones_like(battle.alive)

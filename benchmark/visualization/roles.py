@@ -17,11 +17,11 @@ from algorithms import ALGORITHMS
 from algorithms.acorm import ACORM
 from benchmark.analysis import figures, labels, tables
 from benchmark.errors import BenchmarkError
+from benchmark.training.policy import Policy, load_policy
 from benchmark.training.seeding import check_seed
-from benchmark.visualization import role_figure, role_numbers, trained
+from benchmark.visualization import role_figure, role_numbers
 from benchmark.visualization.role_figure import Play
 from benchmark.visualization.role_numbers import Battle
-from benchmark.visualization.trained import Trained
 
 log = logging.getLogger("benchmark")
 
@@ -63,7 +63,9 @@ def main(arguments: argparse.Namespace) -> None:
     with Progress(console=Console(stderr=True), transient=True) as progress:
         for policy in policies:
             battles = role_numbers.play(policy, seeds)
-            battles = progress.track(battles, len(seeds), description=policy.name)
+            battles = progress.track(
+                battles, len(seeds), description=labels.run_label(policy.config)
+            )
             play, numbers = examine(policy, battles, steps)
             plays.append(play)
             parts.append(numbers)
@@ -75,16 +77,21 @@ def main(arguments: argparse.Namespace) -> None:
         print(path)
 
 
-def load(paths: Sequence[Path]) -> list[Trained]:
+def load(paths: Sequence[Path]) -> list[Policy]:
     """Reads the policies of one figure.
 
     Raises:
-        BenchmarkError: as :func:`benchmark.trained.load`; one has no roles; or they cannot stand
-            side by side.
+        BenchmarkError: as :func:`load_policy`; one has no roles or was not trained on the
+            simulator; or they cannot stand side by side.
     """
     policies = []
     for path in paths:
-        policy = trained.load(path, evaluated_last_action="correct")
+        policy = load_policy(path, evaluated_last_action="correct")
+        if policy.config.backend != "simulator":
+            raise BenchmarkError(
+                f"{path} was trained on {policy.config.backend}; roles are shown on the simulator"
+                " only"
+            )
         if not isinstance(policy.learner, ACORM):
             others = sorted(name for name, each in ALGORITHMS.items() if issubclass(each, ACORM))
             raise BenchmarkError(
@@ -97,7 +104,7 @@ def load(paths: Sequence[Path]) -> list[Trained]:
     return policies
 
 
-def _compare(one: Trained, other: Trained) -> None:
+def _compare(one: Policy, other: Policy) -> None:
     """Two policies of a figure must be of the same source, and be told apart by their names."""
     for name in ("map", "backend", "protocol", "env"):
         values = [getattr(policy.config, name) for policy in (one, other)]
@@ -106,15 +113,16 @@ def _compare(one: Trained, other: Trained) -> None:
             raise BenchmarkError(
                 f"{one.path} and {other.path} differ in their {what}; make a figure of each"
             )
-    if one.name == other.name:
+    name = labels.run_label(one.config)
+    if name == labels.run_label(other.config):
         raise BenchmarkError(
-            f"{one.path} and {other.path} are both {one.name}; a figure tells policies apart by"
+            f"{one.path} and {other.path} are both {name}; a figure tells policies apart by"
             " method, variant and seed"
         )
 
 
 def examine(
-    policy: Trained, battles: Iterable[Battle], steps: Sequence[int]
+    policy: Policy, battles: Iterable[Battle], steps: Sequence[int]
 ) -> tuple[Play, pd.DataFrame]:
     """Clusters and measures a policy's battles.
 
@@ -157,7 +165,7 @@ def _tell(play: Play) -> None:
     lengths = [len(battle.alive) for battle, _ in play.battles]
     won = sum(battle.film.result == "allies win" for battle, _ in play.battles)
     text = (
-        f"{play.policy.name}: {labels.count([len(lengths)], 'battle')} of {min(lengths)} to"
+        f"{play.name}: {labels.count([len(lengths)], 'battle')} of {min(lengths)} to"
         f" {max(lengths)} decisions, {won} won; battle {play.battle.seed} is shown"
     )
     if play.missing:

@@ -21,8 +21,8 @@ from benchmark.envs import BACKENDS, make
 from benchmark.envs.maps import find_map
 from benchmark.envs.scripted import POLICIES, play
 from benchmark.errors import BenchmarkError
-from benchmark.training import policy
 from benchmark.training.config import known
+from benchmark.training.policy import load_policy
 from benchmark.training.rollout import evaluate
 from benchmark.training.seeding import check_seed
 from benchmark.visualization import layout
@@ -171,20 +171,13 @@ def play_checkpoint(
         BenchmarkError: the file is missing, damaged or of another program; or of another map; or
             StarCraft II fails.
     """
-    if map is not None:
-        find_map(map)
-    config, weights = policy.read(path)
-    if map not in (None, config.map):
-        raise BenchmarkError(
-            f"{path} was trained on {config.map}, not on {map}; leave out --map or give its own"
-        )
+    policy = load_policy(path, map=map)
+    config = policy.config
     backend = backend or config.backend
     known("backend", backend, BACKENDS, str(path))
     with closing(Camera(make(config.map, 1, backend, config.env))) as camera:
-        learner = policy.learner_of(config, weights, camera.spec, str(path))
-        evaluate(camera, learner, config.training, np.array([seed], np.uint64))
-        player = f"{labels.label(config.algorithm, config.variant)}, seed {config.seed}"
-        return _developed(camera, replays), player
+        evaluate(camera, policy.learner, config.training, np.array([seed], np.uint64))
+        return _developed(camera, replays), labels.run_label(config)
 
 
 def _developed(camera: Camera, replays: Path | None) -> Film:

@@ -131,7 +131,7 @@ def test_checkpoints_of_other_battles_or_another_device_are_not_continued(
         assert about["backend_version"] == "of tomorrow"
         assert [attempt["from_step"] for attempt in about["attempts"]] == [0]
         return
-    state = checkpoint.load_policy(tmp_path / "checkpoint.pt")
+    state = checkpoint.read_state(tmp_path / "checkpoint.pt")
     checkpoint.write(state | {"device": "cuda"}, tmp_path / "checkpoint.pt")
     with pytest.raises(BenchmarkError, match="was begun on cuda, here is cpu"):
         train.train(small_run(), tmp_path, device="cpu")

@@ -50,19 +50,19 @@ def test_an_unfinished_run_has_a_policy(tmp_path, monkeypatch):
         patch.setattr(train.Run, "_finish", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             train.train(small_run(budget=800), tmp_path, device="cpu", checkpoint_seconds=0)
-    assert load(tmp_path).values(np.zeros((1, 3, 30), np.float32)).shape == (1, 3, 9)
+    assert load(tmp_path).q_values(np.zeros((1, 3, 30), np.float32)).shape == (1, 3, 9)
 
 
 def test_mistakes_are_named(finished, tmp_path):
     with pytest.raises(BenchmarkError, match=r"holds no policy\.pt"):
         load(tmp_path)
     policy = load(finished / "policy.pt")
-    with pytest.raises(BenchmarkError, match=r"call policy.begin\(battles=2\)"):
+    with pytest.raises(BenchmarkError, match=r"call policy.begin\(n_envs=2\)"):
         policy.act(np.zeros((2, 3, 30), np.float32), np.ones((2, 3, 9), bool))
     with pytest.raises(
         BenchmarkError, match=r"shape \[1, 3, 31\], the policy of 3m needs \[1, 3, 30\]"
     ):
-        policy.values(np.zeros((1, 3, 31), np.float32))
+        policy.q_values(np.zeros((1, 3, 31), np.float32))
     with pytest.raises(BenchmarkError, match="at least one episode, not 0"):
         policy.evaluate(episodes=0)
     with pytest.raises(BenchmarkError, match="unknown device 'gpu'; choose auto, cpu, cuda"):

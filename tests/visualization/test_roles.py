@@ -18,7 +18,7 @@ from benchmark.training.config import resolve_run
 from benchmark.training.evaluations import IDENTITY
 from benchmark.training.seeding import RandomStreams
 from benchmark.training.train import make_learner
-from benchmark.visualization import role_clusters, role_figure, role_numbers, roles, trained
+from benchmark.visualization import role_clusters, role_figure, role_numbers, roles
 from benchmark.visualization.role_clusters import ABSENT
 from benchmark.visualization.role_figure import Play
 from benchmark.visualization.role_numbers import Battle
@@ -427,4 +427,3 @@ def test_weights_of_another_map_do_not_fit(tmp_path, policies, capsys):
     torch.save(saved | {"config": saved["config"] | {"map": "8m"}}, tmp_path / "odd.pt")
     assert run("--checkpoint", tmp_path / "odd.pt") == 2
     assert "does not fit acorm on 8m" in capsys.readouterr().err
-    assert trained.load(policies["acorm"], "3m").name == "ACORM, seed 1"
