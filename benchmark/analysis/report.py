@@ -5,7 +5,6 @@ opens offline and can be sent around. Numbers come from the statistics, provenan
 ``runs.json``; run folders are read only to say how far a missing run is.
 """
 
-import argparse
 import base64
 from collections import Counter
 from pathlib import Path
@@ -19,14 +18,20 @@ from benchmark import files
 from benchmark.analysis import ablations, figures, labels, statistics, tables
 from benchmark.analysis.aggregate import compare, expected_runs
 from benchmark.errors import BenchmarkError
-from benchmark.published import beside, document, facts
 from benchmark.training import provenance
 from benchmark.training.config import DEFAULT
 from benchmark.training.run_state import made_by_other_code
-from benchmark.training.study import Study, find_study
+from benchmark.training.study import Study
 from benchmark.visualization import role_numbers
 
 _TEMPLATES = Path(__file__).parent / "templates"
+
+
+class Section(NamedTuple):
+    """A part of the report that is made elsewhere: the published results."""
+
+    template: Path
+    content: dict  #: what the template sees as ``published``
 
 
 class Panel(NamedTuple):
@@ -37,13 +42,14 @@ class Panel(NamedTuple):
     image: str  #: data URI
 
 
-def write(folder: Path, output: Path, study: Study | None = None) -> None:
+def write(folder: Path, output: Path, published: Section, study: Study | None = None) -> None:
     """Writes the report of a study.
 
     Args:
-        folder: the study's folder, with ``runs.json``, ``statistics/``, ``figures/`` and
-            ``published/``, and with ``roles/`` if it has a figure of roles.
+        folder: the study's folder, with ``runs.json``, ``statistics/`` and ``figures/``, and with
+            ``roles/`` if it has a figure of roles.
         output: the HTML file.
+        published: the study next to published results.
         study: adds its ablations, and says which of its runs are missing or have changed; without
             it the report says what was known when ``runs.json`` was made.
 
@@ -62,9 +68,9 @@ def write(folder: Path, output: Path, study: Study | None = None) -> None:
     if study:  # a table may have come alone, made from another study file or long ago
         missing, changed = compare(runs, expected_runs(study, folder.parent))
     compared = study.ablations if study else []
-    panels = _panels(folder / "figures", figures.captions(maps), "figures")
+    panels = embed(folder / "figures", figures.captions(maps), "figures")
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        loader=jinja2.FileSystemLoader([_TEMPLATES, published.template.parent]),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -87,7 +93,7 @@ def write(folder: Path, output: Path, study: Study | None = None) -> None:
         },
         ablations=list(
             zip(
-                _panels(folder / "figures", ablations.captions(compared), "ablations"),
+                embed(folder / "figures", ablations.captions(compared), "ablations"),
                 ablations.make(results, compared),
                 strict=True,
             )
@@ -102,27 +108,11 @@ def write(folder: Path, output: Path, study: Study | None = None) -> None:
         provenance=_provenance(runs),
         total=_total(runs),
         commit=_commit({"commit": commit, "dirty": dirty}),
-        published=_published(folder / "published"),
+        published=published.content,
+        published_template=published.template.name,
     )
     with files.atomic(Path(output)) as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-
-def _published(folder: Path) -> dict:
-    """The published facts, and the study beside them."""
-    claims, reproduction = beside.read(folder)
-    known = document.context(facts.FOLDER)
-    pictures = _panels(facts.FOLDER / "figures", known["pictures"], "published distill")
-    return {
-        "beside": _panels(folder, {"beside": beside.CAPTION}, "published beside"),
-        "pictures": pictures,
-        "sources": known["sources"],
-        "rules": known["rules"],
-        "findings": known["findings"],
-        "claims": document.claims_summary(claims),
-        "judged": claims[claims["verdict"] != "no valid data"].to_dict("records"),
-        "reproduction": reproduction.to_dict("records"),
-    }
 
 
 def _run_order(run: dict) -> tuple:
@@ -139,8 +129,16 @@ def _by_cell(runs: list[dict]) -> list[tuple[str, str, list[int]]]:
     return [(*cell, seeds) for cell, seeds in cells.items()]
 
 
-def _panels(folder: Path, captions: dict[str, str], command: str) -> list[Panel]:
-    """Figures of a folder by name; those that do not exist are an error, not a gap."""
+def embed(folder: Path, captions: dict[str, str], command: str) -> list[Panel]:
+    """Embeds the figures of a folder.
+
+    Args:
+        captions: name -> caption.
+        command: what draws them, for the message.
+
+    Raises:
+        BenchmarkError: a figure does not exist.
+    """
     panels = []
     for name, caption in captions.items():
         path = folder / f"{name}.png"
@@ -174,7 +172,7 @@ def _roles(folder: Path) -> list[tuple[Panel, tables.Table]]:
     for path in sorted(folder.glob("roles_*.csv")):
         table = role_numbers.summary(pd.read_csv(path), role_numbers.STEPS)
         caption = f"Roles in battle on {path.stem.removeprefix('roles_')}."
-        found += [(panel, table) for panel in _panels(folder, {table.name: caption}, "roles")]
+        found += [(panel, table) for panel in embed(folder, {table.name: caption}, "roles")]
     return found
 
 
@@ -213,19 +211,3 @@ def _total(runs: list[dict]) -> dict[str, str]:
         "Runs that were interrupted and resumed": str(sum(len(r["attempts"]) > 1 for r in runs)),
         **({"Faults of StarCraft II, each one battle discarded": listed} if listed else {}),
     }
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's options."""
-    parser.add_argument("folder", type=Path, help="the study's folder, e.g. results/smoke")
-    parser.add_argument(
-        "--study", help="study file or name, or a study as JSON: its ablations, and missing runs"
-    )
-    parser.add_argument("--output", type=Path, help="HTML file; report.html there when left out")
-
-
-def main(arguments: argparse.Namespace) -> None:
-    """Runs the command."""
-    output = arguments.output or arguments.folder / "report.html"
-    write(arguments.folder, output, find_study(arguments.study) if arguments.study else None)
-    print(output)

@@ -40,7 +40,7 @@ COMMANDS = {
         "show the roles of trained policies, and measure them",
     ),
     "export": ("benchmark.analysis.export", "write a study's evaluations as marl-eval's JSON"),
-    "report": ("benchmark.analysis.report", "write the HTML report"),
+    "report": ("benchmark.commands.report", "write the HTML report"),
     "published": ("benchmark.commands.published", "check published results and judge claims"),
 }
 

@@ -24,8 +24,6 @@ from benchmark.published import (
 )
 from benchmark.training.evaluations import read_evaluations
 
-CLAIMS = files.ROOT / "config" / "claims.yaml"
-
 _SHOWN = 20  #: problems that are printed; all of them are in import.json
 
 
@@ -139,7 +137,7 @@ def _distil_arguments(parser: argparse.ArgumentParser) -> None:
         help="folders of imports; claims are judged on the first, and on it against each other one",
     )
     parser.add_argument("--output", "-o", type=Path, default=Path("results") / "published")
-    parser.add_argument("--claims", type=Path, default=CLAIMS, help="file of claims")
+    parser.add_argument("--claims", type=Path, default=claims.PAPER, help="file of claims")
     _replications(parser)
     _keep_arguments(parser)
 
@@ -176,7 +174,7 @@ def _distil(arguments: argparse.Namespace) -> None:
 def _beside_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("study", type=Path, help="a study's folder, with evaluations.parquet")
     parser.add_argument("--facts", type=Path, default=facts.FOLDER, help="the published facts")
-    parser.add_argument("--claims", type=Path, default=CLAIMS, help="file of claims")
+    parser.add_argument("--claims", type=Path, default=claims.PAPER, help="file of claims")
     parser.add_argument("--output", "-o", type=Path, help="folder; published/ there by default")
     _replications(parser)
 

@@ -9,10 +9,14 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from benchmark import files
 from benchmark.analysis import labels
 from benchmark.analysis.labels import Metric
 from benchmark.analysis.scores import Method
 from benchmark.training.config import DEFAULT, load_yaml, one_line_errors
+
+#: The claims of the R3DM paper.
+PAPER = files.ROOT / "config" / "claims.yaml"
 
 Verdict = Literal["higher", "lower", "equal"]
 

@@ -10,8 +10,9 @@ import pandas as pd
 
 from benchmark import files
 from benchmark.analysis import labels
+from benchmark.analysis.report import Section, embed
 from benchmark.errors import BenchmarkError
-from benchmark.published import facts
+from benchmark.published import beside, facts
 from benchmark.published.findings import SEVERITIES
 from benchmark.published.judgement import AS_RELEASED, CLEANED, OUTCOMES, summary
 from benchmark.published.rules import RULES
@@ -48,6 +49,30 @@ def write(folder: Path, output: Path) -> None:
     text = "".join(f"{line.rstrip()}\n" for line in text.splitlines())
     with files.atomic(Path(output)) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def section(folder: Path) -> Section:
+    """The part of a study's report on published results.
+
+    Args:
+        folder: where the study was compared with them.
+
+    Raises:
+        BenchmarkError: it was not, or a file is damaged.
+    """
+    claims, reproduction = beside.read(folder)
+    known = context(facts.FOLDER)
+    content = {
+        "beside": embed(folder, {"beside": beside.CAPTION}, "published beside"),
+        "pictures": embed(facts.FOLDER / "figures", known["pictures"], "published distill"),
+        "sources": known["sources"],
+        "rules": known["rules"],
+        "findings": known["findings"],
+        "claims": claims_summary(claims),
+        "judged": claims[claims["verdict"] != "no valid data"].to_dict("records"),
+        "reproduction": reproduction.to_dict("records"),
+    }
+    return Section(_TEMPLATES / "published.html.j2", content)
 
 
 def context(folder: Path) -> dict:

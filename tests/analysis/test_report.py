@@ -9,9 +9,9 @@ import pytest
 
 from benchmark import commands, files
 from benchmark.analysis import figures, report, statistics
-from benchmark.commands.published import CLAIMS
 from benchmark.errors import BenchmarkError
 from benchmark.published import beside, claims, facts
+from benchmark.published.document import section
 from benchmark.training.evaluations import IDENTITY
 from benchmark.visualization import role_numbers
 from tests.analysis import synthetic
@@ -30,7 +30,7 @@ def finished(tmp_path_factory):
         (folder / "figures").mkdir(exist_ok=True)
         figure.savefig(folder / "figures" / f"{name}.png", dpi=50)
     published, about = facts.read()
-    found = beside.compare(table, published, about, claims.load(CLAIMS), replications=50)
+    found = beside.compare(table, published, about, claims.load(claims.PAPER), replications=50)
     beside.write(found, folder / "published")
     return folder, synthetic.provenance(table)
 
@@ -43,7 +43,7 @@ def written(finished, tmp_path):
     def write(runs=runs, missing=(), changed=(), broken=()) -> str:
         summary = {"runs": runs, "missing": missing, "changed": changed, "broken": broken}
         files.write_json(summary, folder / "runs.json")
-        report.write(folder, tmp_path / "report.html")
+        report.write(folder, tmp_path / "report.html", section(folder / "published"))
         return (tmp_path / "report.html").read_text()
 
     write.runs = runs
@@ -110,7 +110,7 @@ def test_report_holds_every_figure_and_table_with_its_source(written):
 def test_report_sets_the_study_beside_what_is_published(written):
     """Claims with their counts, findings, pictures; and no verdict across backends."""
     section = written().split('<h2 id="published">')[1].split('<h2 id="definitions">')[0]
-    claimed = claims.load(CLAIMS)
+    claimed = claims.load(claims.PAPER)
     for claim in claimed.claims:
         assert claim.says.replace("'", "&#39;") in section
     findings = facts.read()[0]["findings"]
@@ -126,7 +126,7 @@ def test_missing_published_results_are_an_error(finished, tmp_path):
     files.write_json(summary, folder / "runs.json")
     kept = (folder / "published").rename(tmp_path / "published")
     with pytest.raises(BenchmarkError, match="python -m benchmark published beside"):
-        report.write(folder, tmp_path / "report.html")
+        report.write(folder, tmp_path / "report.html", section(folder / "published"))
     kept.rename(folder / "published")
 
 
@@ -154,7 +154,7 @@ def test_a_table_that_came_alone_is_held_against_the_study(finished, tmp_path):
     folder, runs = finished
     summary = {"runs": runs, "missing": [], "changed": [], "broken": []}
     files.write_json(summary, folder / "runs.json")
-    wanted = dict(version=1, name="synthetic", backend="simulator", protocol="unified")
+    wanted = dict(version=2, name="synthetic", backend="simulator", protocol="unified")
     wanted |= dict(seeds=[0, 1, 2], maps=MAPS, algorithms=["qmix"])
     output = tmp_path / "report.html"
     command = ["report", str(folder), "--output", str(output), "--study", json.dumps(wanted)]
@@ -215,7 +215,7 @@ def test_missing_figure_is_an_error(finished, tmp_path):
     figure = folder / "figures" / "aggregate_all.png"
     figure.rename(tmp_path / "kept.png")
     with pytest.raises(BenchmarkError, match=r"aggregate_all\.png"):
-        report.write(folder, tmp_path / "report.html")
+        report.write(folder, tmp_path / "report.html", section(folder / "published"))
     (tmp_path / "kept.png").rename(figure)
     assert not (tmp_path / "report.html").exists()
 

@@ -9,7 +9,6 @@ import yaml
 from scipy import stats
 
 from benchmark.analysis.bootstrap import Bootstrap
-from benchmark.commands.published import CLAIMS
 from benchmark.errors import BenchmarkError
 from benchmark.published import claims, inference, judgement
 from benchmark.published.audit import audit
@@ -258,7 +257,7 @@ def test_a_mistake_in_the_file_is_one_line(tmp_path, change, words):
 
 
 def test_the_papers_claims_are_whole():
-    claimed = claims.load(CLAIMS)
+    claimed = claims.load(claims.PAPER)
     assert claimed.shown.claim in {claim.id for claim in claimed.claims}
     assert {claim.kind for claim in claimed.claims} == {"per_map", "per_suite", "largest_gain"}
     assert {map for claim in claimed.claims for map in claim.maps} == set(

@@ -10,7 +10,6 @@ import pytest
 
 from benchmark import commands, files
 from benchmark.analysis import plots
-from benchmark.commands.published import CLAIMS
 from benchmark.errors import BenchmarkError
 from benchmark.published import (
     audit,
@@ -67,7 +66,7 @@ def audited():
 @pytest.fixture(scope="module")
 def folder(audited, tmp_path_factory) -> Path:
     """Its facts on disk."""
-    tables = facts.distil([audited], claims.load(CLAIMS), replications=200)
+    tables = facts.distil([audited], claims.load(claims.PAPER), replications=200)
     folder = tmp_path_factory.mktemp("facts")
     facts.write(tables, folder)
     files.write_json(facts.about([audited], {"claims": "A picture."}), folder / "sources.json")
@@ -178,7 +177,7 @@ def study(backend: str, algorithm: str = "qmix", seeds: int = 3, **changes) -> p
 
 def compared(folder, evaluations) -> beside.Beside:
     tables, about = facts.read(folder)
-    return beside.compare(evaluations, tables, about, claims.load(CLAIMS), replications=100)
+    return beside.compare(evaluations, tables, about, claims.load(claims.PAPER), replications=100)
 
 
 def test_no_verdict_across_backends(folder):

@@ -31,7 +31,7 @@ AFTER_TRAINING = {"aggregate", "statistics", "tables", "figures", "beside", "rep
 COMMANDS = {"beside": "published"}  #: of rules that are not called like their command
 PROFILES = ROOT / "workflow" / "profiles"
 STUDY = {
-    "version": 1,
+    "version": 2,
     "name": "made_up",
     "backend": "simulator",
     "protocol": "unified",
@@ -252,8 +252,8 @@ def test_other_margins_judge_the_study_again(study):
     """As if config/claims.yaml had changed: the Snakefile takes another file for it."""
     (study / "Snakefile").write_text(
         "import pathlib\n"
-        "from benchmark.published import command\n"
-        "command.CLAIMS = pathlib.Path('claims.yaml')\n"
+        "from benchmark.published import claims\n"
+        "claims.PAPER = pathlib.Path('claims.yaml')\n"
         f"include: {str(ROOT / 'Snakefile')!r}\n"
     )
     known = (ROOT / "config" / "claims.yaml").read_text()

@@ -22,8 +22,7 @@ try:
     from benchmark.training import lock
     from benchmark.training.config import load_yaml
     from benchmark.training.study import parse_study
-    from benchmark.published import beside, facts, sources
-    from benchmark.commands.published import CLAIMS
+    from benchmark.published import beside, claims, facts, sources
 
     for path in workflow.configfiles:  # Snakemake itself lets a key stand twice in a file
         load_yaml(path)

@@ -19,7 +19,7 @@ rule beside:
         study=subpath(input[0], parent=True),
         replications=STUDY.statistics.replications,
         facts=FACTS_HASH,
-        claims=lambda wildcards: CLAIMS.read_text(),
+        claims=lambda wildcards: claims.PAPER.read_text(),
     message:
         "published results beside the study"
     shell:
@@ -55,7 +55,7 @@ rule facts:
     # They come with the repository: `update` gives back what was there if this fails.
     input:
         imported=IMPORTED,
-        claims=CLAIMS,
+        claims=claims.PAPER,
     output:
         [update(f"results/published/{name}") for name in facts.outputs()],
     log:
