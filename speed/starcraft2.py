@@ -126,7 +126,7 @@ def main() -> None:
         print(f"load average {os.getloadavg()[0]:.1f}")
         titles = "".join(f"{part:>10s}" for part in (*_PARTS, "idle"))
         print(f"{'map':18s}{'workers':>8s}{'env steps/s':>13s}{titles}")
-        worker.CLIENT = "bench.starcraft2"
+        worker.CLIENT = "speed.starcraft2"
         for name in args.maps:
             for workers in args.workers:
                 rate, shares = measure(name, workers, args.seconds)

@@ -1,7 +1,7 @@
 """The simulator's game without its client: units under orders, loop by loop.
 
-``Simulator`` plays whole env steps for a learner. A ``Battlefield`` is what lies below: what the
-stand-in for StarCraft II plays when the real clients talk to it.
+``Simulator`` plays whole env steps for a learner. An ``Engine`` plays one battle loop by loop, as the
+stand-in for StarCraft II does when the real clients talk to it.
 """
 
 from dataclasses import replace
@@ -25,7 +25,7 @@ from benchmark.envs.simulator.units import LOOPS_PER_STEP, UNITS
 from benchmark.envs.simulator.world import make_world
 
 
-class Battlefield:
+class Engine:
     """One battle from its first loop on.
 
     Args:
@@ -97,7 +97,7 @@ class Battlefield:
 
 
 def armies(one: Map) -> np.ndarray:
-    """The units of a SMAC map where the map creates them, for a ``Battlefield``."""
+    """The units of a SMAC map where the map creates them, for an ``Engine``."""
     world = make_world(one, 1, EnvOptions())
     units = np.zeros(one.n_agents + one.n_enemies, UNIT_DTYPE)
     for name in ("type", "team", "x", "y"):
@@ -108,11 +108,11 @@ def armies(one: Map) -> np.ndarray:
 
 def warm_up() -> None:
     """Compiles everything that a battle needs, so that the next process loads it from disk."""
-    field = Battlefield(MAPS["3m"], armies(MAPS["3m"]), 0)
-    field.stop(0)
-    field.move(0, 0.0, 0.0)
-    field.attack(0, 3)
-    field.play(1)
+    engine = Engine(MAPS["3m"], armies(MAPS["3m"]), 0)
+    engine.stop(0)
+    engine.move(0, 0.0, 0.0)
+    engine.attack(0, 3)
+    engine.play(1)
 
 
 def _entry_points(digest: str):

@@ -43,7 +43,7 @@ class Client:
         max_reward: float | None,
         lock: str,
     ) -> None:
-        from benchmark.envs import messages  # noqa: F401  (before anything imports the protocol's messages)
+        from benchmark.envs.starcraft2 import messages  # noqa: F401  (before anything imports the protocol's messages)
 
         self._map = one
         self._max_reward = max_reward

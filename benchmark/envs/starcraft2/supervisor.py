@@ -1,6 +1,6 @@
 """Runs a command of which nothing may outlive its owner: no process, no temporary file.
 
-    python guard.py FOLDER FD COMMAND...
+    python supervisor.py FOLDER FD COMMAND...
 
 The owner holds the other end of this process's standard input. When the command ends, or the owner
 closes its end or dies in whatever way, the guard kills the command with everything that it started,

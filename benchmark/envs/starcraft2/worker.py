@@ -88,7 +88,7 @@ class Worker:
         arguments = json.dumps(settings)
         serve = (
             f"import sys; sys.path.insert(0, {str(_ROOT)!r});"
-            " from benchmark.envs.worker import serve; serve(*sys.argv[1:])"
+            " from benchmark.envs.starcraft2.worker import serve; serve(*sys.argv[1:])"
         )
         guard = [sys.executable, "-I", "-S", str(Path(__file__).with_name("supervisor.py"))]
         worker = [

@@ -24,7 +24,7 @@ FAULTY_STEP, LENGTH = 3, 6  #: env steps
 
 
 class Client:
-    """See ``benchmark.envs.clients.Client``."""
+    """See ``benchmark.envs.starcraft2.client.Client``."""
 
     def __init__(self, one, options, version, seed, max_reward, lock):
         self._sizes = json.loads(os.environ["FAKE_SIZES"])[one.name]

@@ -5,7 +5,7 @@ import pytest
 
 from benchmark.envs import MAPS, make
 from benchmark.envs.scripted import POLICIES
-from benchmark.envs.simulator.engine import Battlefield, armies
+from benchmark.envs.simulator.engine import Engine, armies
 from benchmark.envs.simulator.orders import EAST, FIRST_TARGET, NORTH, SOUTH, STOP, WEST
 from benchmark.envs.simulator.records import UNIT_DTYPE
 from benchmark.envs.simulator.units import LOOPS_PER_STEP, TYPE_ID
@@ -14,20 +14,20 @@ from benchmark.envs.spec import Observation
 _WAY = {NORTH: (0, 2), SOUTH: (0, -2), EAST: (2, 0), WEST: (-2, 0)}
 
 
-def give_orders(field, actions, one):
+def give_orders(engine, actions, one):
     """What a client makes of actions: orders to single units."""
     n = one.n_agents
     for i, action in enumerate(actions):
-        unit = field.units[i]
+        unit = engine.units[i]
         if action == STOP:
-            field.stop(i)
+            engine.stop(i)
         elif action in _WAY:
             dx, dy = _WAY[action]
-            field.move(i, unit["x"] + dx, unit["y"] + dy)
+            engine.move(i, unit["x"] + dx, unit["y"] + dy)
         elif action >= FIRST_TARGET and one.healers and unit["type"] == TYPE_ID["medivac"]:
-            field.heal(i, action - FIRST_TARGET)
+            engine.heal(i, action - FIRST_TARGET)
         elif action >= FIRST_TARGET:
-            field.attack(i, n + action - FIRST_TARGET)
+            engine.attack(i, n + action - FIRST_TARGET)
 
 
 @pytest.mark.parametrize("name", ["3m", "MMM2", "corridor", "protoss_5_vs_5", "terran_10_vs_11"])
@@ -36,24 +36,24 @@ def test_orders_lead_to_the_simulators_battle(name):
     one = MAPS[name]
     env = make(name)
     out = env.reset(np.array([11], np.uint64))
-    field = Battlefield(one, env.units()[0], seed=0)
-    np.testing.assert_array_equal(field.units["x"], env.units()[0]["x"])
-    field._world.battles["random"] = env._world.battles["random"]
+    engine = Engine(one, env.units()[0], seed=0)
+    np.testing.assert_array_equal(engine.units["x"], env.units()[0]["x"])
+    engine._world.battles["random"] = env._world.battles["random"]
     random = np.random.default_rng(0)
     for step in range(40):
         policy = POLICIES["random" if step % 3 == 0 else "attack_nearest"]
         actions = policy(Observation(*out[:3]), env.units(), random)
-        give_orders(field, actions[0], one)
-        field.play(LOOPS_PER_STEP)
+        give_orders(engine, actions[0], one)
+        engine.play(LOOPS_PER_STEP)
         out = env.step(actions)
         simulated = env.units()[0]
         alive = simulated["alive"]
         for column in UNIT_DTYPE.names:
             if not column.startswith("seen_"):  # what the client remembers
                 np.testing.assert_array_equal(
-                    field.units[column][alive], simulated[column][alive], err_msg=column
+                    engine.units[column][alive], simulated[column][alive], err_msg=column
                 )
-        np.testing.assert_array_equal(field.units["alive"], alive)
+        np.testing.assert_array_equal(engine.units["alive"], alive)
         if out.terminated[0]:
             break
     assert step > 15
@@ -63,7 +63,7 @@ def test_orders_lead_to_the_simulators_battle(name):
 def test_armies_stand_where_the_simulators_do(name):
     env = make(name)
     env.reset(np.zeros(1, np.uint64))
-    simulated, units = env.units()[0], Battlefield(MAPS[name], armies(MAPS[name]), 0).units
+    simulated, units = env.units()[0], Engine(MAPS[name], armies(MAPS[name]), 0).units
     for column in ("type", "team", "x", "y", "autonomous", "order", "goal_x", "goal_y", "health"):
         np.testing.assert_array_equal(units[column], simulated[column], err_msg=column)
 
@@ -74,27 +74,27 @@ def test_units_of_a_mixed_crowd_are_numbered_and_apart():
     units["team"] = [0, 0, 0, 1, 1, 1]
     units["x"], units["y"] = 10.0, 12.0
     units["autonomous"] = units["team"] == 1
-    placed = Battlefield(MAPS["3m"], units, 0).units
+    placed = Engine(MAPS["3m"], units, 0).units
     assert placed["type"][:3].tolist() == sorted(units["type"][:3].tolist())
     distance = np.hypot(*(placed[axis][:, None] - placed[axis] for axis in ("x", "y")))
     assert distance[~np.eye(6, dtype=bool)].min() > 0.7
 
 
 def test_killed_units_are_gone():
-    field = Battlefield(MAPS["3m"], armies(MAPS["3m"]), 0)
-    field.kill(1)
-    field.play(1)
-    assert field.units["alive"].tolist() == [True, False, True, True, True, True]
-    assert field.units["health"][1] == 0
+    engine = Engine(MAPS["3m"], armies(MAPS["3m"]), 0)
+    engine.kill(1)
+    engine.play(1)
+    assert engine.units["alive"].tolist() == [True, False, True, True, True, True]
+    assert engine.units["health"][1] == 0
 
 
 def test_the_same_seed_gives_the_same_battle():
     def played(seed):
-        field = Battlefield(MAPS["3m"], armies(MAPS["3m"]), seed)
+        engine = Engine(MAPS["3m"], armies(MAPS["3m"]), seed)
         for i in range(3):
-            field.attack(i, 3)
-        field.play(120)
-        return field.units["health"].tobytes() + field.units["x"].tobytes()
+            engine.attack(i, 3)
+        engine.play(120)
+        return engine.units["health"].tobytes() + engine.units["x"].tobytes()
 
     assert played(1) == played(1)
     assert played(1) != played(2)

@@ -342,7 +342,7 @@ def test_what_a_killed_guard_leaves_is_swept_up(tmp_path, make):
     owner, pids = own(tmp_path)
     strangers = worker.FOLDERS / "other"
     strangers.mkdir()
-    guards = [pid for pid in pids if "guard.py" in " ".join(psutil.Process(pid).cmdline())]
+    guards = [pid for pid in pids if "supervisor.py" in " ".join(psutil.Process(pid).cmdline())]
     assert len(guards) == 2
     for pid in [*guards, owner.pid]:
         os.kill(pid, signal.SIGKILL)

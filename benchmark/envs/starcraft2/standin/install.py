@@ -119,7 +119,7 @@ def install(
         options += ["--journal", str(journal.resolve())]
     start = (
         f"import sys; sys.path.insert(0, {str(_ROOT)!r});"
-        " from benchmark.envs.standin import main; sys.exit(main())"
+        " from benchmark.envs.starcraft2.standin.install import main; sys.exit(main())"
     )
     # Clients pass their environment on: -I keeps its PYTHON* variables from choosing our packages.
     command = shlex.join([sys.executable, "-I", "-c", start, *options])
@@ -162,10 +162,10 @@ class Journal:
             [("loop", "i8"), ("battle", BATTLE_DTYPE), ("units", UNIT_DTYPE, (n_units,))]
         )
 
-    def note(self, loop: int, field) -> None:
-        """Writes a record of a battlefield."""
-        record = np.zeros(1, self.dtype(len(field.units)))
-        record["loop"], record["battle"], record["units"] = loop, field.battle, field.units
+    def note(self, loop: int, engine) -> None:
+        """Writes a record of an engine."""
+        record = np.zeros(1, self.dtype(len(engine.units)))
+        record["loop"], record["battle"], record["units"] = loop, engine.battle, engine.units
         self._file.write(record.tobytes())
 
 
@@ -195,8 +195,8 @@ def main(arguments: list[str] | None = None) -> int:
         response = game.answer(request)
         if response is None:
             break
-        if journal is not None and request.HasField("observation") and game.field is not None:
-            journal.note(game.loop, game.field)
+        if journal is not None and request.HasField("observation") and game.engine is not None:
+            journal.note(game.loop, game.engine)
         try:
             client.send(response.SerializeToString())
         except ConnectionError:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 
 from benchmark.envs.maps import MAPS, SIZE, Map, find_map
-from benchmark.envs.simulator.engine import Battlefield, armies
+from benchmark.envs.simulator.engine import Engine, armies
 from benchmark.envs.simulator.records import HEAL, MOVE, UNIT_DTYPE
 from benchmark.envs.simulator.terrain import find_terrain
 from benchmark.envs.simulator.units import ENERGY_MAX, GAME_ID, UNITS, Unit
@@ -52,7 +52,7 @@ class Game:
     """
 
     def __init__(self, barren: bool = False, handicap: float = 1.0) -> None:
-        self.field: Battlefield | None = None  #: the battle; None before the first
+        self.engine: Engine | None = None  #: the battle; None before the first
         self.loop = 0  #: game loops played
         self._barren, self._handicap = barren, handicap
         self._status = api.launched
@@ -133,7 +133,7 @@ class Game:
     def _join_game(self, request, response) -> None:
         response.player_id = 1
         self.loop = self._battles = 0
-        self.field = None
+        self.engine = None
         self._status = api.in_game
         self._arrive()
 
@@ -167,9 +167,9 @@ class Game:
         seen = response.observation
         seen.game_loop = self.loop
         seen.player_common.player_id = 1
-        if self.field is None:
+        if self.engine is None:
             return
-        units = self.field.units
+        units = self.engine.units
         tags = {index: tag for tag, index in self._tags.items()}
         for index in np.flatnonzero(units["alive"]).tolist():
             _show(units, index, tags, seen.raw_data.units.add())
@@ -183,18 +183,18 @@ class Game:
         target = self._living(command.target_unit_tag)
         for tag in command.unit_tags:
             i = self._living(tag)
-            if command.queue_command or i is None or self.field.units["team"][i] != 0:
+            if command.queue_command or i is None or self.engine.units["team"][i] != 0:
                 return error_pb2.ActionResult.Value("NotSupported")
             ability = command.ability_id
             if ability == _ABILITIES["stop"]:
-                self.field.stop(i)
+                self.engine.stop(i)
             elif ability == _ABILITIES["move"] and command.HasField("target_world_space_pos"):
                 goal = command.target_world_space_pos
-                self.field.move(i, goal.x, goal.y)
+                self.engine.move(i, goal.x, goal.y)
             elif ability == _ABILITIES["attack"] and target is not None:
-                self.field.attack(i, target)
+                self.engine.attack(i, target)
             elif ability == _ABILITIES["heal"] and target is not None:
-                self.field.heal(i, target)
+                self.engine.heal(i, target)
             else:
                 return error_pb2.ActionResult.Value("NotSupported")
         return error_pb2.ActionResult.Value("Success")
@@ -217,11 +217,11 @@ class Game:
     def _step(self, request, response) -> None:
         for tag in self._doomed:
             if (index := self._living(tag)) is not None:
-                self.field.kill(index)
+                self.engine.kill(index)
         self._doomed.clear()
         count = max(request.count, 1)
-        if self.field is not None:
-            self.field.play(count)
+        if self.engine is not None:
+            self.engine.play(count)
         self.loop += count
         self._arrive()
         response.simulation_loop = self.loop
@@ -231,7 +231,7 @@ class Game:
 
     def _arrive(self) -> None:
         """Lets created units appear, and a SMAC map's armies where nobody is left."""
-        deserted = self.field is None or not self.field.units["alive"].any()
+        deserted = self.engine is None or not self.engine.units["alive"].any()
         if self._recruits:
             if not deserted:
                 self._recruits.clear()
@@ -249,10 +249,10 @@ class Game:
     def _deploy(self, units: np.ndarray) -> None:
         if self._barren:
             return
-        self.field = Battlefield(self._map, units, self._seed + self._battles)
-        enemies = self.field.units["team"] == 1
+        self.engine = Engine(self._map, units, self._seed + self._battles)
+        enemies = self.engine.units["team"] == 1
         for name in ("health", "shield"):
-            self.field.units[name][enemies] *= self._handicap
+            self.engine.units[name][enemies] *= self._handicap
         self._battles += 1
         self._tags = {self._next_tag + index: index for index in range(len(units))}
         self._next_tag += len(units)
@@ -260,7 +260,7 @@ class Game:
     def _living(self, tag: int) -> int | None:
         """The index of a living unit."""
         index = self._tags.get(tag)
-        return index if index is not None and self.field.units["alive"][index] else None
+        return index if index is not None and self.engine.units["alive"][index] else None
 
 
 def _show(units: np.ndarray, index: int, tags: dict[int, int], seen: raw_pb2.Unit) -> None:
