@@ -83,7 +83,7 @@ def measure(name: str, workers: int, seconds: float) -> tuple[float, dict[str, f
             lots = np.where(out.available, random.random(out.available.shape), -1.0)
             out = env.step(lots.argmax(2))
             steps += workers
-            ended = np.flatnonzero(out.terminated | out.truncated | out.discarded)
+            ended = np.flatnonzero(out.terminated | out.truncated | out.aborted)
             if ended.size:
                 out = env.reset(np.arange(seed, seed + ended.size), ended)
                 seed += ended.size

@@ -209,5 +209,5 @@ def _total(runs: list[dict]) -> dict[str, str]:
         "Env steps": f"{sum(run['env_steps'] for run in runs):,}",
         "Wall-clock time, summed over runs": f"{hours:,.1f} h",
         "Runs that were interrupted and resumed": str(sum(len(r["attempts"]) > 1 for r in runs)),
-        **({"Faults of StarCraft II, each one battle discarded": listed} if listed else {}),
+        **({"Faults of StarCraft II, each one battle aborted": listed} if listed else {}),
     }

@@ -1,4 +1,4 @@
-"""Batches of battles on one map behind one interface, whatever plays them."""
+"""Batches of battles on one map behind one interface: ``make(map, n_envs, backend, options)``."""
 
 from benchmark.envs.maps import MAPS, Map, find_map
 from benchmark.envs.options import EnvOptions
@@ -14,7 +14,7 @@ BACKENDS = ("simulator", "starcraft2")
 
 
 def make(
-    map_name: str | Map,
+    map: str | Map,
     n_envs: int = 1,
     backend: str = "simulator",
     options: EnvOptions | None = None,
@@ -22,59 +22,57 @@ def make(
     """An env of ``n_envs`` battles.
 
     Args:
-        map_name: a name in ``MAPS``, or a ``Map`` of your own.
-        n_envs: number of battles that advance in lockstep.
-        backend: who plays the battles, one of ``BACKENDS``.
+        map: a name in ``MAPS``, or a ``Map`` of your own.
+        n_envs: battles in the batch, which advance in lockstep.
+        backend: one of ``BACKENDS``.
         options: quirks and parameters; the defaults are what the papers ran.
 
     Raises:
         BenchmarkError: unknown map or backend, an option's value is not accepted, or the game or
             its packages are missing.
     """
-    one = _map_of(map_name, backend)
+    scenario = _map_of(map, backend)
     if backend == "starcraft2":
         from benchmark.envs.starcraft2.env import StarCraft2
 
-        return StarCraft2(one, n_envs, options)
-    from benchmark.envs.simulator.env import (
-        Simulator,  # compiles, or loads what was compiled before
-    )
+        return StarCraft2(scenario, n_envs, options)
+    from benchmark.envs.simulator.env import Simulator
 
-    return Simulator(one, n_envs, options)
+    return Simulator(scenario, n_envs, options)
 
 
 def make_evaluation(
     training: Env,
-    map_name: str | Map,
+    map: str | Map,
     n_envs: int,
     backend: str = "simulator",
     options: EnvOptions | None = None,
 ) -> Env:
-    """An env for evaluations beside the one for training.
+    """The env in which a run evaluates.
 
-    The simulator's has battles of its own, so that evaluations never disturb training. A game of
-    StarCraft II takes gigabytes, and its randomness belongs to nobody: the same games play both.
+    In the simulator it has battles of its own, so that evaluations never disturb training. A game
+    of StarCraft II takes gigabytes, and no seed controls it: the training's games play both.
     """
-    return training if backend == "starcraft2" else make(map_name, n_envs, backend, options)
+    return training if backend == "starcraft2" else make(map, n_envs, backend, options)
 
 
-def spec_of(map_name: str | Map, backend: str = "simulator") -> EnvSpec:
+def spec_of(map: str | Map, backend: str = "simulator") -> EnvSpec:
     """The sizes of a map, without starting anything.
 
     Raises:
         BenchmarkError: unknown map or backend, or the game or its packages are missing.
     """
-    one = _map_of(map_name, backend)
+    scenario = _map_of(map, backend)
     if backend == "starcraft2":
         from benchmark.envs.starcraft2.env import starcraft2_spec
 
-        return starcraft2_spec(one)
+        return starcraft2_spec(scenario)
     from benchmark.envs.simulator.env import simulator_spec
 
-    return simulator_spec(one)
+    return simulator_spec(scenario)
 
 
-def _map_of(map_name: str | Map, backend: str) -> Map:
+def _map_of(map: str | Map, backend: str) -> Map:
     if backend not in BACKENDS:
         raise BenchmarkError(f"unknown backend {backend!r}: choose one of {', '.join(BACKENDS)}")
-    return map_name if isinstance(map_name, Map) else find_map(map_name)
+    return map if isinstance(map, Map) else find_map(map)

@@ -1,8 +1,10 @@
-"""The maps: who fights, where, how long, and what is observed. Data only.
+"""The maps as data: who fights, where, how long, and what is observed.
 
 Spawn points, attack points, terrain and the enemies' orders come from the SC2Map files, limits and
 sizes from the SMAC and SMACv2 clients, SMACv2's teams and start positions from the configuration
 that R3DM and ACORM trained with (``10gen_*``, weighted teams, surrounded and reflect).
+
+To add a map, add a row to ``_ALL``.
 """
 
 import difflib

@@ -1,4 +1,7 @@
-"""What may differ between two envs on one map: quirks of the clients, and doubts about the game."""
+"""The options of an env: quirks of SMAC's and SMACv2's clients, and unknowns of the game.
+
+Set one by its name: ``train --set NAME=VALUE``, in a study file, or ``make(options=EnvOptions())``.
+"""
 
 from dataclasses import dataclass, fields
 
@@ -22,8 +25,8 @@ class EnvOptions:
     # -- reward (SMAC client) --
     reward_sparse: bool = False  #: +1, -1 or 0 at the end instead of damage (still scaled)
     reward_only_positive: bool = True  #: count damage dealt, not damage taken
-    #: SMAC maps: absolute value of the net damage, so that a regenerating enemy *pays*; False clips
-    #: at zero, as SMACv2 always does. Without effect unless ``reward_only_positive``.
+    #: SMAC maps: absolute value of the net damage, so that enemies that regenerate are rewarded;
+    #: False clips at zero, as SMACv2 always does. Without effect unless ``reward_only_positive``.
     reward_absolute: bool = True
     reward_death_value: float = 10.0  #: per dead enemy
     reward_win: float = 200.0
@@ -31,7 +34,7 @@ class EnvOptions:
     reward_negative_scale: float = 0.5  #: weight of own losses when they count
     reward_scale: bool = True  #: divide by ``max_reward / reward_scale_rate``
     reward_scale_rate: float = 20.0
-    #: SMACv2 teams are drawn, and the client scales rewards by its *first* team for ever
+    #: SMACv2 teams are drawn, and the client scales all rewards by its *first* team
     #: ("first_draw", one per slot of the batch). "expected" uses the mean over teams, so that an
     #: episode depends on its seed and nothing else.
     max_reward: str = "expected"

@@ -1,7 +1,7 @@
-"""Scripted policies: yardsticks for learned ones, and what the simulator's tests play with.
+"""Scripted policies: baselines for learned ones, and players for the simulator's tests.
 
 A policy maps ``(observation, units, random)`` to actions [B, N]: the last observation of an env,
-its privileged view ``env.units()``, and a NumPy generator. All are deterministic but ``random``.
+its privileged view ``env.units()``, and a NumPy generator. All but ``random`` are deterministic.
 Shapes: ``B`` battles, ``N`` agents, ``E`` enemies, ``A`` actions.
 """
 
@@ -19,7 +19,7 @@ Policy = Callable[[Observation, np.ndarray, np.random.Generator], np.ndarray]
 _RANGE = np.array([unit.range for unit in UNITS])
 _HEALS = np.array([unit.heals > 0 for unit in UNITS])
 _HEALTH = np.array([unit.health for unit in UNITS])
-_TOO_CLOSE = 2.5  #: centre to centre; a chaser is upon the shooter before the shot is over
+_TOO_CLOSE = 2.5  #: cells between centres; a chaser arrives before the shot is over
 _MOVES = np.array([(0.0, 1.0), (0.0, -1.0), (1.0, 0.0), (-1.0, 0.0)])  # N, S, E, W
 
 
@@ -36,7 +36,7 @@ def attack_nearest(observation, units, random):
 
 
 def focus_fire(observation, units, random):
-    """Everybody attacks whoever has least life left among those in reach: a shared target."""
+    """Everybody attacks the enemy with least life left in reach: a shared target."""
     distance = _distances(observation, units)
     enemies = units[:, distance.shape[1] :]
     life = (enemies["health"] + enemies["shield"])[:, None, :]
@@ -44,7 +44,7 @@ def focus_fire(observation, units, random):
 
 
 def spread_fire(observation, units, random):
-    """Everybody prefers another target: agent i the enemy of index i, wrapped around."""
+    """Every agent prefers another target: agent i the enemy of index i modulo their number."""
     distance = _distances(observation, units)
     _, n, e = distance.shape
     preference = (np.arange(e)[None] - np.arange(n)[:, None]) % e
@@ -78,7 +78,7 @@ def kite(observation, units, random):
 
 
 def hold(x: float, y: float, radius: float = 2.0) -> Policy:
-    """Makes a policy that gathers around a point and attacks whom it can attack from there."""
+    """A policy that gathers around a point and attacks enemies in reach from there."""
 
     def policy(observation, units, random):
         distance = _distances(observation, units)
@@ -158,7 +158,7 @@ def _walk(observation, way):
 
 
 def play(env, policy: Policy, n_battles: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """Plays battles to their end, as many at once as the env has room for.
+    """Plays battles to their end, as many at once as the env has.
 
     Args:
         env: any env with ``units()``.
@@ -193,6 +193,6 @@ def play(env, policy: Policy, n_battles: int, seed: int = 0) -> dict[str, np.nda
             result["truncated"] |= step.truncated
             result["dead_allies"] = np.maximum(result["dead_allies"], step.dead_allies)
             result["dead_enemies"] = np.maximum(result["dead_enemies"], step.dead_enemies)
-            running &= ~(step.terminated | step.truncated | step.discarded)
+            running &= ~(step.terminated | step.truncated | step.aborted)
         rounds.append(result)
     return {name: np.concatenate([one[name] for one in rounds]) for name in rounds[0]}

@@ -1,4 +1,4 @@
-"""What every backend promises: the sizes of a map, and the arrays that go in and out.
+"""The interface of an env: the sizes of a map, and the arrays that go in and out.
 
 An *env* is a batch of ``B`` battles on one map that advance in lockstep. Shapes everywhere in this
 project: ``B`` battles, ``N`` agents, ``A`` actions, ``O`` observation features, ``S`` state
@@ -13,10 +13,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class EnvSpec:
-    """Sizes and layout of one map; equal on every backend, so that a network fits them all."""
+    """Sizes and layout of one map; the same on every backend."""
 
     map: str
-    #: who plays: "simulator", "starcraft2", or "standin" where the stand-in has the game's place
+    #: "simulator", "starcraft2", or "standin" where the stand-in takes StarCraft II's place
     backend: str
     backend_version: str
     n_agents: int
@@ -56,24 +56,24 @@ class Transition(NamedTuple):
     battle_won: np.ndarray  #: [B] bool, meaningful where ``terminated``
     dead_allies: np.ndarray  #: [B] int32
     dead_enemies: np.ndarray  #: [B] int32
-    #: [B] bool, the game broke down in this step: the battle is over without an outcome, and
-    #: nothing that was seen of it may be used; never in the simulator
-    discarded: np.ndarray = np.False_
+    #: [B] bool, the game crashed in this step: the battle is over without an outcome, and none of
+    #: its data may be used; never in the simulator
+    aborted: np.ndarray = np.False_
 
 
 class Env(Protocol):
-    """A batch of battles. The learner cannot tell which backend stands behind it."""
+    """A batch of battles, the same for the learner on every backend."""
 
     spec: EnvSpec
     n_envs: int
 
-    def reset(self, seeds: np.ndarray, battles: np.ndarray | None = None) -> Observation:
+    def reset(self, seeds: np.ndarray, indices: np.ndarray | None = None) -> Observation:
         """Starts new battles.
 
         Args:
             seeds: one unsigned 64-bit seed per battle that is reset. On the simulator a seed and
                 the actions determine the episode, whatever the batch size or the thread count.
-            battles: indices of the battles to reset; all of them when left out.
+            indices: of the battles to reset; all of them when left out.
 
         Returns:
             The observation of the whole batch.
@@ -92,9 +92,9 @@ class Env(Protocol):
         ...
 
     def provenance(self) -> dict:
-        """What a run's record says about the backend beyond its version: files, faults."""
+        """What ``run.json`` says about the backend in addition to its version: files, faults."""
         ...
 
     def close(self) -> None:
-        """Frees what the backend holds; the env cannot be used afterwards."""
+        """Ends the battles; the env cannot be used afterwards."""
         ...

@@ -117,8 +117,8 @@ def _play(
         seen = Observation(step.obs, step.state, step.available)
         returns += np.where(running, step.reward, 0)
         length += running
-        whole &= ~step.discarded
-        ended = running & (step.terminated | step.truncated | step.discarded)
+        whole &= ~step.aborted
+        ended = running & (step.terminated | step.truncated | step.aborted)
         won[ended] = step.battle_won[ended]
         dead_allies[ended] = step.dead_allies[ended]
         dead_enemies[ended] = step.dead_enemies[ended]

@@ -69,9 +69,9 @@ class Camera:
         """The battle since the last reset."""
         return Film(self.spec, self._env.walkable, list(self._frames), self._result)
 
-    def reset(self, seeds: np.ndarray, battles: np.ndarray | None = None) -> Observation:
+    def reset(self, seeds: np.ndarray, indices: np.ndarray | None = None) -> Observation:
         """Starts a battle and a new film; see :meth:`benchmark.envs.spec.Env.reset`."""
-        seen = self._env.reset(seeds, battles)
+        seen = self._env.reset(seeds, indices)
         units = self._env.units()[0]
         nobody = np.full(len(units), -1)
         self._frames = [Frame(0, units, nobody, np.zeros(len(units), np.bool_))]
@@ -87,7 +87,7 @@ class Camera:
         if self._result != "unfinished":
             return self._env.step(actions)
         done = self._env.step(actions)
-        if done.discarded[0]:
+        if done.aborted[0]:
             raise BenchmarkError(
                 f"the game broke down in step {self._frames[-1].step + 1} of the battle; run the"
                 " same command again"

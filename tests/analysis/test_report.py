@@ -239,5 +239,5 @@ def test_faults_of_the_game_are_counted(written):
         for k, run in enumerate(written.runs[:3])
     ]
     text = written(runs + written.runs[3:])
-    assert "Faults of StarCraft II, each one battle discarded" in text
+    assert "Faults of StarCraft II, each one battle aborted" in text
     assert "3 crashed in step, 3 hung in step" in text

@@ -145,7 +145,7 @@ class FragileEnv(ToyEnv):
         self._running &= ~broke
         for part in (done.obs, done.state, done.reward, done.terminated, done.battle_won):
             part[broke] = 0
-        return done._replace(discarded=broke)
+        return done._replace(aborted=broke)
 
 
 def test_battles_that_broke_down_are_not_collected():

@@ -34,8 +34,8 @@ class ToyEnv:
         self.n_envs = n_envs
         self.actions: list[np.ndarray] = []
 
-    def reset(self, seeds, battles=None) -> Observation:
-        assert battles is None
+    def reset(self, seeds, indices=None) -> Observation:
+        assert indices is None
         self._seeds = np.asarray(seeds, np.uint64)
         self._length = (2 + self._seeds % np.uint64(5)).astype(int)
         self._t = 0

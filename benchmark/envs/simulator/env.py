@@ -54,21 +54,21 @@ class Simulator:
         self._started = False
         self._chunk = -(-CHUNK_UNITS // (one.n_agents + one.n_enemies))  # battles
 
-    def reset(self, seeds: np.ndarray, battles: np.ndarray | None = None) -> Observation:
+    def reset(self, seeds: np.ndarray, indices: np.ndarray | None = None) -> Observation:
         """Starts new battles; see :meth:`benchmark.envs.spec.Env.reset`."""
-        if battles is None:
-            battles = np.arange(self.n_envs)
+        if indices is None:
+            indices = np.arange(self.n_envs)
         elif not self._started:
             raise ValueError("the first reset of an env must reset all its battles")
-        battles = np.ascontiguousarray(battles, np.int64)
+        indices = np.ascontiguousarray(indices, np.int64)
         seeds = np.ascontiguousarray(seeds).astype(np.uint64, copy=False)
-        if seeds.shape != battles.shape or battles.ndim != 1:
+        if seeds.shape != indices.shape or indices.ndim != 1:
             raise ValueError(
-                f"reset of {battles.size} battles needs as many seeds, got shape {seeds.shape}"
+                f"reset of {indices.size} battles needs as many seeds, got shape {seeds.shape}"
             )
-        if battles.size and not (battles.min() >= 0 and battles.max() < self.n_envs):
-            raise ValueError(f"battles to reset must be in 0 .. {self.n_envs - 1}")
-        kernel.reset_battles(seeds, battles, self._world, self._out)
+        if indices.size and not (indices.min() >= 0 and indices.max() < self.n_envs):
+            raise ValueError(f"indices of battles must be in 0 .. {self.n_envs - 1}")
+        kernel.reset_battles(seeds, indices, self._world, self._out)
         self._started = True
         out = self._out
         return Observation(out.obs.copy(), out.state.copy(), out.available.copy())

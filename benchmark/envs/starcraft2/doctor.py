@@ -289,7 +289,7 @@ def _trial(name: str) -> Finding:
         env = make(name, 1, "starcraft2")
         seen = env.reset(np.zeros(1, np.uint64))
         done = env.step(seen.available.argmax(-1))
-        if done.discarded[0]:
+        if done.aborted[0]:
             raise BenchmarkError(next(iter(env.faults)))
         text = f"the game started and played a step; it calls itself {env.game_version()}"
         return Finding(GOOD, name, text)

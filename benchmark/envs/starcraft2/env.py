@@ -2,7 +2,7 @@
 
 The same interface as the simulator's, and the same sizes and layout. What differs is the world: a
 game may crash or hang at any time. Then its process is killed and replaced by a fresh one, and the
-episode that it was in is *discarded*: ``Transition.discarded`` says so, and nothing of it may be
+episode that it was in is *aborted*: ``Transition.aborted`` says so, and nothing of it may be
 used. Results on this backend cannot be repeated bit for bit, since the game's randomness cannot be
 set for every battle.
 """
@@ -100,7 +100,7 @@ class StarCraft2:
         self._state = np.zeros((n_envs, spec.state_size), np.float32)
         self._available = np.zeros((n_envs, spec.n_agents, spec.n_actions), np.bool_)
 
-    def reset(self, seeds: np.ndarray, battles: np.ndarray | None = None) -> Observation:
+    def reset(self, seeds: np.ndarray, indices: np.ndarray | None = None) -> Observation:
         """Starts new battles; see :meth:`benchmark.envs.spec.Env.reset`.
 
         A seed decides SMACv2's teams and places and the client's own randomness, not the game's.
@@ -108,8 +108,8 @@ class StarCraft2:
         Raises:
             BenchmarkError: the game cannot be started, several times in a row.
         """
-        battles = np.arange(self.n_envs) if battles is None else np.asarray(battles)
-        seed_of = {int(b): int(seed) for b, seed in zip(battles, seeds, strict=True)}
+        indices = np.arange(self.n_envs) if indices is None else np.asarray(indices)
+        seed_of = {int(b): int(seed) for b, seed in zip(indices, seeds, strict=True)}
         for b in seed_of:
             self._running[b] = False
             self._recycle(b)
@@ -142,7 +142,7 @@ class StarCraft2:
         self._check_available(actions)
         b = self.n_envs
         reward = np.zeros(b, np.float32)
-        terminated, truncated, won, discarded = np.zeros((4, b), np.bool_)
+        terminated, truncated, won, aborted = np.zeros((4, b), np.bool_)
         dead = np.zeros((2, b), np.int32)
         playing = np.flatnonzero(self._running).tolist()
         self._show_nothing(np.flatnonzero(~self._running))
@@ -156,15 +156,15 @@ class StarCraft2:
                 obs, state, available, *outcome = self._workers[i].answer()
             except Fault as fault:
                 self._replace(i, fault)
-                discarded[i] = True
+                aborted[i] = True
                 self._show_nothing(i)
                 continue
             self._obs[i], self._state[i], self._available[i] = obs, state, available
             reward[i], terminated[i], truncated[i], won[i], dead[0, i], dead[1, i] = outcome
-        self._running &= ~(terminated | truncated | discarded)
+        self._running &= ~(terminated | truncated | aborted)
         return Transition(
             self._obs.copy(), self._state.copy(), self._available.copy(), reward, terminated,
-            truncated, won, dead[0], dead[1], discarded,
+            truncated, won, dead[0], dead[1], aborted,
         )  # fmt: skip
 
     def close(self) -> None:
@@ -273,7 +273,7 @@ class StarCraft2:
 
     def _replace(self, b: int, fault: Fault) -> None:
         """Ends a game that failed and puts the fault on record."""
-        log.warning("StarCraft II, battle %d: %s; its episode is discarded", b, fault)
+        log.warning("StarCraft II, battle %d: %s; its episode is aborted", b, fault)
         self._stop(b)
         self.faults[str(fault).partition(":")[0]] += 1
         now = time.monotonic()

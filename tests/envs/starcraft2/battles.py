@@ -60,7 +60,7 @@ def follow(env: StarCraft2, one: Map, journal: Path, seed: int, policy: str) -> 
     while not (seen.terminated or seen.truncated):
         actions = _POLICIES[policy](Observation(*out[:3]), env.units(), random)
         out = env.step(actions)
-        assert not out.discarded[0]
+        assert not out.aborted[0]
         seen = Seen(*(column[0] for column in out[:9]))
         yield Moment(_newest(journal, n_units), actions[0], env._question(0, "known"), seen)
 

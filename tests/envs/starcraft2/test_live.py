@@ -129,7 +129,7 @@ def test_battles_may_be_reset_at_any_time(battlefield, name):
         out = env.reset(np.array([5], np.uint64))
         for _ in range(played):
             out = env.step(np.where(out.available[:, :, 1], 1, 0))
-            assert not out.discarded[0]
+            assert not out.aborted[0]
     compare_battle(env, MAPS[name], journal, 6, "random")
     assert not env.faults
     assert len(list(journal.iterdir())) == 1  # never a second game

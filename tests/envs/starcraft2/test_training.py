@@ -52,7 +52,7 @@ def test_a_run_counts_its_faults(tmp_path, monkeypatch, caplog):
     (attempt,) = about["attempts"]
     faults = attempt["backend"]["faults"]
     assert set(faults) == {"crashed in step"}
-    assert faults["crashed in step"] == caplog.text.count("its episode is discarded") > 3
+    assert faults["crashed in step"] == caplog.text.count("its episode is aborted") > 3
     assert about["env_steps"] == 6 * about["episodes"] >= 300  # whole episodes alone
     table = pd.read_parquet(tmp_path / "run" / "evaluations.parquet")
     count = table.groupby(["phase", "step"]).size()
@@ -110,7 +110,7 @@ def test_qmix_on_the_real_clients_through_every_fault(game, tmp_path, monkeypatc
     assert about["backend_version"] == "4.10 (Base75689, stand-in)"
     assert backend["standin"]
     counted = {kind: count for kind, count in backend["faults"].items() if kind != "recycled"}
-    assert sum(counted.values()) == done.stderr.count("its episode is discarded") > 3
+    assert sum(counted.values()) == done.stderr.count("its episode is aborted") > 3
     table = pd.read_parquet(output / "evaluations.parquet")
     assert set(table["backend"]) == {"standin"}
     assert table.groupby(["phase", "step"]).size().tolist() == [5, 6, 6, 6, 6]

@@ -90,7 +90,7 @@ def test_battles_advance_in_lockstep(make):
         assert (out.reward == step).all()
         assert out.terminated.tolist() == out.battle_won.tolist() == [last] * 3
         assert not out.truncated.any()
-        assert not out.discarded.any()
+        assert not out.aborted.any()
         assert out.dead_allies.tolist() == [1] * 3
         assert out.dead_enemies.tolist() == [2] * 3
     out = act(env)  # all are over
@@ -138,7 +138,7 @@ def test_a_fault_in_a_step_costs_one_episode(make, caplog, kind, text):
     with caplog.at_level(logging.WARNING):
         for step in range(1, fake.LENGTH + 1):
             out = act(env)
-            assert out.discarded.tolist() == [step == fake.FAULTY_STEP, False]
+            assert out.aborted.tolist() == [step == fake.FAULTY_STEP, False]
             if step >= fake.FAULTY_STEP:  # shows nothing from then on
                 assert not out.obs[0].any()
                 assert out.reward[0] == 0
@@ -196,7 +196,7 @@ def test_too_many_faults_end_the_run(make):
         act(env)
         act(env)
         if fault < 2:
-            assert act(env).discarded[0]
+            assert act(env).aborted[0]
     with pytest.raises(BenchmarkError, match="failed 3 times within an hour"):
         act(env)
 
@@ -206,11 +206,11 @@ def test_a_killed_worker_is_noticed_at_once(make):
     env.reset(np.array([1], np.uint64))
     os.kill(env._question(0, "pid"), signal.SIGKILL)
     begin = time.monotonic()
-    assert act(env).discarded[0]
+    assert act(env).aborted[0]
     assert time.monotonic() - begin < 5
     env.reset(np.array([1], np.uint64))
     wait_for(lambda: len(env._workers) == 1)
-    assert not act(env).discarded[0]
+    assert not act(env).aborted[0]
 
 
 def test_processes_are_recycled_between_battles(make):
