@@ -21,10 +21,6 @@ COMMANDS = {
         "benchmark.envs.starcraft2.install_starcraft2",
         "install StarCraft II and its maps",
     ),
-    "probe": (
-        "benchmark.envs.starcraft2.probe",
-        "measure StarCraft II and compare the simulator with it",
-    ),
     "standin": ("benchmark.commands.standin", "set up a stand-in for StarCraft II, for tests"),
     "watch": ("benchmark.visualization.watch", "show a battle as an animation and as stills"),
     "aggregate": ("benchmark.analysis.aggregate", "gather a study's runs into one table"),

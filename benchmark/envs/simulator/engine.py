@@ -1,7 +1,7 @@
 """The simulator's game without its client: units under orders, loop by loop.
 
-``Simulator`` plays whole env steps for a learner. An ``Engine`` plays one battle loop by loop, as the
-stand-in for StarCraft II does when the real clients talk to it.
+``Simulator`` plays whole env steps for a learner. An ``Engine`` plays one battle loop by loop,
+as the stand-in for StarCraft II does when the real clients talk to it.
 """
 
 from dataclasses import replace
