@@ -12,7 +12,7 @@ from benchmark.training.study import Ablation, parse_study
 from tests.analysis import synthetic
 
 STUDY = {
-    "version": 1,
+    "version": 2,
     "name": "made_up",
     "backend": "simulator",
     "protocol": "unified",

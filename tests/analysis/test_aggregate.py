@@ -144,7 +144,7 @@ def test_studies_can_be_joined(study, tmp_path):
 def test_command_of_a_study_takes_its_runs_only(tmp_path, capsys):
     file = tmp_path / "tiny.yaml"
     file.write_text(
-        "{version: 1, name: tiny, backend: simulator, protocol: unified, seeds: [0, 1],"
+        "{version: 2, name: tiny, backend: simulator, protocol: unified, seeds: [0, 1],"
         " maps: [3m], algorithms: [qmix]}"
     )
     folder = tmp_path / "tiny" / "runs" / "simulator"
@@ -161,14 +161,14 @@ def test_command_of_a_study_takes_its_runs_only(tmp_path, capsys):
 def test_command_takes_a_study_as_json(study, capsys):
     """As the workflow gives it, where options may have changed what stands in the study's file."""
     folder = study.rename(study.parent / "tiny")
-    wanted = dict(version=1, name="tiny", backend="simulator", protocol="unified")
+    wanted = dict(version=2, name="tiny", backend="simulator", protocol="unified")
     wanted |= dict(seeds=[0, 2], maps=["3m"], algorithms=["qmix"])
     runs = map(str, find_runs(folder / "runs"))
     assert commands.main(["aggregate", str(folder), *runs, "--study", json.dumps(wanted)]) == 0
     summary = json.loads((folder / "runs.json").read_text())
     assert [run["seed"] for run in summary["missing"]] == [2]
     assert commands.main(["aggregate", str(folder), "--study", "{"]) == 2
-    assert commands.main(["aggregate", str(folder), "--study", '{"version": 1, "sed": 1}']) == 2
+    assert commands.main(["aggregate", str(folder), "--study", '{"version": 2, "sed": 1}']) == 2
     first, second = capsys.readouterr().err.splitlines()[-2:]
     assert first.startswith("error: study: not valid JSON")
     assert second.startswith("error: study: unknown key 'sed'")
@@ -177,7 +177,7 @@ def test_command_takes_a_study_as_json(study, capsys):
 def test_command_refuses_the_folder_of_another_study(tmp_path, capsys):
     file = tmp_path / "tiny.yaml"
     file.write_text(
-        "{version: 1, name: tiny, backend: simulator, protocol: unified, seeds: [0],"
+        "{version: 2, name: tiny, backend: simulator, protocol: unified, seeds: [0],"
         " maps: [3m], algorithms: [qmix]}"
     )
     assert commands.main(["aggregate", str(tmp_path / "other"), "--study", str(file)]) == 2

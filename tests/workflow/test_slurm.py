@@ -23,10 +23,10 @@ from benchmark import files
 from benchmark.training.evaluations import read_evaluations
 
 ROOT = Path(__file__).parent.parent.parent
-CLUSTER = ROOT / "tests" / "one_node_slurm.sh"
-PROFILE = ROOT / "workflow" / "profiles" / "slurm-no-accounting" / "profile.yaml"
+CLUSTER = ROOT / "tests" / "workflow" / "one_node_slurm.sh"
+PROFILE = ROOT / "profiles" / "slurm-no-accounting" / "profile.yaml"
 STUDY = {
-    "version": 1,
+    "version": 2,
     "name": "tiny",
     "backend": "simulator",
     "protocol": "unified",

@@ -29,7 +29,7 @@ from benchmark.training.study import find_study, load_study
 ROOT = Path(__file__).parent.parent.parent
 AFTER_TRAINING = {"aggregate", "statistics", "tables", "figures", "beside", "report", "all"}
 COMMANDS = {"beside": "published"}  #: of rules that are not called like their command
-PROFILES = ROOT / "workflow" / "profiles"
+PROFILES = ROOT / "profiles"
 STUDY = {
     "version": 2,
     "name": "made_up",
