@@ -4,51 +4,61 @@ import importlib.util
 import os
 import re
 import sys
+from collections.abc import Container
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from algorithms.learner import Learner
 from benchmark.errors import BenchmarkError
+
+if TYPE_CHECKING:
+    from algorithms.learner import Learner
 
 VARIABLE = "R3DM_METHODS"
 
 
-def methods(paths: str, taken: set[str]) -> dict[str, type[Learner]]:
-    """Loads methods.
+def files(paths: str, taken: Container[str]) -> dict[str, Path]:
+    """The files of methods by the methods' names.
 
     Args:
         paths: of files, separated as in PATH; each defines one method and gives it its own name.
         taken: names that exist already.
 
-    Returns:
-        the classes by name.
-
     Raises:
-        BenchmarkError: a file is missing, its name cannot be used, or it is not one method.
+        BenchmarkError: a file is missing, or its name cannot be used.
     """
-    found: dict[str, type[Learner]] = {}
+    found: dict[str, Path] = {}
     for path in map(Path, filter(None, paths.split(os.pathsep))):
-        if path.stem in taken | found.keys():
+        if path.stem in taken or path.stem in found:
             raise BenchmarkError(
                 f"{VARIABLE}: there is a method {path.stem!r} already; rename {path}"
             )
-        found[path.stem] = _method(path)
+        if not path.is_file():
+            raise BenchmarkError(f"{VARIABLE}: there is no file {path}")
+        if not re.fullmatch(r"[a-z0-9][a-z0-9_]*\.py", path.name):
+            raise BenchmarkError(
+                f"{VARIABLE}: {path.name} names the method; use lower-case letters, digits and _"
+                " only"
+            )
+        found[path.stem] = path.absolute()
     return found
 
 
-def _method(path: Path) -> type[Learner]:
-    """The one method that a file defines."""
-    if not path.is_file():
-        raise BenchmarkError(f"{VARIABLE}: there is no file {path}")
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_]*\.py", path.name):
-        raise BenchmarkError(
-            f"{VARIABLE}: {path.name} names the method; use lower-case letters, digits and _ only"
-        )
-    name = f"outside.{path.stem}"
+@cache
+def load(path: Path) -> "type[Learner]":
+    """The one method that a file defines.
+
+    Raises:
+        BenchmarkError: there is not exactly one.
+    """
+    from algorithms.learner import Learner
+
+    name = f"plugin.{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    own = [each for each in vars(module).values() if getattr(each, "__module__", None) == name]
-    classes = [each for each in own if isinstance(each, type) and issubclass(each, Learner)]
+    own = [value for value in vars(module).values() if getattr(value, "__module__", None) == name]
+    classes = [value for value in own if isinstance(value, type) and issubclass(value, Learner)]
     if len(classes) != 1:
         raise BenchmarkError(
             f"{VARIABLE}: {path} must define exactly one subclass of Learner, not {len(classes)}"

@@ -17,7 +17,7 @@ from benchmark.training.provenance import source_hash
 
 ROOT = Path(__file__).parent.parent.parent
 STUDY = {
-    "version": 1,
+    "version": 2,
     "name": "mine",
     "backend": "simulator",
     "protocol": "unified",
@@ -78,7 +78,7 @@ def test_the_workflow_takes_a_method_from_outside(vdn, tmp_path):
     assert record["config"]["hyperparameters"]["learning_rate"] == 0.001
     assert "vdn" in (results / "report.html").read_text()
     # Its source counts: a run of changed code is known to be stale.
-    method = plugins.methods(str(vdn), taken=set())["vdn"]
+    method = plugins.load(vdn)
     assert record["source_hash"] == source_hash(method.__module__)
     vdn.write_text(vdn.read_text() + "\n# changed\n")
     assert record["source_hash"] != source_hash(method.__module__)
@@ -87,16 +87,20 @@ def test_the_workflow_takes_a_method_from_outside(vdn, tmp_path):
 @pytest.mark.parametrize(
     ("name", "code", "message"),
     [
-        ("two.py", "from algorithms import QMIX\nclass A(QMIX): ...\nclass B(QMIX): ...", "not 2"),
-        ("none.py", "from algorithms import QMIX", "exactly one subclass of Learner, not 0"),
+        (
+            "two.py",
+            "from algorithms.qmix import QMIX\nclass A(QMIX): ...\nclass B(QMIX): ...",
+            "not 2",
+        ),
+        ("none.py", "from algorithms.qmix import QMIX", "exactly one subclass of Learner, not 0"),
         ("My-Method.py", "", "use lower-case letters"),
         ("qmix.py", "", "there is a method 'qmix' already"),
     ],
 )
 def test_mistakes_are_one_line(tmp_path, name, code, message):
-    (tmp_path / name).write_text(code)
+    (tmp_path / name).write_text(f"from algorithms.qmix import QMIX\n{code}")
     with pytest.raises(BenchmarkError, match=message):
-        plugins.methods(str(tmp_path / name), taken={"qmix"})
+        list(map(plugins.load, plugins.files(str(tmp_path / name), taken={"qmix"}).values()))
     if name == "two.py":
         missing = run(tmp_path, tmp_path / "missing.py", "benchmark", "train", "--map", "3m")
         assert missing.returncode == 2
