@@ -6,7 +6,7 @@
 #   statistics  workflow/rules/statistics.smk  the table -> every number that is shown
 #   tables      workflow/rules/figures.smk
 #   figures     workflow/rules/figures.smk
-#   beside      workflow/rules/published.smk   published results beside the study
+#   compare     workflow/rules/published.smk   the study compared with published results
 #   roles       workflow/rules/roles.smk       policies of some runs, shown and measured in battle
 #   report      workflow/rules/figures.smk     one HTML page
 #

@@ -11,8 +11,8 @@ from benchmark.analysis.bootstrap import REPLICATIONS
 from benchmark.errors import BenchmarkError
 from benchmark.published import (
     audit,
-    beside,
     claims,
+    compare,
     differences,
     document,
     evidence,
@@ -171,7 +171,7 @@ def _distil(arguments: argparse.Namespace) -> None:
     print(output)
 
 
-def _beside_arguments(parser: argparse.ArgumentParser) -> None:
+def _compare_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("study", type=Path, help="a study's folder, with evaluations.parquet")
     parser.add_argument("--facts", type=Path, default=facts.FOLDER, help="the published facts")
     parser.add_argument("--claims", type=Path, default=claims.PAPER, help="file of claims")
@@ -179,13 +179,13 @@ def _beside_arguments(parser: argparse.ArgumentParser) -> None:
     _replications(parser)
 
 
-def _beside(arguments: argparse.Namespace) -> None:
+def _compare(arguments: argparse.Namespace) -> None:
     published, about = facts.read(arguments.facts)
     evaluations = read_evaluations(arguments.study / "evaluations.parquet")
     claimed = claims.load(arguments.claims)
-    found = beside.compare(evaluations, published, about, claimed, arguments.replications)
+    found = compare.compare(evaluations, published, about, claimed, arguments.replications)
     output = arguments.output or arguments.study / "published"
-    beside.write(found, output)
+    compare.write(found, output)
     print(output)
 
 
@@ -207,6 +207,6 @@ _STEPS = {
     "audit": (_audit, "audit an import again", _audit_arguments),
     "redraw": (_redraw, "draw the paper's figures as published and cleaned", _redraw_arguments),
     "distill": (_distil, "write the facts that the repository keeps", _distil_arguments),
-    "beside": (_beside, "set a study beside the published facts", _beside_arguments),
+    "compare": (_compare, "compare a study with the published facts", _compare_arguments),
     "document": (_document, "write docs/published_audit.md from the facts", _document_arguments),
 }

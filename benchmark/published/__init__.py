@@ -10,7 +10,7 @@ The way of a number, one module per step:
 * ``notebook``, ``redraw``: the paper's figures, as their authors drew them and from cleaned data;
 * ``inference``, ``claims``: which of the paper's claims the numbers carry;
 * ``facts``: the distilled facts that the repository keeps, in ``results/published/``;
-* ``beside``: our own runs beside these facts; ``document``: ``docs/published_audit.md``.
+* ``compare``: our own runs compared with these facts; ``document``: ``docs/published_audit.md``.
 
 Numbers of different backends stand side by side, each with its name, and never in one statistic.
 """

@@ -12,7 +12,7 @@ from benchmark import files
 from benchmark.analysis import labels
 from benchmark.analysis.report import Section, embed
 from benchmark.errors import BenchmarkError
-from benchmark.published import beside, facts
+from benchmark.published import compare, facts
 from benchmark.published.findings import SEVERITIES
 from benchmark.published.judgement import AS_RELEASED, CLEANED, OUTCOMES, summary
 from benchmark.published.rules import RULES
@@ -60,10 +60,10 @@ def section(folder: Path) -> Section:
     Raises:
         BenchmarkError: it was not, or a file is damaged.
     """
-    claims, reproduction = beside.read(folder)
+    claims, reproduction = compare.read(folder)
     known = context(facts.FOLDER)
     content = {
-        "beside": embed(folder, {"beside": beside.CAPTION}, "published beside"),
+        "compared": embed(folder, {"compare": compare.CAPTION}, "published compare"),
         "pictures": embed(facts.FOLDER / "figures", known["pictures"], "published distill"),
         "sources": known["sources"],
         "rules": known["rules"],

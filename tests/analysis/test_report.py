@@ -10,7 +10,7 @@ import pytest
 from benchmark import commands, files
 from benchmark.analysis import figures, report, statistics
 from benchmark.errors import BenchmarkError
-from benchmark.published import beside, claims, facts
+from benchmark.published import claims, compare, facts
 from benchmark.published.document import section
 from benchmark.training.evaluations import IDENTITY
 from benchmark.visualization import role_numbers
@@ -30,8 +30,8 @@ def finished(tmp_path_factory):
         (folder / "figures").mkdir(exist_ok=True)
         figure.savefig(folder / "figures" / f"{name}.png", dpi=50)
     published, about = facts.read()
-    found = beside.compare(table, published, about, claims.load(claims.PAPER), replications=50)
-    beside.write(found, folder / "published")
+    found = compare.compare(table, published, about, claims.load(claims.PAPER), replications=50)
+    compare.write(found, folder / "published")
     return folder, synthetic.provenance(table)
 
 
@@ -107,7 +107,7 @@ def test_report_holds_every_figure_and_table_with_its_source(written):
     assert 'id="improvement_all_absolute"' in text
 
 
-def test_report_sets_the_study_beside_what_is_published(written):
+def test_report_compares_the_study_with_what_is_published(written):
     """Claims with their counts, findings, pictures; and no verdict across backends."""
     section = written().split('<h2 id="published">')[1].split('<h2 id="definitions">')[0]
     claimed = claims.load(claims.PAPER)
@@ -125,7 +125,7 @@ def test_missing_published_results_are_an_error(finished, tmp_path):
     summary = {"runs": runs, "missing": [], "changed": [], "broken": []}
     files.write_json(summary, folder / "runs.json")
     kept = (folder / "published").rename(tmp_path / "published")
-    with pytest.raises(BenchmarkError, match="python -m benchmark published beside"):
+    with pytest.raises(BenchmarkError, match="python -m benchmark published compare"):
         report.write(folder, tmp_path / "report.html", section(folder / "published"))
     kept.rename(folder / "published")
 
@@ -220,7 +220,7 @@ def test_missing_figure_is_an_error(finished, tmp_path):
     assert not (tmp_path / "report.html").exists()
 
 
-def test_command_writes_beside_the_results(finished, capsys):
+def test_command_writes_into_the_study(finished, capsys):
     folder, runs = finished
     files.write_json(
         {"runs": runs, "missing": [], "changed": [], "broken": []}, folder / "runs.json"

@@ -1,4 +1,4 @@
-"""Facts distilled from releases, our runs beside them, and the documents made from them."""
+"""Facts distilled from releases, our runs compared with them, and the documents made from them."""
 
 import os
 from dataclasses import replace
@@ -13,8 +13,8 @@ from benchmark.analysis import plots
 from benchmark.errors import BenchmarkError
 from benchmark.published import (
     audit,
-    beside,
     claims,
+    compare,
     document,
     facts,
     intake,
@@ -175,9 +175,9 @@ def study(backend: str, algorithm: str = "qmix", seeds: int = 3, **changes) -> p
     return pd.concat(runs, ignore_index=True)
 
 
-def compared(folder, evaluations) -> beside.Beside:
+def compared(folder, evaluations) -> compare.Comparison:
     tables, about = facts.read(folder)
-    return beside.compare(evaluations, tables, about, claims.load(claims.PAPER), replications=100)
+    return compare.compare(evaluations, tables, about, claims.load(claims.PAPER), replications=100)
 
 
 def test_no_verdict_across_backends(folder):
@@ -212,7 +212,7 @@ def test_no_verdict_across_protocols(folder, backend, reason):
     ],
 )
 def test_the_margin_of_reproduction(interval, verdict):
-    assert beside.reproduction(Difference(0.0, *interval), 0.1) == verdict
+    assert compare.reproduction(Difference(0.0, *interval), 0.1) == verdict
 
 
 def test_verdicts_within_a_backend(folder):
@@ -239,7 +239,7 @@ def test_runs_that_are_too_short_have_no_valid_data(folder):
     assert set(found.reproduction["n_ours"]) == {0}
 
 
-def test_our_claims_stand_beside_the_published_ones(folder):
+def test_our_claims_stand_next_to_the_published_ones(folder):
     both = pd.concat([study("simulator"), study("simulator", "r3dm", skill=0.9)])
     found = compared(folder, both)
     assert {judgement.CLEANED, "ours"} <= set(found.claims["data"])
@@ -259,9 +259,9 @@ def test_every_panel_names_its_backend(folder, tmp_path):
         "corridor: Made-up release\nStarCraft II",
         "corridor: ours, released\nbattle simulator (not StarCraft II)",
     ]
-    beside.write(found, tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(beside.NAMES)
-    kept, reproduction = beside.read(tmp_path)
+    compare.write(found, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(compare.NAMES)
+    kept, reproduction = compare.read(tmp_path)
     assert len(kept) == len(found.claims)
     assert reproduction["verdict"].tolist() == found.reproduction["verdict"].tolist()
 
@@ -274,7 +274,7 @@ def test_a_study_on_other_maps_says_so(folder):
 
 
 def test_commands_from_files_to_document(tmp_path, monkeypatch, capsys):
-    """Import, distil, set a study beside it, and write the document: as users do."""
+    """Import, distil, compare a study with it, and write the document: as users do."""
     monkeypatch.chdir(tmp_path)
     releases.save(releases.clean(seeds=3), tmp_path / "raw")
     mapping = str(releases.mapping(tmp_path, figures=FIGURES[:1]))
@@ -287,13 +287,13 @@ def test_commands_from_files_to_document(tmp_path, monkeypatch, capsys):
         [*facts.outputs(), "figures"]
     )
     write_evaluations(study("simulator"), Path("results/mine/evaluations.parquet"))
-    command = ["published", "beside", "results/mine", "--facts", "results/published"]
+    command = ["published", "compare", "results/mine", "--facts", "results/published"]
     assert commands.main([*command, "--replications", "50"]) == 0
-    assert Path("results/mine/published/beside.png").exists()
+    assert Path("results/mine/published/compare.png").exists()
     capsys.readouterr()
     assert commands.main([*command, "--replications", "0"]) == 2
     assert "--replications" in capsys.readouterr().err
-    assert commands.main(["published", "beside", "results/mine", "--facts", "nowhere"]) == 2
+    assert commands.main(["published", "compare", "results/mine", "--facts", "nowhere"]) == 2
     assert "nowhere/final.csv" in capsys.readouterr().err
 
 

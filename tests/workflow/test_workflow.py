@@ -21,14 +21,14 @@ import yaml
 
 from benchmark import files
 from benchmark.analysis import ablations, figures, statistics, tables
-from benchmark.published import beside
+from benchmark.published import compare
 from benchmark.training import lock
 from benchmark.training.evaluations import read_evaluations
 from benchmark.training.study import find_study, load_study
 
 ROOT = Path(__file__).parent.parent.parent
-AFTER_TRAINING = {"aggregate", "statistics", "tables", "figures", "beside", "report", "all"}
-COMMANDS = {"beside": "published"}  #: of rules that are not called like their command
+AFTER_TRAINING = {"aggregate", "statistics", "tables", "figures", "compare", "report", "all"}
+COMMANDS = {"compare": "published"}  #: of rules that are not called like their command
 PROFILES = ROOT / "profiles"
 STUDY = {
     "version": 2,
@@ -109,7 +109,7 @@ def made(tmp_path_factory) -> Path:
         "statistics": [f"statistics/{name}" for name in statistics.outputs()],
         "tables": [f"tables/{name}" for name in tables.outputs(maps)],
         "figures": [f"figures/{name}" for name in figures.outputs(maps)],
-        "published": [f"published/{name}" for name in beside.NAMES],
+        "published": [f"published/{name}" for name in compare.NAMES],
         "report": ["report.html"],
     }
     paths = {
@@ -261,7 +261,7 @@ def test_other_margins_judge_the_study_again(study):
     snakefile = ("--snakefile", str(study / "Snakefile"))
     assert planned(study, "all", *snakefile) == {}
     (study / "claims.yaml").write_text(known.replace("win_rate: 0.10", "win_rate: 0.05"))
-    assert set(planned(study, "all", *snakefile)) == {"beside", "report", "all"}
+    assert set(planned(study, "all", *snakefile)) == {"compare", "report", "all"}
 
 
 def test_the_figure_of_roles_needs_the_runs_it_shows_and_no_others(study):

@@ -22,7 +22,7 @@ try:
     from benchmark.training import lock
     from benchmark.training.config import load_yaml
     from benchmark.training.study import parse_study
-    from benchmark.published import beside, claims, facts, sources
+    from benchmark.published import claims, compare, facts, sources
 
     for path in workflow.configfiles:  # Snakemake itself lets a key stand twice in a file
         load_yaml(path)
@@ -47,7 +47,7 @@ ABLATIONS = [
     *(f"{RESULTS}/figures/{name}" for name in ablations.figure_files(STUDY.ablations)),
     *(f"{RESULTS}/tables/{name}" for name in ablations.table_files(STUDY.ablations)),
 ]
-BESIDE = [f"{RESULTS}/published/{name}" for name in beside.NAMES]
+COMPARED = [f"{RESULTS}/published/{name}" for name in compare.NAMES]
 RELEASES = ["r3dm_release", "acorm_release"]  # claims are judged on the first one
 IMPORTED = [f"results/imported/{release}/findings.csv" for release in RELEASES]
 FACTS_HASH = facts.content_hash()
@@ -122,7 +122,7 @@ def role_files(wildcards):
 def whole_study(wildcards):
     """All that a study ends with.
 
-    The report also needs the provenance that lies beside the aggregated table.
+    The report also needs the provenance that comes with the aggregated table.
     """
     results = [*TABLES, *FIGURES, *ABLATIONS, *role_files(wildcards)]
     if without_runs():

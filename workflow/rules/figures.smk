@@ -69,7 +69,7 @@ rule report:
         TABLES,
         FIGURES,
         ABLATIONS,
-        BESIDE,
+        COMPARED,
         role_files,
     output:
         f"{RESULTS}/report.html",

@@ -1,17 +1,17 @@
-# Published results. `beside` sets every study beside the facts in results/published/, which come with
-# the repository. `published` makes these facts anew from the raw files:
+# Published results. `compare` compares every study with the facts in results/published/, which come
+# with the repository. `published` makes these facts anew from the raw files:
 #
 #   snakemake --cores 1 published --config published=FOLDER    FOLDER/r3dm_release, FOLDER/acorm_release
 
 
-rule beside:
+rule compare:
     # Facts and claims are parameters, not inputs: only their content, never their date, makes it run.
     input:
         f"{RESULTS}/evaluations.parquet",
     output:
-        [marked(path, "Published") if path.endswith(".png") else path for path in BESIDE],
+        [marked(path, "Published") if path.endswith(".png") else path for path in COMPARED],
     log:
-        f"{RESULTS}/logs/beside.log",
+        f"{RESULTS}/logs/compare.log",
     localrule: True
     conda:
         "../../environment.yml"
@@ -21,9 +21,9 @@ rule beside:
         facts=FACTS_HASH,
         claims=lambda wildcards: claims.PAPER.read_text(),
     message:
-        "published results beside the study"
+        "compare with published results"
     shell:
-        "python -m benchmark published beside {params.study:q}"
+        "python -m benchmark published compare {params.study:q}"
         " --replications {params.replications} > {log:q} 2>&1"
 
 

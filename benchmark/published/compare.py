@@ -1,8 +1,8 @@
-"""Our own runs beside the published facts: claims, reproduction, and a picture.
+"""Our own runs compared with the published facts: claims, reproduction, and a figure.
 
-Every panel names its backend. Numbers of the simulator stand beside StarCraft's and are never taken
-for them: whether a published number is reproduced is said only where both have the same backend and
-protocol.
+Every panel names its backend. Numbers of the simulator and of StarCraft II are shown next to each
+other but never compared: whether a published number is reproduced is said only where both have the
+same backend and protocol.
 """
 
 from pathlib import Path
@@ -24,7 +24,7 @@ from benchmark.published.redraw import WIDTH, Curve, line, mean_curve, steps_axi
 from benchmark.published.table import Cell, own_runs
 from benchmark.training.config import DEFAULT
 
-NAMES = ("claims.csv", "reproduction.csv", "beside.png", "beside.pdf")  #: files that are written
+NAMES = ("claims.csv", "reproduction.csv", "compare.png", "compare.pdf")  #: files that are written
 
 COLUMNS = [
     *("source", "published_backend", "backend", "map", "algorithm", "variant", "metric", "at"),
@@ -39,8 +39,8 @@ CAPTION = (
 _ROW = 1.35  #: inches per map
 
 
-class Beside(NamedTuple):
-    """A study beside the published facts."""
+class Comparison(NamedTuple):
+    """A study compared with the published facts."""
 
     claims: pd.DataFrame  #: ``judgement.COLUMNS``, published and ours
     reproduction: pd.DataFrame  #: ``COLUMNS``
@@ -53,8 +53,8 @@ def compare(
     about: dict,
     claims: Claims,
     replications: int,
-) -> Beside:
-    """Sets a study beside the published facts.
+) -> Comparison:
+    """Compares a study with the published facts.
 
     Args:
         evaluations: the study's table, rows of ``EVALUATION_SCHEMA``.
@@ -69,7 +69,7 @@ def compare(
     ends = about["sources"][0]["ends"]
     ours = judgement.of_runs(series, "ours", backend, ends, claims.window)
     judged = judgement.judge(claims, [Sides("ours", ours, ours)], replications)
-    return Beside(
+    return Comparison(
         pd.concat([published["claims"], judged], ignore_index=True),
         _reproduction(published["final"], about["sources"], ours, protocol, claims),
         _figure(published["curves"], about, ours, protocol),
@@ -79,7 +79,7 @@ def compare(
 def _reproduction(
     final: pd.DataFrame, sources: list[dict], ours: Evidence, protocol: str, claims: Claims
 ) -> pd.DataFrame:
-    """Each published number beside ours, where we have runs of that method on that map."""
+    """Each published number and ours, where we have runs of that method on that map."""
     theirs_are = {source["name"]: (source["backend"], source["protocol"]) for source in sources}
     rows = []
     for each in final[final["data"] == CLEANED].to_dict("records"):
@@ -197,14 +197,14 @@ def _panel(axes: Axes, found: dict[str, Curve], end: int) -> None:
     axes.set_ylim(-0.03, 1.03)
 
 
-def write(found: Beside, folder: Path) -> None:
+def write(found: Comparison, folder: Path) -> None:
     """Writes ``NAMES`` into a folder."""
     for name in ("claims", "reproduction"):
         with files.atomic(Path(folder) / f"{name}.csv") as temporary:
             getattr(found, name).to_csv(
                 temporary, index=False, float_format="%.4f", lineterminator="\n"
             )
-    figures.save(found.figure, "beside", folder, dpi=160)
+    figures.save(found.figure, "compare", folder, dpi=160)
 
 
 def read(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -220,12 +220,12 @@ def read(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
             table = pd.read_csv(path, keep_default_na=True)
         except (OSError, ValueError) as error:
             raise BenchmarkError(
-                f"cannot read {path}: {error}; make it with python -m benchmark published beside"
+                f"cannot read {path}: {error}; make it with python -m benchmark published compare"
             ) from error
         if list(table.columns) != columns:
             raise BenchmarkError(
                 f"{path} does not have the columns of this version; delete it and run"
-                " python -m benchmark published beside again"
+                " python -m benchmark published compare again"
             )
         tables.append(table)
     return tuple(tables)
