@@ -31,7 +31,8 @@ class _Algorithms(Mapping[str, "type[Learner]"]):
     def __getitem__(self, name: str) -> "type[Learner]":
         if name in PLUGINS:
             return plugins.load(PLUGINS[name])
-        return getattr(importlib.import_module(f"{__name__}.{name}"), _CLASSES[name])
+        class_name = _CLASSES[name]  # KeyError, as of any mapping
+        return getattr(importlib.import_module(f"{__name__}.{name}"), class_name)
 
     def __iter__(self) -> Iterator[str]:
         return iter([*_CLASSES, *PLUGINS])
