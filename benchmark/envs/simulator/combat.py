@@ -202,7 +202,7 @@ def heal(u, patient, types):
 
 @compiled
 def regenerate(u, types):
-    """What time gives back in one loop: shields after ten quiet seconds, zerg health, energy."""
+    """One loop of regeneration: weapon, shields after 10 s without damage, zerg health, energy."""
     kind = types[u.type]
     u.unhurt += 1
     u.cooldown = max(u.cooldown - 1.0, 0.0)

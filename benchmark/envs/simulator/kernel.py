@@ -22,7 +22,7 @@ from benchmark.envs.simulator.observation import (
     write_state,
 )
 from benchmark.envs.simulator.orders import NO_OP, act, obey_action, order_from_script
-from benchmark.envs.simulator.outcome import UNDECIDED, WON, final_reward, judge, reward_of
+from benchmark.envs.simulator.outcome import UNDECIDED, WON, final_reward, reward_of, winner_of
 from benchmark.envs.simulator.random import below, seed_streams
 from benchmark.envs.simulator.spawn import pack, sort_agents, start_battle
 from benchmark.envs.simulator.units import LOOPS_PER_STEP
@@ -40,12 +40,12 @@ class World(NamedTuple):
     rules: np.ndarray  #: [1] records.RULES_DTYPE
     layout: np.ndarray  #: [U] records.UNIT_DTYPE, the fixed start of a SMAC map
     walkable: np.ndarray  #: [32, 32] bool
-    beside_wall: np.ndarray  #: [32, 32] bool
+    near_wall: np.ndarray  #: [32, 32] bool
     via: np.ndarray  #: [cells, cells] int16, see terrain.Terrain
 
 
 class Output(NamedTuple):
-    """What the battles look like now. A call writes the rows of the battles that it touches."""
+    """The clients' view of the battles. A call writes the rows of the battles that it touches."""
 
     obs: np.ndarray  #: [B, N, O] float32
     state: np.ndarray  #: [B, S] float32
@@ -91,7 +91,7 @@ def play_loop(units, battle, order, world):
             act(order[k], units, battle, types, rules, world.via)
     fly_missiles(units, types, rules)
     settle_explosions(units, types, rules)
-    move_all(units, order, types, world.walkable, world.beside_wall)
+    move_all(units, order, types, world.walkable, world.near_wall)
     for i in range(n):
         if units[i].alive:
             regenerate(units[i], types)
@@ -115,12 +115,12 @@ def _step_battle(b, actions, world, out):
             obey_action(i, actions[b, i], units, types, rules)
     for _ in range(LOOPS_PER_STEP):
         play_loop(units, battle, order, world)
-    take_stock(b, world, out)
+    write_outcome(b, world, out)
 
 
 @compiled
-def take_stock(b, world, out):
-    """What the client concludes from the units after a step: losses, reward, whether it is over."""
+def write_outcome(b, world, out):
+    """Writes losses, reward and end of a step, as the client computes them from the units."""
     types, rules = world.types, world.rules[0]
     battle, units, n = world.battles[b], world.units[b], world.rules[0].n_agents
     battle.steps += 1
@@ -129,11 +129,11 @@ def take_stock(b, world, out):
     _clear_outcome(b, out)
     for i in range(units.shape[0]):
         out.dead[int(i >= n), b] += not units[i].alive
-    verdict = judge(units, types, rules)
-    out.reward[b] = final_reward(reward_of(units, rules), verdict, battle, rules)
-    out.terminated[b] = verdict != UNDECIDED
-    out.truncated[b] = verdict == UNDECIDED and battle.steps >= rules.limit
-    out.battle_won[b] = verdict == WON
+    winner = winner_of(units, types, rules)
+    out.reward[b] = final_reward(reward_of(units, rules), winner, battle, rules)
+    out.terminated[b] = winner != UNDECIDED
+    out.truncated[b] = winner == UNDECIDED and battle.steps >= rules.limit
+    out.battle_won[b] = winner == WON
     battle.running = not (out.terminated[b] or out.truncated[b])
 
 
@@ -156,14 +156,14 @@ def _observe_battle(b, world, out):
         # SMACv2's reset builds all observations once before the learner asks for them, so that
         # every enemy in anybody's sight is known by then.
         shuffle_agents(battle, rules, order)
-        look(b, world, out)
+        observe(b, world, out)
     shuffle_agents(battle, rules, order)
-    look(b, world, out)
+    observe(b, world, out)
 
 
 @compiled
-def look(b, world, out):
-    """Writes observation, state and availability; the agents look in the order in ``world``."""
+def observe(b, world, out):
+    """Writes observation, state and availability; the agents come in the order in ``world``."""
     types, rules, units = world.types, world.rules[0], world.units[b]
     obs, state, available = out.obs[b], out.state[b], out.available[b]
     obs[:] = 0.0

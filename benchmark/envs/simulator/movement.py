@@ -150,7 +150,7 @@ def _turned(dx, dy, turn):
 
 
 @compiled
-def move_all(units, order, types, walkable, beside_wall):
+def move_all(units, order, types, walkable, near_wall):
     """Moves every unit by its velocity, then resolves overlaps and walls."""
     n = units.shape[0]
     for i in range(n):
@@ -163,7 +163,7 @@ def move_all(units, order, types, walkable, beside_wall):
     for i in range(n):
         u = units[i]
         if u.alive:
-            _keep_inside(u, types, walkable, beside_wall)
+            _keep_inside(u, types, walkable, near_wall)
             square = u.vx * u.vx + u.vy * u.vy
             progress = (u.x - u.from_x) * u.vx + (u.y - u.from_y) * u.vy
             u.blocked = u.blocked or progress < _PROGRESS * square
@@ -203,7 +203,7 @@ def _separate(units, order, types):
 
 
 @compiled
-def _keep_inside(u, types, walkable, beside_wall):
+def _keep_inside(u, types, walkable, near_wall):
     """Pushes a unit's disc out of walls and off the map's edge; flyers care for the edge only."""
     kind = types[u.type]
     edge = kind.separation
@@ -213,7 +213,7 @@ def _keep_inside(u, types, walkable, beside_wall):
         return
     cell_x, cell_y = int(u.x), int(u.y)
     if walkable[cell_x, cell_y]:
-        if not beside_wall[cell_x, cell_y]:
+        if not near_wall[cell_x, cell_y]:
             return
     else:  # shoved into a wall: back to where it came from
         u.x, u.y = u.from_x, u.from_y

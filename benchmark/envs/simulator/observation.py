@@ -1,4 +1,4 @@
-"""What the clients make of a battle: availability, observations, state (compiled), and their sizes.
+"""Availability, observations and state as the clients write them (compiled), and their sizes.
 
 Layouts, in order (SMAC client; SMACv2's additions in brackets):
 
@@ -52,7 +52,7 @@ def layout_of(one: Map) -> dict[str, int]:
 
 @compiled
 def write_available(units, types, rules, walkable, available):
-    """Fills [N, A] with what each agent may do now; a dead agent may only do nothing."""
+    """Fills [N, A] with the available actions of every agent; a dead agent may only do nothing."""
     for i in range(rules.n_agents):
         u = units[i]
         row = available[i]
@@ -85,7 +85,7 @@ def _is_open(x, y, walkable):
 @compiled
 def shuffle_agents(battle, rules, order):
     """Fills [>= N] with the order in which the client goes through the agents: SMACv2's is drawn
-    anew for every look, and matters to the blanked observations alone."""
+    anew for every observation, and affects the blanked observations alone."""
     shuffled = rules.generated and rules.wiped_observations
     for k in range(rules.n_agents):
         order[k] = k
@@ -97,11 +97,11 @@ def shuffle_agents(battle, rules, order):
 
 @compiled
 def write_observations(units, known, order, types, rules, available, obs):
-    """Fills [N, O], which holds zeros, with what each agent sees.
+    """Fills [N, O], which holds zeros, with what every agent sees.
 
     Args:
         known: [E] the agent that first saw each enemy, -1 while nobody has (SMACv2); updated.
-        order: [>= N] the order in which the agents look, from ``shuffle_agents``.
+        order: [>= N] the order in which the agents come, from ``shuffle_agents``.
     """
     wiped = rules.generated and rules.wiped_observations
     for k in range(rules.n_agents):

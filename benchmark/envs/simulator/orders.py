@@ -1,4 +1,4 @@
-"""Who wants what: the agents' actions, the map script's orders, and obeying them (compiled)."""
+"""Orders: from the agents' actions and the map's script, and how units follow them (compiled)."""
 
 from benchmark.envs.simulator.combat import continue_attack, fight, heal
 from benchmark.envs.simulator.compiled import compiled
@@ -11,7 +11,7 @@ from benchmark.envs.simulator.targeting import (
     choose_target,
     gap_between,
     lose_dead_target,
-    nearest_comrade,
+    nearest_fighter,
     nearest_opponent,
 )
 from benchmark.envs.simulator.units import ENERGY_TO_HEAL
@@ -19,7 +19,7 @@ from benchmark.envs.simulator.units import ENERGY_TO_HEAL
 # The agents' actions (SMAC client).
 NO_OP, STOP, NORTH, SOUTH, EAST, WEST, FIRST_TARGET = range(7)
 _MOVE_AMOUNT = 2.0  #: a move orders the unit to a point this far away
-_FOLLOW_DISTANCE = 2.0  #: how close (edge to edge) a following medivac keeps to its comrade
+_FOLLOW_DISTANCE = 2.0  #: how close (edge to edge) a following medivac keeps to its fighter
 
 
 @compiled
@@ -85,7 +85,7 @@ def order_from_script(i, units, types, rules):
 
 @compiled
 def act(i, units, battle, types, rules, via):
-    """One game loop of one unit: whom it is after, and what it does about it."""
+    """One game loop of one unit: it picks a target, then fights, heals, walks or stands."""
     u = units[i]
     u.healing = False
     continue_attack(i, units, types, rules)
@@ -135,14 +135,14 @@ def _tend(i, units, battle, types, rules, via):
     u = units[i]
     if u.autonomous:
         _choose_patient(i, units, types, rules)
-    comrade = nearest_comrade(i, units, types, rules) if u.order == FOLLOW else -1
+    fighter = nearest_fighter(i, units, types, rules) if u.order == FOLLOW else -1
     if u.target >= 0:
         reach = types[u.type].heal_range
         if _approach(i, u.target, reach, units, battle, types, rules, via):
             u.stance = FIGHTING
             heal(u, units[u.target], types)
-    elif comrade >= 0:
-        _approach(i, comrade, _FOLLOW_DISTANCE, units, battle, types, rules, via)
+    elif fighter >= 0:
+        _approach(i, fighter, _FOLLOW_DISTANCE, units, battle, types, rules, via)
     elif u.order == MOVE:
         head_for(i, u.goal_x, u.goal_y, 0.0, units, battle, types, rules, via)
     else:

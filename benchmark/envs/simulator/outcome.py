@@ -6,7 +6,7 @@ UNDECIDED, LOST, DRAWN, WON = range(4)
 
 
 @compiled
-def judge(units, types, rules):
+def winner_of(units, types, rules):
     """Who has won, by the client's order of tests.
 
     With medivacs on the map a side that has nothing else left has lost; this is tested for the
@@ -64,13 +64,13 @@ def reward_of(units, rules):
 
 
 @compiled
-def final_reward(reward, verdict, battle, rules):
+def final_reward(reward, winner, battle, rules):
     """Adds the bonus for the end and scales, as the client does."""
     if rules.sparse:
-        reward = 1.0 if verdict == WON else -1.0 if verdict == LOST else 0.0
-    elif verdict == WON:
+        reward = 1.0 if winner == WON else -1.0 if winner == LOST else 0.0
+    elif winner == WON:
         reward += rules.win
-    elif verdict == LOST:
+    elif winner == LOST:
         reward += rules.defeat
     if rules.scale_rate > 0.0:
         reward *= rules.scale_rate / battle.max_reward

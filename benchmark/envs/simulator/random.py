@@ -1,8 +1,8 @@
 """Random numbers inside the kernel: one splitmix64 stream per battle.
 
 The state is a field of the battle's own record, so that a battle's episode depends on its seed and
-its actions alone, whatever runs beside it. (Steele, Lea, Flood 2014: "Fast splittable pseudorandom
-number generators".)
+its actions alone and not on the rest of the batch. (Steele, Lea, Flood 2014: "Fast splittable
+pseudorandom number generators".)
 """
 
 import numpy as np

@@ -158,7 +158,7 @@ def best_patient(i, units, types, rules):
 
 
 @compiled
-def nearest_comrade(i, units, types, rules):
+def nearest_fighter(i, units, types, rules):
     """The nearest living armed friend, or -1."""
     u = units[i]
     best, best_square = -1, math.inf

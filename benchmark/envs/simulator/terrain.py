@@ -39,7 +39,7 @@ class Terrain:
 
     walkable: np.ndarray  #: [32, 32] bool
     #: [32, 32] bool, walkable cells with a blocked one (or the edge) among their eight neighbours
-    beside_wall: np.ndarray
+    near_wall: np.ndarray
     #: [1024, 1024] int16 (or [1, 1] where every straight way is open): from cell ``32 x + y`` to
     #: another, the cell to head for first, or ``DIRECT``
     via: np.ndarray
@@ -66,7 +66,7 @@ def find_terrain(name: str, choke: int = 5) -> Terrain:
             blocked_near |= ~open_around[dx : dx + SIZE, dy : dy + SIZE]
     via = _ways_around(walkable) if name == "corridor" else np.full((1, 1), DIRECT, np.int16)
     terrain = Terrain(walkable, walkable & blocked_near, via)
-    for array in (terrain.walkable, terrain.beside_wall, terrain.via):
+    for array in (terrain.walkable, terrain.near_wall, terrain.via):
         array.flags.writeable = False
     return terrain
 

@@ -2,8 +2,8 @@
 
 Compiled code runs without Python's interpreter lock, so plain threads do. They sleep while there is
 nothing to do, where the OpenMP threads behind numba's ``parallel=True`` spin: on a machine that is
-busy with other runs these took three times the processor time. Nobody waits for a thread that has
-not begun either: whoever is awake takes the next chunk.
+busy with other runs these took three times the processor time. Any thread that is awake takes the
+next chunk, so that no thread waits for one that has not started.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def share_out(work: Callable[[int, int], None], total: int, chunk: int) -> None:
     """Calls ``work(first, last)`` for consecutive ranges until all of ``range(total)`` is done.
 
     Args:
-        work: compiled code that releases the interpreter lock; ranges must not depend on another.
+        work: compiled code that releases the interpreter lock; the ranges are independent.
         total: length of the whole range.
         chunk: length of one range. The threads take part only if there are several.
     """

@@ -27,7 +27,7 @@ def make_world(one: Map, n_envs: int, options: EnvOptions) -> kernel.World:
         rules=map_rules(one, options),
         layout=start_layout(one, types, terrain.walkable),
         walkable=terrain.walkable,
-        beside_wall=terrain.beside_wall,
+        near_wall=terrain.near_wall,
         via=terrain.via,
     )
 

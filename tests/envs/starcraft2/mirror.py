@@ -12,7 +12,7 @@ from numba import njit
 
 from benchmark.envs import EnvOptions, Map
 from benchmark.envs.simulator.env import simulator_spec
-from benchmark.envs.simulator.kernel import look, take_stock
+from benchmark.envs.simulator.kernel import observe, write_outcome
 from benchmark.envs.simulator.world import make_output, make_world
 from benchmark.envs.starcraft2.client import look_seed
 
@@ -44,13 +44,13 @@ def compare(client: Seen, simulator: Seen) -> None:
 
 
 @njit
-def _look(world, out):
-    look(0, world, out)
+def _observe(world, out):
+    observe(0, world, out)
 
 
 @njit
-def _take_stock(world, out):
-    take_stock(0, world, out)
+def _write_outcome(world, out):
+    write_outcome(0, world, out)
 
 
 class Mirror:
@@ -78,7 +78,7 @@ class Mirror:
         Args:
             units: [U] ``records.UNIT_DTYPE``.
             known: [E] which agent SMACv2's client knows each enemy through; its reset looks once in
-                an order that nobody can tell.
+                an order that is not recorded.
         """
         self._show(units)
         for name, seen in (("x", "seen_x"), ("y", "seen_y")):
@@ -86,7 +86,7 @@ class Mirror:
         self._world.units["seen_life"] = self._world.units["health"] + self._world.units["shield"]
         if known is not None:
             self._set_order()
-            _look(self._world, self._out)
+            _observe(self._world, self._out)
             np.testing.assert_array_equal(self.known >= 0, known >= 0)
             self._world.known[0] = known
         return self._look()
@@ -96,7 +96,7 @@ class Mirror:
         self._step += 1
         self._show(units)
         self._world.last_actions[0] = actions
-        _take_stock(self._world, self._out)
+        _write_outcome(self._world, self._out)
         return self._look()
 
     def _show(self, units: np.ndarray) -> None:
@@ -115,7 +115,7 @@ class Mirror:
 
     def _look(self) -> Seen:
         self._set_order()
-        _look(self._world, self._out)
+        _observe(self._world, self._out)
         out = self._out
         return Seen(
             out.obs[0].copy(), out.state[0].copy(), out.available[0].copy(),
