@@ -22,7 +22,7 @@ COMMANDS = {
         "install StarCraft II and its maps",
     ),
     "standin": ("benchmark.commands.standin", "set up a stand-in for StarCraft II, for tests"),
-    "watch": ("benchmark.visualization.watch", "show a battle as an animation and as stills"),
+    "watch": ("benchmark.commands.watch", "show a battle as an animation and as stills"),
     "aggregate": ("benchmark.analysis.aggregate", "gather a study's runs into one table"),
     "statistics": (
         "benchmark.analysis.statistics",
@@ -31,10 +31,7 @@ COMMANDS = {
     "tables": ("benchmark.analysis.tables", "write the tables"),
     "figures": ("benchmark.analysis.figures", "draw the figures"),
     "ablations": ("benchmark.analysis.ablations", "draw the ablations and write their tables"),
-    "roles": (
-        "benchmark.visualization.roles",
-        "show the roles of trained policies, and measure them",
-    ),
+    "roles": ("benchmark.commands.roles", "show the roles of trained policies, and measure them"),
     "export": ("benchmark.analysis.export", "write a study's evaluations as marl-eval's JSON"),
     "report": ("benchmark.commands.report", "write the HTML report"),
     "published": ("benchmark.commands.published", "check published results and judge claims"),

@@ -1,180 +1,78 @@
-"""Whole pictures of a filmed battle: a page with header, one or more panels, and the key.
+"""The page that pictures of battles and of roles are laid out on, in inches."""
 
-Everything is laid out in inches from what is shown: the panels are as large as the battle needs.
-"""
-
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
-from matplotlib.text import Text
+from matplotlib.legend_handler import HandlerTuple
+from matplotlib.lines import Line2D
+from matplotlib.transforms import Affine2D
 
-from benchmark.analysis import labels
-from benchmark.envs.simulator.units import UNITS
-from benchmark.visualization.legend import draw_key
-from benchmark.visualization.markers import EMPTY, INK, TEAM_COLOURS
-from benchmark.visualization.recorder import Film, Frame
-from benchmark.visualization.render import draw_frame, draw_terrain, view_of
+from benchmark.visualization.markers import INK
 
-DPI = 100  #: of animations; stills choose their own
-_HEADER, _CAPTION, _MARGIN, _SPACE = 0.38, 0.2, 0.06, 0.1  # inches
-_ANIMATION_SIZE = (5.6, 4.6)  #: inches that an animation's panel may fill
-_STILLS_WIDTH = 7.0  #: inches, the text width of a paper's page
-_LEGIBLE_CELL = 0.15  #: inches; stills take fewer columns rather than go below
-_MOST_COLUMNS = 3  #: more would leave no room for captions
-_KEY_POINTS = 14.0
-_TEXT_WIDTH, _LONGEST_BAR = 1.5, 1.0  #: inches of a caption for its words, and of a bar
-_FONT = "DejaVu Sans"  # comes with matplotlib: the same everywhere
-_GREY = "#555555"
-_LIFE = np.array([unit.health + unit.shield for unit in UNITS])
+DPI = 100  #: of animations; other pictures choose their own
+FONT = "DejaVu Sans"  # comes with matplotlib: the same everywhere
+GREY = "#555555"
 
 
-@dataclass(frozen=True)
-class _Panel:
-    caption: Axes
-    battle: Axes
+class Page:
+    """A figure of fixed width that is filled downwards: ``y`` is where its content ends so far.
 
-
-def stills(film: Film, steps: Sequence[int], title: str) -> Figure:
-    """The battle at some steps, a panel each.
-
-    Args:
-        film: the battle.
-        steps: env steps in 0 .. ``film.length``.
-        title: who fought.
+    Places are in inches from the top left corner. Width and height are an even number of pixels,
+    which video formats need.
     """
-    view = view_of(film)
-    cells = view[1] - view[0]
-    most = min(max(int(_STILLS_WIDTH / _LEGIBLE_CELL / cells), 2), _MOST_COLUMNS)
-    rows = -(-len(steps) // most)
-    columns = -(-len(steps) // rows)  # as few as these rows allow, to leave no hole
-    width = (_STILLS_WIDTH - 2 * _MARGIN - (columns - 1) * _SPACE) / max(columns, 2)
-    figure, panels = _page(film, title, view, width / cells, rows, columns)
-    for panel, step in zip(panels, steps, strict=False):
-        draw_frame(panel.battle, film.frames[step])
-        _draw_caption(panel.caption, film, film.frames[step])
-    for panel in panels[len(steps) :]:
-        panel.battle.remove()
-        panel.caption.remove()
-    return figure
 
+    def __init__(self, width: float, margin: float) -> None:
+        self.width, self.margin, self.y = _even(width), margin, margin
+        self.figure = Figure(figsize=(self.width, 1.0), dpi=DPI)
+        FigureCanvasAgg(self.figure)
+        self._down = Affine2D()  # from the places above to matplotlib's, which go up
+        self._inches = self._down + self.figure.dpi_scale_trans
+        self._axes: list[tuple[Axes, tuple[float, float, float, float]]] = []
 
-def animation(film: Film, title: str) -> Iterator[np.ndarray]:
-    """The battle step by step.
+    def add(self, x: float, width: float, height: float, below: float = 0.0) -> Axes:
+        """New axes that begin ``below`` the end of the page; the end does not move."""
+        axes = self.figure.add_axes((0.0, 0.0, 1.0, 1.0), label=str(len(self._axes)))
+        self._axes.append((axes, (x, self.y + below, width, height)))
+        return axes
 
-    Yields:
-        [H, W, 3] uint8 images, H and W even, one per frame of the film.
-    """
-    view = view_of(film)
-    width, height = _ANIMATION_SIZE
-    cell = min(width / (view[1] - view[0]), height / (view[3] - view[2]))
-    figure, (panel,) = _page(film, title, view, cell, 1, 1)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    empty = canvas.copy_from_bbox(figure.bbox)
-    for frame in film.frames:
-        canvas.restore_region(empty)
-        artists = draw_frame(panel.battle, frame) + _draw_caption(panel.caption, film, frame)
-        for artist in artists:
-            figure.draw_artist(artist)
-            artist.remove()
-        yield np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    def write(self, x: float, text: str, below: float = 0.0, **style) -> None:
+        """A line of text whose middle is ``below`` the end of the page; the end does not move."""
+        style = {"color": INK, "family": FONT, "va": "center_baseline"} | style
+        self.figure.text(x, self.y + below, text, transform=self._inches, **style)
 
+    def add_legend(self, entries: Mapping[str, Line2D | tuple[Line2D, ...]]) -> None:
+        """A legend at the end of the page, in as many columns as have room.
 
-def _page(
-    film: Film,
-    title: str,
-    view: tuple[float, float, float, float],
-    cell: float,
-    rows: int,
-    columns: int,
-) -> tuple[Figure, list[_Panel]]:
-    """A figure with header, empty panels and key; ``cell`` is the size of a cell in inches."""
-    wide, high = cell * (view[1] - view[0]), cell * (view[3] - view[2])
-    width = 2 * _MARGIN + columns * wide + (columns - 1) * _SPACE
-    width = _even(max(width, 3.4))
-    figure = Figure(figsize=(width, 1.0), dpi=DPI)
-    key = figure.add_axes((_MARGIN / width, 0.0, 1 - 2 * _MARGIN / width, 1.0))
-    key_height = draw_key(key, film, _KEY_POINTS) / 72
-    panels_height = rows * (_CAPTION + high) + (rows - 1) * _SPACE
-    height = _even(_HEADER + panels_height + key_height + 2 * _MARGIN)
-    figure.set_figheight(height)
+        Args:
+            entries: name -> handle; the handles of a tuple are drawn on top of each other.
+        """
+        for columns in range(len(entries), 0, -1):
+            legend = self.figure.legend(
+                list(entries.values()), list(entries), handler_map={tuple: HandlerTuple(ndivide=1)},
+                loc="upper left", bbox_to_anchor=(self.margin, self.y), bbox_transform=self._inches,
+                ncols=columns, prop={"family": FONT, "size": 7}, labelcolor=INK, frameon=False,
+                handlelength=1.6, handletextpad=0.5, columnspacing=1.1, labelspacing=0.45,
+                borderpad=0, borderaxespad=0,
+            )  # fmt: skip
+            size = legend.get_window_extent().size / DPI
+            if size[0] <= self.width - 2 * self.margin or columns == 1:
+                break
+            legend.remove()
+        self.y += size[1]
 
-    def place(x: float, y: float, w: float, h: float) -> tuple[float, float, float, float]:
-        """From inches, y downwards, to matplotlib's shares, y upwards."""
-        return x / width, 1 - (y + h) / height, w / width, h / height
-
-    key.set_position(
-        place(_MARGIN, height - key_height - _MARGIN / 2, width - 2 * _MARGIN, key_height)
-    )
-    left = (width - columns * wide - (columns - 1) * _SPACE) / 2
-    panels = []
-    for row in range(rows):
-        for column in range(columns):
-            x = left + column * (wide + _SPACE)
-            y = _HEADER + row * (_CAPTION + high + _SPACE)
-            panel = _Panel(
-                figure.add_axes(place(x, y, wide, _CAPTION)),
-                figure.add_axes(place(x, y + _CAPTION, wide, high)),
-            )
-            panel.caption.set_axis_off()
-            panel.caption.set(xlim=(0, wide), ylim=(0, _CAPTION))
-            draw_terrain(panel.battle, film.walkable, view)
-            panels.append(panel)
-    _draw_header(figure, film, title, left / width, height)
-    return figure, panels
+    def finish(self) -> Figure:
+        """Cuts the page below its content."""
+        height = _even(self.y + self.margin)
+        self.figure.set_figheight(height)
+        self._down.scale(1, -1).translate(0, height)
+        for axes, (x, y, w, h) in self._axes:
+            axes.set_position((x / self.width, 1 - (y + h) / height, w / self.width, h / height))
+        return self.figure
 
 
 def _even(inches: float) -> float:
-    """Rounded up to an even number of pixels, which video formats need."""
+    """Rounded up to an even number of pixels."""
     return 2 * int(np.ceil(inches * DPI / 2)) / DPI
-
-
-def _draw_header(figure: Figure, film: Film, title: str, left: float, height: float) -> None:
-    lines = (
-        (0.05, f"{film.spec.map}: {title}", 8.5, "bold", INK),
-        (0.205, labels.played_by(film.spec.backend), 6.5, "normal", _GREY),
-    )
-    for top, text, size, weight, colour in lines:
-        figure.text(
-            left, 1 - top / height, text, size=size, weight=weight, color=colour, family=_FONT,
-            va="top",
-        )  # fmt: skip
-
-
-def _draw_caption(axes: Axes, film: Film, frame: Frame) -> list[Artist]:
-    """Step, result, and what is left of each side: living units and a bar of their life."""
-    width = axes.get_xlim()[1]
-    bar = min(_LONGEST_BAR, (width - _TEXT_WIDTH) / 2 - 0.2)
-    middle = width - bar - 0.2
-    height, base = 0.08, 0.06
-    last = frame.step == film.length
-    text = f"step {frame.step}/{film.spec.episode_limit}" + (f": {film.result}" if last else "")
-    artists: list[Artist] = [
-        Text(0.0, base + height / 2, text, weight="bold" if last else "normal", ha="left")
-    ]
-    units = frame.units
-    for team, direction in ((0, -1), (1, 1)):
-        own = units["team"] == team
-        life = (units["health"] + units["shield"])[own].sum() / _LIFE[units["type"][own]].sum()
-        x = middle + direction * 0.2
-        colour = TEAM_COLOURS[team]
-        for share, fill in ((1.0, EMPTY), (life, colour)):
-            artists.append(
-                Rectangle((x, base), direction * bar * share, height, color=fill, linewidth=0)
-            )
-        alive = f"{np.count_nonzero(units['alive'][own])}"
-        artists.append(
-            Text(middle + direction * 0.1, base + height / 2, alive, color=colour, ha="center")
-        )
-    artists.append(Text(middle, base + height / 2, ":", ha="center"))
-    for artist in artists:
-        if isinstance(artist, Text):
-            artist.set(size=7, family=_FONT, va="center_baseline", clip_on=False)
-        axes.add_artist(artist)
-    return artists

@@ -1,4 +1,4 @@
-"""The signs of which pictures of battles are made, as matplotlib collections in cells.
+"""The markers of units in pictures of battles, as matplotlib paths and collections, in cells.
 
 A unit is a shape with a letter for its type, as large as the ground it occupies, inside a ring in
 its team's colour: the ring's length is its health. A thinner ring around it is its shield, a pale
@@ -78,7 +78,7 @@ def units(
     cooldown: np.ndarray,
     scale: float = 1.0,
 ) -> list[Artist]:
-    """Units in good health or bad.
+    """Units with their rings, in one collection.
 
     Args:
         kinds: [n] indices into ``UNITS``.
@@ -95,20 +95,22 @@ def units(
         return []
     inside, outer = radii - scale * BODY_INSET, radii + scale * _RING / 2
     beyond = outer + scale * (_GAP + _SHIELD_RING)
-    full = np.ones(len(kinds))
     ink = ink_on(body)
 
     def plain(colour: str | tuple) -> np.ndarray:
         return np.tile(to_rgba(colour), (len(kinds), 1))
 
+    def arc(radius: np.ndarray, width: np.ndarray | float, share: np.ndarray) -> list[Path]:
+        return [Path(outline) for outline in arcs(centres, radius, width, share)]
+
     layers = [
         (discs(centres, outer), 1 - _TINT * (1 - body)),  # hides what lies below
-        ([shape(*each) for each in zip(kinds, inside, centres, strict=True)], body),
-        (_closed(arcs(centres, inside, inside, cooldown)), plain(COOLDOWN)),
-        ([_letter(*each) for each in zip(kinds, inside, centres, strict=True)], ink),
-        (_closed(arcs(centres, outer, scale * _RING, full)), plain(EMPTY)),
-        (_closed(arcs(centres, outer, scale * _RING, health)), ring),
-        (_closed(arcs(centres, beyond, scale * _SHIELD_RING, shield)), plain(SHIELD)),
+        (shapes(kinds, inside, centres), body),
+        (arc(inside, inside, cooldown), plain(COOLDOWN)),
+        (_letters(kinds, inside, centres), ink),
+        (arc(outer, scale * _RING, np.ones(len(kinds))), plain(EMPTY)),
+        (arc(outer, scale * _RING, health), ring),
+        (arc(beyond, scale * _SHIELD_RING, shield), plain(SHIELD)),
     ]
     paths, colours = zip(*layers, strict=True)
     return [
@@ -131,14 +133,26 @@ def ink_on(colours: np.ndarray) -> np.ndarray:
 
 
 def spark(centre: np.ndarray, scale: float = 1.0) -> Path:
-    star = Path.unit_regular_star(4, 0.35)
-    return Path(star.vertices * scale * _SPARK + centre, star.codes)
+    """A star where an attack hits."""
+    return _placed(Path.unit_regular_star(4, 0.35), scale * _SPARK, centre)
+
+
+def discs(centres: np.ndarray, radii: np.ndarray) -> list[Path]:
+    """Discs around centres [n, 2]."""
+    circle = Path.unit_circle()
+    return [_placed(circle, radius, at) for radius, at in zip(radii, centres, strict=True)]
+
+
+def shapes(kinds: np.ndarray, radii: np.ndarray, centres: np.ndarray) -> list[Path]:
+    """The shapes of unit types [n] around centres [n, 2]."""
+    found = zip(kinds, radii, centres, strict=True)
+    return [_placed(_SYMBOLS[kind].shape, radius, at) for kind, radius, at in found]
 
 
 def arcs(
     centres: np.ndarray, outer: np.ndarray, width: np.ndarray | float, share: np.ndarray
 ) -> np.ndarray:
-    """Ring sectors, clockwise from the top: polygons [n, 2 * _ARC, 2].
+    """Sectors of rings, clockwise from the top: polygons [n, 2 * _ARC, 2].
 
     Args:
         centres: [n, 2].
@@ -153,8 +167,14 @@ def arcs(
     return centres[:, None] + outline
 
 
+def _letters(kinds: np.ndarray, radii: np.ndarray, centres: np.ndarray) -> list[Path]:
+    symbols = [_SYMBOLS[kind] for kind in kinds]
+    found = zip(symbols, radii, centres, strict=True)
+    return [_placed(_letter(one.letter), one.height * radius, at) for one, radius, at in found]
+
+
 @cache
-def _glyph(letter: str) -> Path:
+def _letter(letter: str) -> Path:
     """A letter of height 1, centred."""
     path = TextPath((0, 0), letter, size=1, prop=_LETTERS)
     box = path.get_extents()
@@ -162,22 +182,5 @@ def _glyph(letter: str) -> Path:
     return Path((path.vertices - middle) / max(box.height, 0.6 * box.width), path.codes)
 
 
-def shape(kind: int, radius: float, centre: np.ndarray) -> Path:
-    shape = _SYMBOLS[kind].shape
-    return Path(shape.vertices * radius + centre, shape.codes)
-
-
-def _letter(kind: int, radius: float, centre: np.ndarray) -> Path:
-    glyph = _glyph(_SYMBOLS[kind].letter)
-    return Path(glyph.vertices * _SYMBOLS[kind].height * radius + centre, glyph.codes)
-
-
-def discs(centres: np.ndarray, radii: np.ndarray) -> list[Path]:
-    circle = Path.unit_circle()
-    pairs = zip(centres, radii, strict=True)
-    return [Path(circle.vertices * radius + centre, circle.codes) for centre, radius in pairs]
-
-
-def _closed(outlines: np.ndarray) -> list[Path]:
-    """Filled polygons [n, points, 2] as paths."""
-    return [Path(outline) for outline in outlines]
+def _placed(path: Path, size: float, centre: np.ndarray) -> Path:
+    return Path(path.vertices * size + centre, path.codes)

@@ -1,8 +1,8 @@
-"""Draws a state of a battle into matplotlib Axes, in cells.
+"""Draws a snapshot of a battle into matplotlib Axes, in cells.
 
-Units as ``glyphs`` has them, a little larger where much of the map is in view. Lines are attacks of
-the last step, with a spark where they hit; thick bars are the colossi's lines of fire. Green lines
-heal, dots are missiles in flight, circles explosions; the dead leave a cross.
+Units are drawn as in ``markers``, a little larger where much of the map is in view. Lines are
+attacks of the last step, with a spark where they hit; thick bars are the colossi's lines of fire.
+Green lines heal, dots are missiles in flight, circles explosions; crosses are the dead.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,9 @@ from matplotlib.colors import to_rgba
 from benchmark.envs.maps import SIZE
 from benchmark.envs.simulator.units import LOOPS_PER_SECOND, UNITS
 from benchmark.visualization import markers
-from benchmark.visualization.recorder import Film, Frame
+from benchmark.visualization.recorder import Recording, Snapshot
+
+View = tuple[float, float, float, float]  #: left, right, bottom, top of a part of the map, in cells
 
 _GROUND, _WALL, _WALL_EDGE = "#FBFAF7", "#D3D0C8", "#8F8B80"
 _LEGIBLE_VIEW, _LARGEST = 20.0, 1.4  #: wider views (cells) enlarge all units, up to this factor
@@ -33,10 +35,13 @@ _BURST = np.array([unit.burst_splash for unit in UNITS])
 _LINE = np.array([unit.line_splash for unit in UNITS])
 
 
-def view_of(film: Film, margin: float = 1.6) -> tuple[float, float, float, float]:
-    """The part of the map in which a battle takes place: (left, right, bottom, top) in cells."""
+def view_of(recording: Recording, margin: float = 1.6) -> View:
+    """The part of the map in which a battle takes place."""
     where = np.concatenate(
-        [frame.units[frame.units["alive"] | frame.fell] for frame in film.frames]
+        [
+            snapshot.units[snapshot.units["alive"] | snapshot.died]
+            for snapshot in recording.snapshots
+        ]
     )
     spans = []
     for axis, least in (("x", 11.0), ("y", 7.0)):
@@ -53,13 +58,13 @@ def view_of(film: Film, margin: float = 1.6) -> tuple[float, float, float, float
     return (*spans[0], *spans[1])
 
 
-def draw_terrain(axes: Axes, walkable: np.ndarray, view: tuple[float, float, float, float]) -> None:
+def draw_terrain(axes: Axes, walkable: np.ndarray, view: View) -> None:
     """Prepares axes for battles on one map: limits, aspect, walls.
 
     Args:
         axes: emptied of ticks, one cell as wide as high.
         walkable: [32, 32] bool, indexed [x, y].
-        view: (left, right, bottom, top) in cells.
+        view: the part of the map that is shown.
     """
     axes.set(xlim=view[:2], ylim=view[2:], xticks=[], yticks=[], aspect="equal")
     axes.set_facecolor(_GROUND)
@@ -81,27 +86,29 @@ def draw_terrain(axes: Axes, walkable: np.ndarray, view: tuple[float, float, flo
     axes.add_collection(edges, autolim=False)
 
 
-def draw_frame(axes: Axes, frame: Frame, colours: Sequence[str] | None = None) -> list[Artist]:
+def draw_snapshot(
+    axes: Axes, snapshot: Snapshot, colours: Sequence[str] | None = None
+) -> list[Artist]:
     """Draws what the units are and did.
 
     Args:
         axes: with the map's terrain, see ``draw_terrain``.
-        frame: the state, and what happened in the step before it.
+        snapshot: the state, and what happened in the step before it.
         colours: [N] of the agents' bodies, e.g. by role; their team's colour when left out. The
             rings keep the team's colour.
 
     Returns:
         the artists, already added to the axes.
     """
-    units, scale = frame.units, _scale(axes)
+    units, scale = snapshot.units, _scale(axes)
     ring = np.array([to_rgba(markers.TEAM_COLOURS[team]) for team in units["team"]])
     body = ring.copy()
     if colours is not None:
         body[: len(colours)] = [to_rgba(colour) for colour in colours]
     artists = [
-        *_dead(frame, body, scale),
-        *_explosions(frame, ring),
-        *_strikes(frame, ring, scale),
+        *_dead(snapshot, body, scale),
+        *_explosions(snapshot, ring),
+        *_strikes(snapshot, ring, scale),
     ]
     up = np.flatnonzero(units["alive"])
     size = markers.RADIUS[units["type"][up]]
@@ -110,7 +117,7 @@ def draw_frame(axes: Axes, frame: Frame, colours: Sequence[str] | None = None) -
     with np.errstate(divide="ignore", invalid="ignore"):
         artists += markers.units(
             kind,
-            _places(frame)[up],
+            snapshot.positions[up],
             scale * markers.RADIUS[kind],
             body[up],
             ring[up],
@@ -119,23 +126,23 @@ def draw_frame(axes: Axes, frame: Frame, colours: Sequence[str] | None = None) -
             np.nan_to_num(np.minimum(units["cooldown"][up] / _PERIOD[kind], 1.0)),
             scale,
         )
-    artists += [*_sparks(frame, ring, scale), *_missiles(frame, ring, scale)]
+    artists += [*_sparks(snapshot, ring, scale), *_missiles(snapshot, ring, scale)]
     for layer, artist in enumerate(artists):
         artist.set_zorder(2 + 0.01 * layer)
         axes.add_collection(artist, autolim=False)
     return artists
 
 
-def _dead(frame: Frame, colour: np.ndarray, scale: float) -> Iterator[Artist]:
+def _dead(snapshot: Snapshot, colour: np.ndarray, scale: float) -> Iterator[Artist]:
     """A faded outline and a cross where each dead unit lies."""
-    down = ~frame.units["alive"]
+    down = ~snapshot.units["alive"]
     if not down.any():
         return
-    kind, centres = frame.units["type"][down], _places(frame)[down]
+    kind, centres = snapshot.units["type"][down], snapshot.positions[down]
     radii = scale * (markers.RADIUS[kind] - markers.BODY_INSET)
     faded = colour[down].copy()
     faded[:, 3] = _FADED
-    outlines = [markers.shape(*each) for each in zip(kind, radii, centres, strict=True)]
+    outlines = markers.shapes(kind, radii, centres)
     pale = faded.copy()
     pale[:, 3] = _FADED / 4
     yield PathCollection(outlines, facecolor=pale, edgecolor=faded, linewidth=0.6)
@@ -148,32 +155,32 @@ def _dead(frame: Frame, colour: np.ndarray, scale: float) -> Iterator[Artist]:
     yield cross
 
 
-def _explosions(frame: Frame, colour: np.ndarray) -> Iterator[Artist]:
+def _explosions(snapshot: Snapshot, colour: np.ndarray) -> Iterator[Artist]:
     """The reach of the banelings that died in this step."""
-    burst = frame.fell & (_BURST[frame.units["type"]] > 0)
+    burst = snapshot.died & (_BURST[snapshot.units["type"]] > 0)
     if burst.any():
-        reach = _BURST[frame.units["type"][burst]]
-        discs = markers.discs(_places(frame)[burst], reach)
+        reach = _BURST[snapshot.units["type"][burst]]
+        discs = markers.discs(snapshot.positions[burst], reach)
         fill = colour[burst].copy()
         fill[:, 3] = 0.18
         yield PathCollection(discs, facecolor=fill, edgecolor=colour[burst], linewidth=0.8)
 
 
-def _strikes(frame: Frame, colour: np.ndarray, scale: float) -> Iterator[Artist]:
+def _strikes(snapshot: Snapshot, colour: np.ndarray, scale: float) -> Iterator[Artist]:
     """A line from everyone who struck to whom it struck, and the colossi's lines of fire."""
-    by = np.flatnonzero(frame.struck >= 0)
+    by = np.flatnonzero(snapshot.struck >= 0)
     if len(by) == 0:
         return
-    heals = _HEALS[frame.units["type"][by]]
-    start, end = _contact(frame, by, scale)
+    heals = _HEALS[snapshot.units["type"][by]]
+    start, end = _contact(snapshot, by, scale)
     tint = np.where(heals[:, None], to_rgba(markers.HEAL), colour[by])
     tint[:, 3] = 0.75
     widths = np.where(heals, markers.HEAL_WIDTH, markers.ATTACK_WIDTH)
     yield LineCollection(np.stack([start, end], 1), colors=tint, linewidths=widths)
-    half = _LINE[frame.units["type"][by]]
+    half = _LINE[snapshot.units["type"][by]]
     if (half > 0).any():
-        centre = _places(frame)[frame.struck[by]][half > 0]
-        along = centre - _places(frame)[by][half > 0]
+        centre = snapshot.positions[snapshot.struck[by]][half > 0]
+        along = centre - snapshot.positions[by][half > 0]
         along /= np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-9)
         across = np.stack([-along[:, 1], along[:, 0]], 1) * half[half > 0, None]
         yield LineCollection(
@@ -183,12 +190,12 @@ def _strikes(frame: Frame, colour: np.ndarray, scale: float) -> Iterator[Artist]
         )
 
 
-def _sparks(frame: Frame, colour: np.ndarray, scale: float) -> Iterator[Artist]:
+def _sparks(snapshot: Snapshot, colour: np.ndarray, scale: float) -> Iterator[Artist]:
     """Where attacks hit: on the victim's near edge. Missiles hit later and have none."""
-    kind = frame.units["type"]
-    by = np.flatnonzero((frame.struck >= 0) & ~_HEALS[kind] & ~_SHOOTS[kind])
+    kind = snapshot.units["type"]
+    by = np.flatnonzero((snapshot.struck >= 0) & ~_HEALS[kind] & ~_SHOOTS[kind])
     if len(by):
-        _, end = _contact(frame, by, scale)
+        _, end = _contact(snapshot, by, scale)
         yield PathCollection(
             [markers.spark(place, scale) for place in end],
             facecolor=colour[by],
@@ -197,10 +204,10 @@ def _sparks(frame: Frame, colour: np.ndarray, scale: float) -> Iterator[Artist]:
         )
 
 
-def _missiles(frame: Frame, colour: np.ndarray, scale: float) -> Iterator[Artist]:
-    flying = frame.units["missile_target"] >= 0
+def _missiles(snapshot: Snapshot, colour: np.ndarray, scale: float) -> Iterator[Artist]:
+    flying = snapshot.units["missile_target"] >= 0
     if flying.any():
-        at = np.stack([frame.units["missile_x"], frame.units["missile_y"]], 1)[flying]
+        at = np.stack([snapshot.units["missile_x"], snapshot.units["missile_y"]], 1)[flying]
         dots = markers.discs(at, np.full(len(at), scale * _MISSILE))
         yield PathCollection(dots, facecolor=colour[flying], edgecolor="white", linewidth=0.6)
 
@@ -210,21 +217,17 @@ def _scale(axes: Axes) -> float:
     return min(max((right - left) / _LEGIBLE_VIEW, 1.0), _LARGEST)
 
 
-def _places(frame: Frame) -> np.ndarray:
-    return np.stack([frame.units["x"], frame.units["y"]], 1)
-
-
-def _contact(frame: Frame, by: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
+def _contact(snapshot: Snapshot, by: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
     """From the edge of each striker to the edge of whom it struck, both [n, 2].
 
     A little to the left, so that the lines of two who strike each other lie side by side.
     """
-    places, radii = _places(frame), scale * markers.RADIUS[frame.units["type"]]
-    start, end = places[by], places[frame.struck[by]]
+    places, radii = snapshot.positions, scale * markers.RADIUS[snapshot.units["type"]]
+    start, end = places[by], places[snapshot.struck[by]]
     way = end - start
     length = np.maximum(np.linalg.norm(way, axis=1, keepdims=True), 1e-9)
     way /= length
-    victim = np.where(frame.units["alive"][frame.struck[by]], radii[frame.struck[by]], 0.0)
+    victim = np.where(snapshot.units["alive"][snapshot.struck[by]], radii[snapshot.struck[by]], 0.0)
     aside = _ASIDE * np.stack([-way[:, 1], way[:, 0]], 1)
     start = start + way * radii[by, None] + aside
     return start, end - way * np.minimum(victim[:, None], length) + aside

@@ -18,10 +18,10 @@ from benchmark.training.config import resolve_run
 from benchmark.training.evaluations import IDENTITY
 from benchmark.training.seeding import RandomStreams
 from benchmark.training.train import make_learner
-from benchmark.visualization import role_clusters, role_figure, role_numbers, roles
-from benchmark.visualization.role_clusters import ABSENT
-from benchmark.visualization.role_figure import Play
-from benchmark.visualization.role_numbers import Battle
+from benchmark.visualization.roles import battles, clusters, figure, measures
+from benchmark.visualization.roles.battles import Battle
+from benchmark.visualization.roles.clusters import ABSENT, find_clusters
+from benchmark.visualization.roles.figure import Play
 
 FILES = {f"roles_3m.{suffix}" for suffix in ("pdf", "png", "csv", "md", "tex")}
 
@@ -41,15 +41,15 @@ def save_policy(path, algorithm="acorm", map="3m", seed=0, change=None, **rest):
 
 
 def first_battle(path, seed=0) -> Battle:
-    (policy,) = roles.load([path])
-    (battle,) = role_numbers.play(policy, [seed])
+    (policy,) = battles.load([path])
+    (battle,) = battles.play(policy, [seed])
     return battle
 
 
 @pytest.fixture(autouse=True)
 def _few_points(monkeypatch):
     """A t-SNE of many decisions takes seconds."""
-    monkeypatch.setattr(role_figure, "_MOST_POINTS", 60)
+    monkeypatch.setattr(figure, "_MOST_POINTS", 60)
 
 
 @pytest.fixture(scope="module")
@@ -66,12 +66,10 @@ def policies(tmp_path_factory):
 @pytest.fixture(scope="module")
 def examined(policies):
     """Both policies with three battles each."""
-    loaded = roles.load(list(policies.values()))
-    found = [
-        roles.examine(policy, role_numbers.play(policy, range(3)), [1, 5, 500]) for policy in loaded
-    ]
-    plays, numbers = zip(*found, strict=True)
-    return list(plays), pd.concat(numbers, ignore_index=True)
+    loaded = battles.load(list(policies.values()))
+    plays = [Play(policy, list(battles.play(policy, range(3))), [1, 5, 500]) for policy in loaded]
+    numbers = [measures.measure(play.policy, battle) for play in plays for battle in play.battles]
+    return plays, pd.concat(numbers, ignore_index=True)
 
 
 # Clusters -----------------------------------------------------------------------------------------
@@ -85,24 +83,24 @@ def planted(steps=12, seed=0):
 
 def test_kmeans_finds_planted_clusters_among_those_present():
     everyone = np.ones((12, 6), bool)
-    for labels in role_clusters.kmeans(planted(), everyone, 3):
+    for labels in clusters.kmeans(planted(), everyone, 3):
         assert metrics.rand_score(labels, [0, 0, 1, 1, 1, 2]) == 1
     few = everyone.copy()
     few[5:] = [True, True, False, True, False, False]  # {0, 1}, {3}
-    labels = role_clusters.kmeans(planted(), few, 2)
+    labels = clusters.kmeans(planted(), few, 2)
     assert (labels[~few] == ABSENT).all()
     assert (labels[5:, 0] == labels[5:, 1]).all()
     assert (labels[5:, 0] != labels[5:, 3]).all()
-    as_many = role_clusters.kmeans(planted(), few, 3)[6]
+    as_many = clusters.kmeans(planted(), few, 3)[6]
     assert len(set(as_many[few[6]])) == 3
 
 
 def test_kmeans_is_as_good_as_scikit_learns():
     points = np.random.default_rng(1).random((60, 8, 64))
-    labels = role_clusters.kmeans(points, np.ones((60, 8), bool), 3)
+    labels = clusters.kmeans(points, np.ones((60, 8), bool), 3)
     found, expected = [], []
     for step, own in zip(points, labels, strict=True):
-        expected.append(KMeans(3, n_init=10, random_state=role_clusters.SEED).fit(step).inertia_)
+        expected.append(KMeans(3, n_init=10, random_state=clusters.SEED).fit(step).inertia_)
         found.append(sum(((step[own == k] - step[own == k].mean(0)) ** 2).sum() for k in range(3)))
     assert np.mean(found) < 1.005 * np.mean(expected)
 
@@ -111,82 +109,53 @@ def test_labels_stay_with_their_members_over_time():
     true = np.array([0, 0, 1, 1, 1, 2])
     rng = np.random.default_rng(0)
     shuffled = np.stack([rng.permutation(3)[true] for _ in range(10)])
-    assert (role_clusters.align(shuffled) == true).all()  # numbered by the lowest agent
+    assert (clusters.align(shuffled) == true).all()  # numbered by the lowest agent
     moved = shuffled.copy()
     moved[5:, 4] = moved[5:, 5]  # one agent changes sides
-    assert (role_clusters.align(moved)[5:] == [0, 0, 1, 1, 2, 2]).all()
+    assert (clusters.align(moved)[5:] == [0, 0, 1, 1, 2, 2]).all()
     reference = np.array([2, 2, 0, 0, 0, 1])
-    assert (role_clusters.align(shuffled, reference) == reference).all()
+    assert (clusters.align(shuffled, reference) == reference).all()
 
 
 def test_matching_ignores_who_is_absent():
     labels = np.array([1, 1, 0, ABSENT, ABSENT])
-    assert role_clusters.match(labels, np.array([0, 0, 1, 1, 1])).tolist() == [0, 0, 1, -1, -1]
+    assert clusters.match(labels, np.array([0, 0, 1, 1, 1])).tolist() == [0, 0, 1, -1, -1]
     nobody = np.full(5, ABSENT)
-    assert (role_clusters.match(nobody, np.array([0, 0, 1, 1, 1])) == ABSENT).all()
-
-
-def test_geometry_equals_scikit_learns_silhouettes():
-    rng = np.random.default_rng(2)
-    points = rng.random((30, 7, 5))
-    labels = rng.integers(0, 3, (30, 7))
-    labels[:, :3] = [0, 1, 2]
-    absent = rng.random((30, 7)) < 0.2
-    absent[:, [0, 1, 3]] = False
-    labels[absent] = ABSENT
-    found = role_clusters.geometry(points, labels)
-    compared = 0
-    for step in range(30):
-        there = ~absent[step]
-        own, where = labels[step, there], points[step, there]
-        assert np.isnan(found.silhouette[step, ~there]).all()
-        if len(set(own)) == len(own):
-            assert np.isnan(found.silhouette[step]).all()
-            continue
-        compared += 1
-        expected = metrics.silhouette_samples(where, own)
-        np.testing.assert_allclose(found.silhouette[step, there], expected, atol=1e-12)
-        centres = {label: where[own == label].mean(0) for label in set(own)}
-        for agent in np.flatnonzero(there):
-            distances = {
-                label: np.linalg.norm(points[step, agent] - centre)
-                for label, centre in centres.items()
-            }
-            mine = distances.pop(labels[step, agent])
-            assert found.own_centre[step, agent] == pytest.approx(mine)
-            assert found.nearest_centre[step, agent] == pytest.approx(min(distances.values()))
-    assert compared > 20
+    assert (clusters.match(nobody, np.array([0, 0, 1, 1, 1])) == ABSENT).all()
 
 
 def test_planted_clusters_have_silhouettes_near_one_and_unit_geometry():
     labels = np.tile([0, 0, 1, 1, 1, 2], (12, 1))
-    found = role_clusters.geometry(planted(), labels)
-    assert found.silhouette[:, :5].min() > 0.95
+    labels[6:, 4] = ABSENT
+    found = clusters.geometry(planted(), labels)
+    assert found.silhouette[:, :4].min() > 0.95
     assert (found.silhouette[:, 5] == 0).all()  # alone
-    assert found.own_centre.max() < 0.05
-    np.testing.assert_allclose(found.nearest_centre, np.sqrt(2), atol=0.05)
+    for values in found:
+        np.testing.assert_array_equal(np.isnan(values), labels == ABSENT)
+    assert np.nanmax(found.own_centre) < 0.05
+    assert np.abs(found.nearest_centre[labels != ABSENT] - np.sqrt(2)).max() < 0.05
 
 
 def test_what_cannot_be_measured_is_undefined():
     points = planted(1)
-    single = role_clusters.geometry(points, np.zeros((1, 6), int))
+    single = clusters.geometry(points, np.zeros((1, 6), int))
     assert np.isnan(single.silhouette).all()
     assert np.isnan(single.nearest_centre).all()
     assert not np.isnan(single.own_centre).any()
-    each_alone = role_clusters.geometry(points, np.arange(6)[None])
+    each_alone = clusters.geometry(points, np.arange(6)[None])
     assert np.isnan(each_alone.silhouette).all()
     assert not np.isnan(each_alone.nearest_centre).any()
-    coinciding = role_clusters.geometry(np.zeros((1, 6, 4)), np.array([[0, 0, 1, 1, 1, 2]]))
-    assert (coinciding.silhouette == 0).all()
+    nobody = clusters.geometry(points, np.full((1, 6), ABSENT))
+    assert np.isnan(nobody.own_centre).all()
 
 
 def test_agreement_is_the_rand_index():
     rng = np.random.default_rng(3)
     one, other = rng.integers(0, 3, (2, 20, 8))
-    found = role_clusters.agreement(one, other)
+    found = clusters.agreement(one, other)
     expected = [metrics.rand_score(*pair) for pair in zip(one, other, strict=True)]
     np.testing.assert_allclose(found.mean(1), expected)
-    assert (role_clusters.agreement(one, 2 - one) == 1).all()
+    assert (clusters.agreement(one, 2 - one) == 1).all()
 
 
 # Numbers ------------------------------------------------------------------------------------------
@@ -201,7 +170,7 @@ def test_a_recorded_battle_reproduces_its_actions(tmp_path, algorithm, protocol)
     greedy = values.masked_fill(~battle.batch.available[:-1, 0], NEVER).argmax(-1)
     assert torch.equal(greedy, battle.batch.actions[:, 0])
     assert len(set(greedy.flatten().tolist())) > 2
-    assert len(battle.alive) == battle.film.length == len(battle.roles)
+    assert len(battle.alive) == battle.recording.length == len(battle.roles)
     only_no_op = battle.batch.available[:-1, 0, :, 0].numpy()
     np.testing.assert_array_equal(battle.alive, ~only_no_op)
 
@@ -211,8 +180,9 @@ def test_a_policy_that_ignores_roles_diverges_nowhere(tmp_path):
         learner.agent.encoder.weight[:, -learner.config.role_size :] = 0
 
     path = save_policy(tmp_path / "deaf.pt", change=deafen)
-    (policy,) = roles.load([path])
-    _, numbers = roles.examine(policy, role_numbers.play(policy, [0]), [1])
+    (policy,) = battles.load([path])
+    (battle,) = battles.play(policy, [0])
+    numbers = measures.measure(policy, battle)
     assert numbers["divergence"].abs().max() < 1e-6
     assert numbers["other_action"].max() == 0
     listening = first_battle(save_policy(tmp_path / "listening.pt"))
@@ -220,29 +190,30 @@ def test_a_policy_that_ignores_roles_diverges_nowhere(tmp_path):
     assert (values[:, :, 0] - values[:, :, 1]).abs().max() > 1e-3
 
 
-def planted_battle() -> Battle:
+def planted_battle(reference=None) -> Battle:
     """Four agents, the last one dead; agents 0 and 1 would do as told by the role, 2 never."""
     steps, a, b = 5, [2.0, 0.0, 3.0], [0.0, 2.0, 3.0]  # the third action is not available
     swapped = torch.tensor([[a, a, b, b], [a, a, b, b], [a, a, a, a], [a, b, b, b]])
     position = np.array([0.0, 0.1, 5.0, 9.0])
     places = np.broadcast_to(position[:, None], (steps, 4, 1)).astype(np.float32)
     available = torch.tensor([True, True, False]).expand(steps + 1, 1, 4, 3)
+    embeddings, alive = places[:, [0, 2, 3, 1]], np.tile([True, True, True, False], (steps, 1))
     return Battle(
         seed=7,
-        film=None,
+        recording=None,
         batch=SimpleNamespace(available=available),
-        alive=np.tile([True, True, True, False], (steps, 1)),
-        embeddings=places[:, [0, 2, 3, 1]],
+        alive=alive,
+        embeddings=embeddings,
         roles=places,
         swapped=swapped.expand(steps, 4, 4, 3),
+        clusters=find_clusters(places, embeddings, alive, 3, reference),
     )
 
 
 def test_planted_numbers():
     battle = planted_battle()
     config = SimpleNamespace(identity=dict.fromkeys(IDENTITY, "x"))
-    clusters = role_numbers.find_clusters(battle, 3)
-    numbers = role_numbers.measure(SimpleNamespace(config=config), battle, clusters)
+    numbers = measures.measure(SimpleNamespace(config=config), battle)
     assert len(numbers) == 5 * 4
     assert (numbers["battle"] == 7).all()
     first = numbers[numbers["t"] == 1].set_index("agent")
@@ -264,24 +235,24 @@ def test_planted_numbers():
     assert first["divergence"][2] == pytest.approx(0, abs=1e-6)
     assert first["other_action"].tolist() == pytest.approx([2 / 3, 2 / 3, 0, 1 / 3])
     assert first["living_other_action"].tolist()[:3] == pytest.approx([1 / 2, 1 / 2, 0])
-    for name in role_numbers.NUMBERS:
+    for name in measures.MEASURES:
         assert np.isnan(first[f"living_{name}"][3])
     # e's clusters are {0, 3}, {1}, {2}: of agent 0 both say the same about agent 2 alone
     assert first["agreement"].tolist() == pytest.approx([1 / 3, 2 / 3, 1, 2 / 3])
 
 
 def test_clusters_of_the_same_members_keep_their_shape_and_colour():
-    clusters = role_numbers.find_clusters(planted_battle(), 3)
-    assert (clusters.roles == [0, 0, 1, 2]).all()
-    assert (clusters.training[:, 2] == 1).all()  # alone in both
-    assert (clusters.living[:, 2] == 1).all()
-    renamed = role_numbers.find_clusters(planted_battle(), 3, reference=np.array([2, 2, 0, 1]))
+    found = planted_battle().clusters
+    assert (found.roles == [0, 0, 1, 2]).all()
+    assert (found.training[:, 2] == 1).all()  # alone in both
+    assert (found.living[:, 2] == 1).all()
+    renamed = planted_battle(reference=np.array([2, 2, 0, 1])).clusters
     assert (renamed.roles == [2, 2, 0, 1]).all()
 
 
 def test_summary_averages_agents_then_battles(examined):
     _, numbers = examined
-    table = role_numbers.summary(numbers, [1, 5, 500])
+    table = measures.summary(numbers, [1, 5, 500])
     assert [name for name in table.rows if "R3DM" in name] == [
         "R3DM, seed 0: t = 1 (3 battles)",
         "R3DM, seed 0: t = 5 (3 battles)",
@@ -295,31 +266,31 @@ def test_summary_averages_agents_then_battles(examined):
     assert means.min() <= cell.low <= cell.value <= cell.high <= means.max()
     assert "not StarCraft II" in table.caption
     one = numbers[numbers["battle"] == 0]
-    assert role_numbers.summary(one, [1]).rows["R3DM, seed 0: t = 1 (1 battle)"][0].interval == ""
+    assert measures.summary(one, [1]).rows["R3DM, seed 0: t = 1 (1 battle)"][0].interval == ""
 
 
 # Figure -------------------------------------------------------------------------------------------
 
 
-def texts(figure) -> list[str]:
-    return [each.get_text() for each in figure.findobj(matplotlib.text.Text) if each.get_text()]
+def texts(drawn) -> list[str]:
+    return [text.get_text() for text in drawn.findobj(matplotlib.text.Text)]
 
 
 def test_the_figure_says_what_it_shows(examined):
     plays, numbers = examined
-    figure = role_figure.draw(plays, numbers)
-    shown = texts(figure)
+    drawn = figure.draw(plays, numbers)
+    shown = texts(drawn)
     assert "Roles on 3m" in shown
     assert "battle simulator (not StarCraft II), unified protocol" in shown
     assert {"R3DM, seed 0", "ACORM, seed 1", "t = 1", "t = 5"} <= set(shown)
     for play in plays:
         assert play.missing == [500]
         last = len(play.battle.alive)
-        assert last == max(len(battle.alive) for battle, _ in play.battles)
+        assert last == max(len(battle.alive) for battle in play.battles)
         assert f"t = {last}" in shown
         assert any(f"after {last} decisions, none at t = 500" in text for text in shown)
     assert "undefined: as many\nclusters as agents" not in shown
-    box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    box, (width, height) = drawn.get_tightbbox(), drawn.get_size_inches()
     assert min(box.x0, box.y0) > -0.03
     assert box.x1 < width + 0.03
     assert box.y1 < height + 0.03
@@ -327,11 +298,11 @@ def test_the_figure_says_what_it_shows(examined):
 
 def test_units_and_roles_have_the_colours_of_their_clusters(examined):
     play = examined[0][0]
-    colours = {to_rgba(play.colours[label]) for label in play.clusters.roles[0]}
+    colours = {to_rgba(play.colours[label]) for label in play.battle.clusters.roles[0]}
     assert len(colours) == 2
-    figure = role_figure.draw([play], examined[1])
-    numbered = [axes for axes in figure.axes if "0" in [text.get_text() for text in axes.texts]]
-    expected = [to_rgba(play.colours[label]) for label in play.clusters.roles[0]]
+    drawn = figure.draw([play], examined[1])
+    numbered = [axes for axes in drawn.axes if "0" in [text.get_text() for text in axes.texts]]
+    expected = [to_rgba(play.colours[label]) for label in play.battle.clusters.roles[0]]
     still, alone = numbered[0], numbered[len(play.steps)]
     assert [text.get_bbox_patch().get_facecolor() for text in still.texts] == expected
     assert [to_rgba(line.get_markerfacecolor()) for line in alone.lines] == expected
@@ -347,8 +318,8 @@ def test_units_and_roles_have_the_colours_of_their_clusters(examined):
 def test_the_dead_are_hollow(examined):
     play = examined[0][0]
     last = Play(play.policy, play.battles, [500])
-    figure = role_figure.draw([last], examined[1])
-    numbered = [axes for axes in figure.axes if "0" in [text.get_text() for text in axes.texts]]
+    drawn = figure.draw([last], examined[1])
+    numbered = [axes for axes in drawn.axes if "0" in [text.get_text() for text in axes.texts]]
     alone = next(axes for axes in numbered if len(axes.lines) == 3)
     alive = last.battle.alive[-1]
     assert not alive.all()
@@ -358,7 +329,7 @@ def test_the_dead_are_hollow(examined):
 
 def test_the_first_battle_that_is_long_enough_is_shown(examined):
     play = examined[0][0]
-    lengths = [len(battle.alive) for battle, _ in play.battles]
+    lengths = [len(battle.alive) for battle in play.battles]
     short = Play(play.policy, play.battles, [1, min(lengths)])
     assert short.shown == 0
     assert short.missing == []
@@ -369,9 +340,9 @@ def test_the_first_battle_that_is_long_enough_is_shown(examined):
 @pytest.mark.parametrize("agents", [2, 3, 8])
 def test_layouts_take_few_agents(agents):
     places = np.random.default_rng(0).random((agents, 64)).astype(np.float32)
-    for layout in (role_figure.single_layout, role_figure.joint_layout):
+    for layout in (figure.single_layout, figure.joint_layout):
         assert np.isfinite(layout(places)).all()
-    assert len(set(role_figure.palette(20))) == 20
+    assert len(set(figure.palette(20))) == 20
 
 
 # The command --------------------------------------------------------------------------------------

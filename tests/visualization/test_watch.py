@@ -1,4 +1,4 @@
-"""Watching battles: what is filmed, what is drawn, the files, and one-line errors."""
+"""Watching battles: what is recorded, what is drawn, the files, and one-line errors."""
 
 import shutil
 
@@ -17,24 +17,24 @@ from benchmark.envs.simulator.units import TYPE_ID, UNITS
 from benchmark.training.config import resolve_run
 from benchmark.training.seeding import RandomStreams
 from benchmark.training.train import make_learner
-from benchmark.visualization import layout, markers, render, watch
-from benchmark.visualization.recorder import Camera
+from benchmark.visualization import markers, pages, render, watch
+from benchmark.visualization.recorder import Recorder
 
 
 def run(*arguments):
     return main(["watch", *map(str, arguments)])
 
 
-def film_of(map, policy="attack_nearest", seed=0):
+def record(map, policy="attack_nearest", seed=0):
     return watch.play_scripted(map, policy, seed)[0]
 
 
-def pixels(frame, film, colours=None):
+def pixels(snapshot, recording, colours=None):
     """A state drawn at 20 pixels per cell over the whole map, [640, 640, 3]."""
     figure = Figure(figsize=(6.4, 6.4), dpi=100)
     axes = figure.add_axes((0, 0, 1, 1))
-    render.draw_terrain(axes, film.walkable, (0.0, 32.0, 0.0, 32.0))
-    render.draw_frame(axes, frame, colours)
+    render.draw_terrain(axes, recording.walkable, (0.0, 32.0, 0.0, 32.0))
+    render.draw_snapshot(axes, snapshot, colours)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].astype(int)
@@ -59,31 +59,31 @@ def policy_file(tmp_path_factory):
     return path
 
 
-# Filming ------------------------------------------------------------------------------------------
+# Recording ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("map", ["3m", "MMM2", "zerg_5_vs_5"])
-def test_film_agrees_with_the_battle(map):
-    camera = Camera(make(map))
-    result = play(camera, POLICIES["attack_nearest"], 1, seed=4)
-    film = camera.film
-    assert film.length == result["length"][0]
-    assert len(film.frames) == film.length + 1
-    n = film.spec.n_agents
-    last = film.frames[-1].units["alive"]
+def test_recording_agrees_with_the_battle(map):
+    recorder = Recorder(make(map))
+    result = play(recorder, POLICIES["attack_nearest"], 1, seed=4)
+    recording = recorder.recording
+    assert recording.length == result["length"][0]
+    assert len(recording.snapshots) == recording.length + 1
+    n = recording.spec.n_agents
+    last = recording.snapshots[-1].units["alive"]
     assert np.count_nonzero(~last[:n]) == result["dead_allies"][0]
     assert np.count_nonzero(~last[n:]) == result["dead_enemies"][0]
-    assert (film.result == "allies win") == result["won"][0]
-    fallen = np.sum([frame.fell for frame in film.frames], 0)
+    assert (recording.result == "allies win") == result["won"][0]
+    fallen = np.sum([snapshot.died for snapshot in recording.snapshots], 0)
     np.testing.assert_array_equal(fallen, ~last)
 
 
 @pytest.mark.parametrize("map", ["3m", "MMM2", "protoss_5_vs_5"])
 def test_everyone_who_attacks_strikes_someone_of_the_right_side(map):
-    film = film_of(map, seed=2)
+    recording = record(map, seed=2)
     strikes = 0
-    for frame in film.frames:
-        units, struck = frame.units, frame.struck
+    for snapshot in recording.snapshots:
+        units, struck = snapshot.units, snapshot.struck
         healer = units["type"] == TYPE_ID["medivac"]
         np.testing.assert_array_equal((struck >= 0)[~healer], units["attacked"][~healer])
         by = np.flatnonzero(struck >= 0)
@@ -98,13 +98,13 @@ def test_everyone_who_attacks_strikes_someone_of_the_right_side(map):
 
 
 def test_every_death_on_3m_has_somebody_who_struck():
-    film = film_of("3m", seed=1)
-    for frame in film.frames:
-        assert set(np.flatnonzero(frame.fell)) <= set(frame.struck[frame.struck >= 0])
+    recording = record("3m", seed=1)
+    for snapshot in recording.snapshots:
+        assert set(np.flatnonzero(snapshot.died)) <= set(snapshot.struck[snapshot.struck >= 0])
 
 
-def test_camera_does_not_change_the_battle():
-    watched = play(Camera(make("3m")), POLICIES["random"], 1, seed=5)
+def test_recorder_does_not_change_the_battle():
+    watched = play(Recorder(make("3m")), POLICIES["random"], 1, seed=5)
     plain = play(make("3m"), POLICIES["random"], 1, seed=5)
     for name, values in plain.items():
         np.testing.assert_array_equal(watched[name], values)
@@ -114,52 +114,52 @@ def test_camera_does_not_change_the_battle():
 
 
 def test_units_are_drawn_in_their_teams_colours():
-    film = film_of("3m")
-    image = pixels(film.frames[0], film)
-    for unit in film.frames[0].units:
+    recording = record("3m")
+    image = pixels(recording.snapshots[0], recording)
+    for unit in recording.snapshots[0].units:
         own, other = markers.TEAM_COLOURS[unit["team"]], markers.TEAM_COLOURS[1 - unit["team"]]
         assert near(image, unit["x"], unit["y"], own) > 50
         assert near(image, unit["x"], unit["y"], other) == 0
 
 
 def test_agents_take_given_colours_and_keep_their_teams_ring():
-    film = film_of("3m")
+    recording = record("3m")
     roles = ["#CC79A7", "#009E73", "#000000"]
-    image = pixels(film.frames[0], film, roles)
-    for role, unit in zip(roles, film.frames[0].units[:3], strict=True):
+    image = pixels(recording.snapshots[0], recording, roles)
+    for role, unit in zip(roles, recording.snapshots[0].units[:3], strict=True):
         assert near(image, unit["x"], unit["y"], role) > 30
         assert near(image, unit["x"], unit["y"], markers.TEAM_COLOURS[0]) > 30
 
 
 def test_the_dead_are_faded_and_crossed():
-    film = film_of("3m")
-    first, last = film.frames[0], film.frames[-1]
+    recording = record("3m")
+    first, last = recording.snapshots[0], recording.snapshots[-1]
     figure = Figure()
     axes = figure.add_subplot()
-    assert not [a for a in render.draw_frame(axes, first) if a.get_gid() == "dead"]
-    (crosses,) = [a for a in render.draw_frame(axes, last) if a.get_gid() == "dead"]
+    assert not [a for a in render.draw_snapshot(axes, first) if a.get_gid() == "dead"]
+    (crosses,) = [a for a in render.draw_snapshot(axes, last) if a.get_gid() == "dead"]
     dead = np.flatnonzero(~last.units["alive"])
     segments = crosses.get_segments()
     assert len(segments) == 2 * len(dead)
     middles = np.array([segment.mean(0) for segment in segments[::2]])
     np.testing.assert_allclose(middles[:, 0], last.units["x"][dead])
     np.testing.assert_allclose(middles[:, 1], last.units["y"][dead])
-    assert film.result == "enemies win"
+    assert recording.result == "enemies win"
     last.struck[:] = -1  # no line across them
-    image = pixels(last, film)
+    image = pixels(last, recording)
     for unit in last.units[:3]:
         assert near(image, unit["x"], unit["y"], markers.TEAM_COLOURS[0], 0.3) == 0  # faded
 
 
 def test_the_ring_shrinks_with_health_and_the_shield_shows():
-    film = film_of("2s3z")
-    frame = film.frames[0]
+    recording = record("2s3z")
+    snapshot = recording.snapshots[0]
     shield = matplotlib.colors.to_hex(markers.SHIELD)
-    frame.units["x"][0], frame.units["y"][0] = where = (16.0, 21.0)  # alone
-    before = pixels(frame, film)
-    frame.units["health"][0] *= 0.25
-    frame.units["shield"][0] = 0.0
-    after = pixels(frame, film)
+    snapshot.units["x"][0], snapshot.units["y"][0] = where = (16.0, 21.0)  # alone
+    before = pixels(snapshot, recording)
+    snapshot.units["health"][0] *= 0.25
+    snapshot.units["shield"][0] = 0.0
+    after = pixels(snapshot, recording)
     own = markers.TEAM_COLOURS[0]
     assert near(after, *where, own, 1.2) < near(before, *where, own, 1.2) - 50
     assert near(before, *where, shield, 1.2) > 50
@@ -167,11 +167,11 @@ def test_the_ring_shrinks_with_health_and_the_shield_shows():
 
 
 def test_cooldown_changes_the_picture():
-    film = film_of("3m")
-    frame = film.frames[0]
-    before = pixels(frame, film)
-    frame.units["cooldown"][0] = 10.0
-    assert (pixels(frame, film) != before).any()
+    recording = record("3m")
+    snapshot = recording.snapshots[0]
+    before = pixels(snapshot, recording)
+    snapshot.units["cooldown"][0] = 10.0
+    assert (pixels(snapshot, recording) != before).any()
 
 
 def test_every_unit_type_has_its_own_look():
@@ -181,24 +181,24 @@ def test_every_unit_type_has_its_own_look():
 
 @pytest.mark.parametrize("map", ["corridor", "3m", "protoss_10_vs_11"])
 def test_the_view_holds_all_units(map):
-    film = film_of(map)
-    left, right, bottom, top = render.view_of(film)
+    recording = record(map)
+    left, right, bottom, top = render.view_of(recording)
     assert -0.5 <= left < right <= 32.5
     assert -0.5 <= bottom < top <= 32.5
-    for frame in film.frames:
-        alive = frame.units[frame.units["alive"]]
+    for snapshot in recording.snapshots:
+        alive = snapshot.units[snapshot.units["alive"]]
         assert ((alive["x"] > left) & (alive["x"] < right)).all()
         assert ((alive["y"] > bottom) & (alive["y"] < top)).all()
 
 
 def test_walls_are_shaded():
-    film = film_of("corridor")
-    image = pixels(film.frames[0], film)
+    recording = record("corridor")
+    image = pixels(recording.snapshots[0], recording)
     wall = matplotlib.colors.to_hex(image[(20 * (32 - 25)), 40] / 255)  # (2, 25) is blocked
     ground = matplotlib.colors.to_hex(image[(20 * (32 - 6)), 100] / 255)  # (5, 6) is open
     assert wall != ground
     for x, y in ((3.5, 20.5), (20.5, 3.5), (5.5, 13.5)):
-        assert not film.walkable[int(x), int(y)]
+        assert not recording.walkable[int(x), int(y)]
         assert near(image, x, y, wall, 0.2) > 50
 
 
@@ -210,10 +210,10 @@ def test_watch_writes_an_animation_and_stills(tmp_path, map, capsys):
     assert run("--map", map, "--output", tmp_path, "--stills", "0,4,9000") == 0
     gif, png, pdf = (tmp_path / line for line in capsys.readouterr().out.split())
     assert {path.suffix for path in tmp_path.iterdir()} == {".gif", ".png", ".pdf"}
-    film = film_of(map)
+    recording = record(map)
     with Image.open(gif) as animation:
-        assert animation.n_frames == film.length + 1
-        animation.seek(film.length)
+        assert animation.n_frames == recording.length + 1
+        animation.seek(recording.length)
         animation.load()
     assert gif.stat().st_size < 2e6
     with Image.open(png) as image:
@@ -222,15 +222,15 @@ def test_watch_writes_an_animation_and_stills(tmp_path, map, capsys):
 
 
 def test_stills_have_a_panel_per_step_and_the_last_state_beyond_the_end():
-    film = film_of("3m")
-    steps = watch._chosen([0, 4, 5000, 9000], film.length)
-    assert steps == [0, 4, film.length]
-    figure = layout.stills(film, steps, "title")
+    recording = record("3m")
+    steps = watch.chosen_steps([0, 4, 5000, 9000], recording.length)
+    assert steps == [0, 4, recording.length]
+    figure = pages.stills(recording, steps, "title")
     figure.canvas.draw()
     texts = [text.get_text() for text in figure.findobj(matplotlib.text.Text)]
-    assert len(figure.axes) == 1 + 2 * len(steps)  # the key; a caption and a battle per step
+    assert len(figure.axes) == 2 * len(steps)  # a caption and a battle per step
     assert "step 0/60" in texts
-    assert f"step {film.length}/60: {film.result}" in texts
+    assert f"step {recording.length}/60: {recording.result}" in texts
     assert any("not StarCraft II" in text for text in texts)
     assert "3m: title" in texts
 
@@ -257,10 +257,10 @@ def test_watch_reads_a_checkpoint_of_an_unfinished_run(tmp_path, policy_file):
     saved = torch.load(policy_file)
     networks = saved.pop("policy")
     torch.save(saved | {"learner": {"networks": networks}}, tmp_path / "checkpoint.pt")
-    film, player = watch.play_checkpoint(tmp_path / "checkpoint.pt", None, 0)
+    recording, player = watch.play_checkpoint(tmp_path / "checkpoint.pt", None, 0)
     other, _ = watch.play_checkpoint(policy_file, None, 0)
     assert player == "QMIX, seed 3"
-    np.testing.assert_array_equal(film.frames[-1].units, other.frames[-1].units)
+    np.testing.assert_array_equal(recording.snapshots[-1].units, other.snapshots[-1].units)
 
 
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not on PATH")
@@ -277,14 +277,15 @@ def test_frames_reach_ffmpeg_and_its_failure_is_told(tmp_path, monkeypatch, caps
     ffmpeg.chmod(0o755)
     monkeypatch.setenv("PATH", str(ffmpeg.parent), prepend=":")
     assert run("--map", "3m", "--output", tmp_path / "battle.mp4") == 0
-    film = film_of("3m")
-    images = list(layout.animation(film, "attack nearest (scripted), battle 0"))
+    recording = record("3m")
+    images = []
+    for figure in pages.animation(recording, "attack nearest (scripted), battle 0"):
+        figure.canvas.draw()
+        images.append(np.array(figure.canvas.buffer_rgba()))
     height, width, _ = images[0].shape
     assert height % 2 == width % 2 == 0
     sent = np.frombuffer((tmp_path / "battle.mp4").read_bytes(), np.uint8)
-    sent = sent.reshape(-1, height, width, 3)
-    assert len(sent) > len(images)  # the end stays for a while
-    np.testing.assert_array_equal(sent[: len(images)], images)
+    np.testing.assert_array_equal(sent.reshape(-1, height, width, 4), images)
     ffmpeg.write_text("#!/bin/sh\necho 'unknown encoder' >&2\nexit 1\n")
     assert run("--map", "3m", "--output", tmp_path / "other.mp4") == 2
     assert "unknown encoder" in capsys.readouterr().err
@@ -314,7 +315,7 @@ def test_bad_input_is_one_line(tmp_path, policy_file, capsys, monkeypatch):
     assert "--stills" in error("--map", "3m", "--stills=-1")
     assert "--seed" in error("--map", "3m", "--seed", "-1")
     assert ".gif or .mp4" in error("--map", "3m", "--output", tmp_path / "battle.avi")
-    monkeypatch.setattr(watch.shutil, "which", lambda name: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
     assert "ffmpeg" in error("--map", "3m", "--output", tmp_path / "battle.mp4")
     assert not list(tmp_path.iterdir())
 

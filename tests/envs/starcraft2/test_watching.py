@@ -1,4 +1,4 @@
-"""Battles of the game on film, from what its clients observe."""
+"""Recordings of battles of the game, from what its clients observe."""
 
 import numpy as np
 import pytest
@@ -10,26 +10,28 @@ from benchmark.envs import make
 from benchmark.training.config import resolve_run
 from benchmark.training.seeding import RandomStreams
 from benchmark.training.train import make_learner
-from benchmark.visualization import layout, watch
+from benchmark.visualization import pages, watch
 
 
 @pytest.mark.clients
 @pytest.mark.parametrize("name", ["MMM2", "zerg_5_vs_5"])
-def test_a_battle_of_the_game_is_filmed(game, tmp_path, name):
+def test_a_battle_of_the_game_is_recorded(game, tmp_path, name):
     game()
-    film, player = watch.play_scripted(name, "focus_fire", 3, "starcraft2", tmp_path)
+    recording, player = watch.play_scripted(name, "focus_fire", 3, "starcraft2", tmp_path)
     assert player == "focus fire (scripted)"
-    assert len(film.frames) == film.length + 1
-    assert film.result in ("allies win", "enemies win")
-    np.testing.assert_array_equal(film.walkable, make(name).walkable)
-    fallen = np.sum([frame.fell for frame in film.frames], 0)
-    np.testing.assert_array_equal(fallen, ~film.frames[-1].units["alive"])
-    struck = np.concatenate([frame.struck[frame.struck >= 0] for frame in film.frames])
-    assert (struck >= film.spec.n_agents).any()  # our shots at enemies
+    assert len(recording.snapshots) == recording.length + 1
+    assert recording.result in ("allies win", "enemies win")
+    np.testing.assert_array_equal(recording.walkable, make(name).walkable)
+    fallen = np.sum([snapshot.died for snapshot in recording.snapshots], 0)
+    np.testing.assert_array_equal(fallen, ~recording.snapshots[-1].units["alive"])
+    struck = np.concatenate(
+        [shot.struck[shot.struck >= 0] for shot in recording.snapshots]
+    )
+    assert (struck >= recording.spec.n_agents).any()  # our shots at enemies
     (replay,) = tmp_path.glob("*.SC2Replay")
     assert b"stand-in" in replay.read_bytes()
-    figure = layout.stills(film, [1, film.length], "a title")
-    texts = [text.get_text() for text in figure.findobj(lambda each: hasattr(each, "get_text"))]
+    figure = pages.stills(recording, [1, recording.length], "a title")
+    texts = [text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))]
     assert any("stand-in for StarCraft II" in text for text in texts)
 
 

@@ -1,4 +1,4 @@
-"""Clusters of roles, step by step: who forms one, how far apart they lie, which is which over time.
+"""Clusters of roles, step by step: their members, their names over time, their distances.
 
 Shapes: T steps, N agents, D features. Labels are [T, N] in 0 ... M - 1 for M clusters, ``ABSENT``
 for agents that are left out of a step.
@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
+from sklearn.metrics import silhouette_samples
 
 from algorithms.kmeans import cluster
 
@@ -16,12 +18,47 @@ ABSENT = -1
 SEED = 42  #: of k-means and t-SNE, as in the authors' notebook
 
 
-class Geometry(NamedTuple):
-    """Where agents lie among the clusters of their step; NaN for those that are left out."""
+class Clusters(NamedTuple):
+    """Labels of the agents of a battle, [T, N], the same ones for the same clusters over time."""
 
-    silhouette: np.ndarray  #: [T, N], Rousseeuw 1987; 0 alone in a cluster
-    own_centre: np.ndarray  #: [T, N], distance to the centre of one's cluster
-    nearest_centre: np.ndarray  #: [T, N], to the nearest centre of another cluster
+    roles: np.ndarray  #: of all agents, on z
+    training: np.ndarray  #: of all agents, on e, as the contrastive loss forms them
+    living: np.ndarray  #: of the living, on z
+
+
+class Geometry(NamedTuple):
+    """Agents among the clusters of their step, [T, N]; NaN for agents that are left out."""
+
+    silhouette: np.ndarray  #: Rousseeuw 1987; 0 alone in a cluster
+    own_centre: np.ndarray  #: distance to the centre of one's cluster
+    nearest_centre: np.ndarray  #: to the nearest centre of another cluster
+
+
+def find_clusters(
+    roles: np.ndarray,
+    embeddings: np.ndarray,
+    alive: np.ndarray,
+    clusters: int,
+    reference: np.ndarray | None = None,
+) -> Clusters:
+    """Clusters the agents of every decision of a battle.
+
+    Args:
+        roles: [T, N, Z].
+        embeddings: [T, N, E].
+        alive: [T, N] bool.
+        clusters: how many, as in training.
+        reference: [N], the first decision's labels of another battle, to number them alike.
+    """
+    everyone = np.ones_like(alive)
+    labels = align(kmeans(roles, everyone, clusters), reference)
+    training = kmeans(embeddings, everyone, clusters)
+    living = kmeans(roles, alive, clusters)
+    return Clusters(
+        labels,
+        np.stack([match(*step) for step in zip(training, labels, strict=True)]),
+        np.stack([match(*step) for step in zip(living, labels, strict=True)]),
+    )
 
 
 def kmeans(points: np.ndarray, present: np.ndarray, clusters: int) -> np.ndarray:
@@ -92,27 +129,22 @@ def geometry(points: np.ndarray, labels: np.ndarray) -> Geometry:
         points: [T, N, D].
         labels: [T, N].
     """
-    points = points.astype(np.float64)
-    members = (labels[..., None] == np.arange(labels.max() + 1)).astype(float)  # [T, N, M]
-    present = labels != ABSENT
-    size = members.sum(1)[:, None]  # [T, 1, M]
-    count = (size > 0).sum(-1)  # clusters, [T, 1]
-    away = np.linalg.norm(points[:, :, None] - points[:, None], axis=-1)  # [T, N, N]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        centres = np.swapaxes(members, 1, 2) @ points / np.swapaxes(size, 1, 2)  # [T, M, D]
-        to_centre = np.linalg.norm(points[:, :, None] - centres[:, None], axis=-1)  # [T, N, M]
-        towards = away @ members  # [T, N, M], sums of distances
-        inside = _own(towards, members) / (_own(size, members) - 1)
-        outside = _nearest_other(towards / size, members)
-        silhouette = (outside - inside) / np.maximum(inside, outside)
-    silhouette = np.where(np.isfinite(silhouette), silhouette, 0.0)  # alone, or all coincide
-    defined = present & (count > 1)
-    separable = defined & (count < present.sum(1, keepdims=True))
-    return Geometry(
-        np.where(separable, silhouette, np.nan),
-        np.where(present, _own(to_centre, members), np.nan),
-        np.where(defined, _nearest_other(to_centre, members), np.nan),
-    )
+    found = Geometry(*np.full((3, *labels.shape), np.nan))
+    for step, present in enumerate(labels != ABSENT):
+        own_points = points[step, present].astype(np.float64)
+        names, own = np.unique(labels[step, present], return_inverse=True)
+        if len(names) == 0:
+            continue
+        centres = np.stack([own_points[own == k].mean(0) for k in range(len(names))])
+        distances = cdist(own_points, centres)
+        mine = np.arange(len(own)), own
+        found.own_centre[step, present] = distances[mine]
+        if len(names) > 1:
+            distances[mine] = np.inf
+            found.nearest_centre[step, present] = distances.min(1)
+            if len(names) < len(own):
+                found.silhouette[step, present] = silhouette_samples(own_points, own)
+    return found
 
 
 def agreement(labels: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -123,14 +155,3 @@ def agreement(labels: np.ndarray, others: np.ndarray) -> np.ndarray:
     same = labels[:, :, None] == labels[:, None]
     alike = same == (others[:, :, None] == others[:, None])  # [T, N, N], true on the diagonal
     return (alike.sum(-1) - 1) / (labels.shape[1] - 1)
-
-
-def _own(values: np.ndarray, members: np.ndarray) -> np.ndarray:
-    """The value [..., M] of each agent's own cluster, [T, N]."""
-    return np.where(members > 0, values, 0.0).sum(-1)
-
-
-def _nearest_other(distances: np.ndarray, members: np.ndarray) -> np.ndarray:
-    """The least distance [T, N, M] among the clusters that are not one's own, [T, N]."""
-    others = (members == 0) & np.isfinite(distances)
-    return np.where(others, distances, np.inf).min(-1)

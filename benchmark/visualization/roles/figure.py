@@ -1,4 +1,4 @@
-"""The figure of roles: battles with units coloured by role, the roles below, their numbers at last.
+"""The figure of roles: battles with units coloured by role, below them the roles, then measures.
 
 Two rows for each policy: stills of a battle; below each the roles of the same decision, laid out by
 a t-SNE of its own, as in R3DM's figure 4, and in one of the decisions of many battles, where places
@@ -16,31 +16,30 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from sklearn.manifold import TSNE
 
 from benchmark.analysis import labels, plots
 from benchmark.training.policy import Policy
-from benchmark.visualization import role_numbers
-from benchmark.visualization.legend import draw_key
+from benchmark.visualization import legend
+from benchmark.visualization.layout import GREY, Page
 from benchmark.visualization.markers import INK, ink_on
-from benchmark.visualization.recorder import Film
-from benchmark.visualization.render import draw_frame, draw_terrain, view_of
-from benchmark.visualization.role_clusters import SEED
-from benchmark.visualization.role_numbers import Battle, Clusters
+from benchmark.visualization.render import draw_snapshot, draw_terrain, view_of
+from benchmark.visualization.roles import measures
+from benchmark.visualization.roles.battles import Battle
+from benchmark.visualization.roles.clusters import SEED
 
 _WIDTH, _MARGIN, _SPACE, _GAP = 7.0, 0.04, 0.1, 0.04  #: inches, of the page and between panels
 _CURVES, _LEFT_OF_CURVES, _BELOW_CURVES = 0.95, 0.36, 0.36  #: inches, their height and ticks
 _LINE = 0.11  #: inches, per line of text
-_KEY_POINTS = 13.0
 _MOST_POINTS = 1500  #: in a t-SNE of many battles
 _LASTING = 0.25  #: share of the battles that must go on for a curve to go on
-_GREY = "#555555"
 #: Of role clusters: none of the teams' colours. More clusters are spread over all hues.
 _COLOURS = ("#AA3377", "#CCBB44", "#228833", "#66CCEE", "#FF9DA7", "#333333", "#9C755F", "#B8A1E0")
 _SHAPES = "os^DvP*X"  #: of the training's clusters
 _LINES = ("-", (0, (4, 1.5)), (0, (1, 1)))  #: of policies of the same method
-_NUMBERS = {
+_MEASURES = {
     "silhouette": "silhouette of roles",
     "nearest_centre": "distance to the next role",
     "divergence": "policy divergence (nats)",
@@ -53,7 +52,7 @@ class Play:
     """A policy's battles, and the one that is shown."""
 
     policy: Policy
-    battles: list[tuple[Battle, Clusters]]
+    battles: list[Battle]
     asked: list[int]  #: decisions that shall be shown, from 1, ascending
 
     @property
@@ -64,9 +63,14 @@ class Play:
     @property
     def shown(self) -> int:
         """Index of the battle with the stills: the first that lasts long enough, or the longest."""
-        lengths = [len(battle.alive) for battle, _ in self.battles]
+        lengths = [len(battle.alive) for battle in self.battles]
         enough = [index for index, length in enumerate(lengths) if length >= self.asked[-1]]
         return enough[0] if enough else int(np.argmax(lengths))
+
+    @property
+    def battle(self) -> Battle:
+        """The battle with the stills."""
+        return self.battles[self.shown]
 
     @property
     def steps(self) -> list[int]:
@@ -80,55 +84,9 @@ class Play:
         return [step for step in self.asked if step > len(self.battle.alive)]
 
     @property
-    def battle(self) -> Battle:
-        """The battle with the stills."""
-        return self.battles[self.shown][0]
-
-    @property
-    def clusters(self) -> Clusters:
-        """Of that battle."""
-        return self.battles[self.shown][1]
-
-    @property
     def colours(self) -> list[str]:
         """Of the policy's clusters."""
         return palette(self.policy.learner.config.clusters)
-
-
-class _Page:
-    """Axes placed in inches from the top left corner of a page that grows downwards."""
-
-    def __init__(self) -> None:
-        self.figure = Figure(figsize=(_WIDTH, 1.0))
-        self.y = 0.04
-        self._places: list[tuple[Axes, float, float, float, float]] = []
-
-    def add(self, x: float, width: float, height: float, below: float = 0.0) -> Axes:
-        """Axes at ``below`` under the present end of the page, which stays."""
-        axes = self.figure.add_axes((x / _WIDTH, 0.0, width / _WIDTH, 1.0))
-        self._places.append((axes, x, self.y + below, width, height))
-        return axes
-
-    def write(self, x: float, text: str, below: float = 0.0, **look) -> None:
-        """A line of text at ``x``, its middle half a line under the end of the page."""
-        axes = self.add(x, 0.01, _LINE, below)
-        axes.set_axis_off()
-        axes.text(0, 0.5, text, transform=axes.transAxes, va="center_baseline", **look)
-
-    def key(self, film: Film) -> None:
-        """The key to the signs of battles."""
-        axes = self.add(_MARGIN, _WIDTH - 2 * _MARGIN, 0.0)
-        height = draw_key(axes, film, _KEY_POINTS) / 72
-        self._places[-1] = (*self._places[-1][:4], height)
-        self.y += height
-
-    def finish(self) -> Figure:
-        """Cuts the page below the last row."""
-        height = self.y + 0.04
-        self.figure.set_figheight(height)
-        for axes, x, y, w, h in self._places:
-            axes.set_position((x / _WIDTH, 1 - (y + h) / height, w / _WIDTH, h / height))
-        return self.figure
 
 
 def draw(plays: Sequence[Play], numbers: pd.DataFrame) -> Figure:
@@ -136,22 +94,23 @@ def draw(plays: Sequence[Play], numbers: pd.DataFrame) -> Figure:
 
     Args:
         plays: of one map, backend and protocol.
-        numbers: of all their battles, see ``role_numbers.measure``.
+        numbers: of all their battles, see ``measures.measure``.
     """
     plots.style()
-    page = _Page()
+    page = Page(_WIDTH, _MARGIN)
     config = plays[0].policy.config
-    page.write(_MARGIN, f"Roles on {config.map}", size=8.5, weight="bold", color=INK)
+    page.write(_MARGIN, f"Roles on {config.map}", _LINE / 2, size=8.5, weight="bold")
     source = labels.source(config.backend, config.protocol)
-    page.write(_WIDTH - _MARGIN, source, size=6.5, color=_GREY, ha="right")
+    page.write(_WIDTH - _MARGIN, source, _LINE / 2, size=6.5, color=GREY, ha="right")
     page.y += 2 * _LINE
     columns = max(3, *(len(play.steps) for play in plays))
     width = (_WIDTH - 2 * _MARGIN - (columns - 1) * _SPACE) / columns
     for play in plays:
-        _policy(page, play, width)
-    _curves(page, plays, numbers)
-    page.key(_all_kinds([play.battle.film for play in plays]))
-    _footer(page, plays)
+        _draw_policy(page, play, width)
+    _draw_curves(page, plays, numbers)
+    page.add_legend(legend.entries(set.union(*(play.battle.recording.kinds for play in plays))))
+    page.y += _LINE
+    _draw_footer(page, plays)
     return page.finish()
 
 
@@ -181,50 +140,49 @@ def joint_layout(roles: np.ndarray) -> np.ndarray:
     return estimator.fit_transform(roles)
 
 
-def _policy(page: _Page, play: Play, width: float) -> None:
-    """A title, and columns of some width."""
+def _draw_policy(page: Page, play: Play, width: float) -> None:
+    """A title, and a column ``width`` inches wide for each still and its roles."""
     battle = play.battle
-    page.write(_MARGIN, play.name, size=7.5, weight="bold", color=INK)
-    end = f"battle {battle.seed}: {battle.film.result} after {battle.film.length} decisions"
+    page.write(_MARGIN, play.name, _LINE / 2, size=7.5, weight="bold")
+    end = f"battle {battle.seed}: {battle.recording.result} after {len(battle.alive)} decisions"
     if play.missing:
         end += f", none at t = {', '.join(map(str, play.missing))}"
-    page.write(_WIDTH - _MARGIN, end, size=6.5, color=_GREY, ha="right")
+    page.write(_WIDTH - _MARGIN, end, _LINE / 2, size=6.5, color=GREY, ha="right")
     page.y += 1.4 * _LINE
     left = [_MARGIN + column * (width + _SPACE) for column in range(len(play.steps))]
     for x, step in zip(left, play.steps, strict=True):
-        page.write(x, f"t = {step}", size=6.5, color=INK)
+        page.write(x, f"t = {step}", _LINE / 2, size=6.5)
     page.y += 1.1 * _LINE
-    _stills(page, play, left, width)
-    _roles(page, play, left, (width - _GAP) / 2)
+    _draw_stills(page, play, left, width)
+    _draw_roles(page, play, left, (width - _GAP) / 2)
     page.y += _SPACE
 
 
-def _stills(page: _Page, play: Play, left: list[float], width: float) -> None:
+def _draw_stills(page: Page, play: Play, left: list[float], width: float) -> None:
     """The battle, agents in the colours of their clusters."""
-    film = play.battle.film
-    frames = [film.frames[step - 1] for step in play.steps]
-    view = view_of(dataclasses.replace(film, frames=frames))
+    recording = play.battle.recording
+    snapshots = [recording.snapshots[step - 1] for step in play.steps]
+    view = view_of(dataclasses.replace(recording, snapshots=snapshots))
     height = width * (view[3] - view[2]) / (view[1] - view[0])
-    for x, step, frame in zip(left, play.steps, frames, strict=True):
+    for x, step, snapshot in zip(left, play.steps, snapshots, strict=True):
         axes = page.add(x, width, height)
-        draw_terrain(axes, film.walkable, view)
-        colours = [play.colours[label] for label in play.clusters.roles[step - 1]]
-        draw_frame(axes, frame, colours)
+        draw_terrain(axes, recording.walkable, view)
+        colours = [play.colours[label] for label in play.battle.clusters.roles[step - 1]]
+        draw_snapshot(axes, snapshot, colours)
         for agent in np.flatnonzero(play.battle.alive[step - 1]):
-            at = frame.units["x"][agent], frame.units["y"][agent]
-            _number(axes, agent, at, colours[agent])
+            _number(axes, agent, snapshot.positions[agent], colours[agent])
     page.y += height + _GAP
 
 
-def _roles(page: _Page, play: Play, left: list[float], side: float) -> None:
+def _draw_roles(page: Page, play: Play, left: list[float], side: float) -> None:
     """The roles of each decision, on their own and among those of many decisions and battles."""
     chosen = _chosen(play)
-    roles = [battle.roles[steps] for (battle, _), steps in zip(play.battles, chosen, strict=True)]
-    labels = [of.roles[steps] for (_, of), steps in zip(play.battles, chosen, strict=True)]
-    stacked = np.concatenate(roles)  # [decisions, N, Z]
+    picked = list(zip(play.battles, chosen, strict=True))
+    stacked = np.concatenate([battle.roles[steps] for battle, steps in picked])  # [P, N, Z]
+    labels = np.concatenate([battle.clusters.roles[steps] for battle, steps in picked])
     joint = joint_layout(stacked.reshape(-1, stacked.shape[-1])).reshape(*stacked.shape[:2], 2)
-    colours = [play.colours[label] for label in np.concatenate(labels).ravel()]
-    first = sum(map(len, roles[: play.shown]))
+    colours = [play.colours[label] for label in labels.ravel()]
+    first = sum(map(len, chosen[: play.shown]))
     for x, step in zip(left, play.steps, strict=True):
         axes = page.add(x, side, side)
         own = single_layout(play.battle.roles[step - 1])
@@ -242,9 +200,9 @@ def _roles(page: _Page, play: Play, left: list[float], side: float) -> None:
 
 def _chosen(play: Play) -> list[np.ndarray]:
     """The decisions (from 0) of each battle in the joint layout: evenly, and those with a still."""
-    total = sum(battle.alive.size for battle, _ in play.battles)
+    total = sum(battle.alive.size for battle in play.battles)
     every = -(-total // _MOST_POINTS)
-    chosen = [np.arange(0, len(battle.alive), every) for battle, _ in play.battles]
+    chosen = [np.arange(0, len(battle.alive), every) for battle in play.battles]
     chosen[play.shown] = np.union1d(chosen[play.shown], np.array(play.steps) - 1)
     return chosen
 
@@ -257,25 +215,25 @@ def _fit(axes: Axes, places: np.ndarray, name: str) -> None:
     axes.set(ylim=(y - 0.6 * span, y + 0.8 * span), yticks=[])  # room for the name
     for spine in axes.spines.values():
         spine.set(color="#999999", linewidth=0.5)
-    axes.text(0.03, 0.975, name, transform=axes.transAxes, va="top", size=4.5, color=_GREY)
+    axes.text(0.03, 0.975, name, transform=axes.transAxes, va="top", size=4.5, color=GREY)
 
 
 def _agents(axes: Axes, places: np.ndarray, play: Play, step: int) -> None:
     """The agents of one decision: colour by role, shape by the training's cluster."""
     alive = play.battle.alive[step - 1]
-    labels, training = play.clusters.roles[step - 1], play.clusters.training[step - 1]
-    for agent, (x, y) in enumerate(places):
+    labels, training = play.battle.clusters.roles[step - 1], play.battle.clusters.training[step - 1]
+    for agent, place in enumerate(places):
         colour, shape = play.colours[labels[agent]], _SHAPES[training[agent] % len(_SHAPES)]
         if alive[agent]:
             look = dict(markerfacecolor=colour, markeredgecolor=INK, markeredgewidth=0.4)
         else:
             look = dict(markerfacecolor="white", markeredgecolor=colour, markeredgewidth=1.0)
-        axes.plot(x, y, shape, markersize=4.5, zorder=3, **look)
-        _number(axes, agent, (x, y), colour)
+        axes.plot(*place, shape, markersize=4.5, zorder=3, **look)
+        _number(axes, agent, place, colour)
 
 
-def _number(axes: Axes, agent: int, at: tuple[float, float], colour: str) -> None:
-    """An agent's number beside its sign, on its role's colour."""
+def _number(axes: Axes, agent: int, at: np.ndarray, colour: str) -> None:
+    """An agent's number next to its sign, on its role's colour."""
     left, right = axes.get_xlim()
     aside = -4.5 if at[0] > right - 0.05 * (right - left) else 4.5  # stays in the panel
     (ink,) = ink_on(np.array([to_rgb(colour)]))
@@ -284,19 +242,14 @@ def _number(axes: Axes, agent: int, at: tuple[float, float], colour: str) -> Non
     axes.annotate(str(agent), at, (aside, 4.0), textcoords="offset points", **look)
 
 
-def _curves(page: _Page, plays: Sequence[Play], numbers: pd.DataFrame) -> None:
-    """The numbers over time, of all battles, policies side by side."""
+def _draw_curves(page: Page, plays: Sequence[Play], numbers: pd.DataFrame) -> None:
+    """The measures over time, of all battles, all policies in one panel."""
     styles = _styles(plays)
-    x = _MARGIN
-    for play, (colour, line) in zip(plays, styles, strict=True):
-        axes = page.add(x, 0.25, _LINE)
-        axes.set_axis_off()
-        axes.plot([0, 1], [0, 0], color=colour, linestyle=line)
-        page.write(x + 0.3, play.name, size=6.5, color=INK)
-        x += 0.5 + 0.055 * len(play.name)
-    page.y += 1.3 * _LINE
-    width = (_WIDTH - _MARGIN) / len(_NUMBERS) - _LEFT_OF_CURVES
-    for column, (name, heading) in enumerate(_NUMBERS.items()):
+    names = [play.name for play in plays]
+    lines = [Line2D([], [], color=colour, linestyle=line) for colour, line in styles]
+    page.add_legend(dict(zip(names, lines, strict=True)))
+    width = (_WIDTH - _MARGIN) / len(_MEASURES) - _LEFT_OF_CURVES
+    for column, (name, heading) in enumerate(_MEASURES.items()):
         x = _LEFT_OF_CURVES + column * (width + _LEFT_OF_CURVES)
         axes = page.add(x, width, _CURVES, below=1.3 * _LINE)
         axes.set_title(heading)
@@ -329,9 +282,9 @@ def _of(numbers: pd.DataFrame, policy: Policy) -> pd.DataFrame:
 
 def _curve(numbers: pd.DataFrame, name: str) -> pd.DataFrame:
     """Mean over battles and its interval by decision, as long as enough battles last."""
-    means = role_numbers.per_battle(numbers, name)
+    means = measures.per_battle(numbers, name)
     means = means.loc[:, means.notna().mean() >= _LASTING]
-    points = [role_numbers.interval(means[step].to_numpy()) for step in means]
+    points = [measures.interval(means[step].to_numpy()) for step in means]
     points = np.array(points).reshape(-1, 3)
     return pd.DataFrame(points, means.columns, ["value", "low", "high"])
 
@@ -345,7 +298,7 @@ def _scale(axes: Axes, plays: Sequence[Play]) -> None:
     last = max((max(line.get_xdata(), default=0) for line in axes.lines), default=0)
     if not last:
         axes.set(xticks=[], yticks=[])
-        look = dict(ha="center", va="center", color=_GREY, size=6, transform=axes.transAxes)
+        look = dict(ha="center", va="center", color=GREY, size=6, transform=axes.transAxes)
         axes.text(0.5, 0.5, "undefined: as many\nclusters as agents", **look)
         return
     for step in {step for play in plays for step in play.steps}:
@@ -354,15 +307,7 @@ def _scale(axes: Axes, plays: Sequence[Play]) -> None:
     axes.set_xlabel("decision t")
 
 
-def _all_kinds(films: Sequence[Film]) -> Film:
-    """A film in whose first frame all their units stand, for the key."""
-    units = np.concatenate([film.frames[0].units for film in films])
-    return dataclasses.replace(
-        films[0], frames=[dataclasses.replace(films[0].frames[0], units=units)]
-    )
-
-
-def _footer(page: _Page, plays: Sequence[Play]) -> None:
+def _draw_footer(page: Page, plays: Sequence[Play]) -> None:
     count = labels.count([len(play.battles) for play in plays], "greedy battle")
     text = (
         "Numbers are the agents'. Squares: t-SNE of the roles z of all agents in this decision"
@@ -377,5 +322,5 @@ def _footer(page: _Page, plays: Sequence[Play]) -> None:
         " one run; other runs of its method may differ."
     )
     for line in textwrap.wrap(text, 190):
-        page.write(_MARGIN, line, size=5, color=_GREY)
+        page.write(_MARGIN, line, size=5, color=GREY)
         page.y += 0.75 * _LINE

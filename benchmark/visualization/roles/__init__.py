@@ -1,0 +1,1 @@
+"""The roles of trained policies in battle, in pictures and numbers."""
