@@ -35,7 +35,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from algorithms.gru import GRU
+from algorithms.kernels.gru import GRU
 from algorithms.kmeans import cluster
 from algorithms.learner import Learner, LearnerConfig, follow, masked_mean
 from algorithms.mixers import QMixer

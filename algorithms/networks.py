@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from algorithms.gru import GRU
+from algorithms.kernels.gru import GRU
 from algorithms.packing import Packing
 
 

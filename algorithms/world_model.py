@@ -25,8 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from algorithms.posterior_scan import NORM_EPS, PosteriorScan
-
+NORM_EPS = 1e-3  #: of every layer normalisation, as in DreamerV3
 #: Standard deviation of a unit normal that is cut at two deviations.
 _CUT_DEVIATION = 0.87962566103423978
 
@@ -104,17 +103,6 @@ class WorldModel(nn.Module):
         from_memory, from_obs = first[0].weight.split(self.size, dim=1)
         from_obs = F.linear(self.encoder(obs), from_obs)
         memory, latent = self._start(sizes[0], roles)
-        if self._compiled(obs):
-            norms = [
-                [layer.weight, layer.bias] for layer in (self.input[1], self.cell[1], first[1])
-            ]
-            memories, latents, probs = PosteriorScan.apply(
-                from_input, from_obs, noise, memory, latent,
-                self.input[0].weight[:, : latent.shape[1]], *norms[0],
-                self.cell[0].weight, *norms[1], from_memory, *norms[2],
-                last.weight, last.bias, sizes, self.unimix,
-            )  # fmt: skip
-            return Belief(memories, latents, probs.log())
         steps = zip(*(each.split(sizes) for each in (from_input, from_obs, noise)), strict=True)
         beliefs = []
         for driven, seen, lots in steps:
@@ -171,10 +159,6 @@ class WorldModel(nn.Module):
             "decoder": self.errors(belief, roles, obs),
             "kl": 0.5 * to_prior + 0.1 * to_posterior,
         }
-
-    def _compiled(self, obs: Tensor) -> bool:
-        """Whether the compiled recurrence serves: on the CPU, in single precision."""
-        return obs.device.type == "cpu" and obs.dtype == torch.float32
 
     def _start(self, rows: int, roles: Tensor) -> tuple[Tensor, Tensor]:
         """Memory and latent before the first step: learned, the latent being the prior's mode."""

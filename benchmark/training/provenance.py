@@ -44,7 +44,7 @@ def source_hash(module: str) -> str:
         if name in seen or not path.exists():
             continue
         seen[name] = path.read_bytes()
-        pending += re.findall(r"^from (algorithms\.\w+) import", seen[name].decode(), re.MULTILINE)
+        pending += re.findall(r"^from (algorithms[.\w]+) import", seen[name].decode(), re.MULTILINE)
     digest = hashlib.sha256()
     for name in sorted(seen):
         digest.update(name.encode() + seen[name])

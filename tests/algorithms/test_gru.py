@@ -9,8 +9,8 @@ from numba import njit
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from algorithms import compiled
-from algorithms.gru import GRU
+from algorithms.kernels import gru
+from algorithms.kernels.gru import GRU
 from algorithms.networks import RecurrentAgent
 
 LENGTHS = torch.tensor([9, 9, 7, 4, 4, 1])
@@ -96,7 +96,7 @@ def test_huge_inputs_saturate_and_nan_shows():
 
 @pytest.mark.parametrize(("name", "exact"), [("tanh", np.tanh), ("expm1", np.expm1)])
 def test_elementary_functions_are_exact_to_float32(name, exact):
-    function = getattr(compiled, name)
+    function = getattr(gru, name)
 
     @njit(error_model="numpy")
     def fill(x, y):

@@ -19,15 +19,24 @@ side by side: the last three blocks belong to the input's weights, in the gradie
 to the memory's.
 """
 
+import math
+
 import numpy as np
 import torch
+from numba import njit
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.utils.rnn import PackedSequence
 
-from algorithms.compiled import compiled, sigmoid, steps_of, tanh
+#: Fused multiply-adds and unsigned zeros are fine; reordering would spoil ``expm1``.
+_compiled = njit(error_model="numpy", fastmath={"contract", "nsz"}, nogil=True, cache=True)
+_inlined = njit(error_model="numpy", fastmath={"contract", "nsz"}, inline="always")
 
-_ONE = np.float32(1)
+_PER_LN2 = np.float32(1 / math.log(2))
+_LN2_HIGH = np.float32(355 / 512)  # few bits, so that its multiples are exact
+_LN2_LOW = np.float32(math.log(2) - 355 / 512)
+_C2, _C3, _C4, _C5, _C6, _C7 = (np.float32(1 / math.factorial(k)) for k in range(2, 8))
+_HALF, _ONE, _TWO, _LIMIT = np.float32(0.5), np.float32(1), np.float32(2), np.float32(87)
 
 
 class GRU(nn.GRU):
@@ -85,7 +94,7 @@ class _Scan(torch.autograd.Function):
         w_hidden_t = w_hidden.t().contiguous()
         cells_, memory_, product_ = cells.numpy(), memory.numpy(), product.numpy()
         biases = b_input.numpy(), b_hidden.numpy()
-        for now, before, after in steps_of(rows, sizes):
+        for now, before, after in _steps_of(rows, sizes):
             torch.mm(memory[before], w_hidden_t, out=product[: now.stop - now.start])
             _step(cells_[now], product_, *biases, memory_[before], memory_[after])
         ctx.save_for_backward(inputs, w_input, w_hidden, cells, memory)
@@ -97,7 +106,7 @@ class _Scan(torch.autograd.Function):
     def backward(ctx, d_memory):
         inputs, w_input, w_hidden, cells, memory = ctx.saved_tensors
         rows, size = len(memory) - len(inputs), memory.shape[1]
-        steps = steps_of(rows, ctx.sizes)
+        steps = _steps_of(rows, ctx.sizes)
         d_cells = torch.empty_like(cells)
         d_biases = cells.new_empty(len(steps), 4 * size)  # one row per step
         d_hidden = memory.new_zeros(rows, size)
@@ -123,10 +132,48 @@ class _Scan(torch.autograd.Function):
         )
 
 
-# Every loop below touches few arrays: with more the compiler gives up vectorising it.
+def _steps_of(rows: int, sizes: list[int]) -> list[tuple[slice, slice, slice]]:
+    """For every step its cells, and in the memory (``rows`` longer) where it reads and writes."""
+    steps, start, read = [], 0, 0
+    for count in sizes:
+        write = start + rows
+        steps.append(
+            (slice(start, start + count), slice(read, read + count), slice(write, write + count))
+        )
+        start, read = start + count, write
+    return steps
 
 
-@compiled
+# The compiled part. Non-linearities are written so that the loops around them can be vectorised.
+# Every loop touches few arrays: with more the compiler gives up vectorising it.
+
+
+@_inlined
+def expm1(x):
+    """exp(x) - 1 to float32's accuracy, in steps that the compiler can vectorise.
+
+    x = k ln 2 + rest with |rest| <= ln 2 / 2; the rest by its Taylor series.
+    """
+    x = min(max(x, -_LIMIT), _LIMIT)
+    k = np.floor(x * _PER_LN2 + _HALF)
+    rest = x - k * _LN2_HIGH - k * _LN2_LOW
+    series = _C2 + rest * (_C3 + rest * (_C4 + rest * (_C5 + rest * (_C6 + rest * _C7))))
+    power = np.int32((np.int32(k) + np.int32(127)) << np.int32(23)).view(np.float32)  # 2**k
+    return power * (rest + rest * rest * series) + (power - _ONE)
+
+
+@_inlined
+def sigmoid(x):
+    return _ONE / (_TWO + expm1(-x))
+
+
+@_inlined
+def tanh(x):
+    e = expm1(-_TWO * x)
+    return -e / (_TWO + e)
+
+
+@_compiled
 def _step(cells, product, b_input, b_hidden, before, after):
     """One step: ``cells`` [R, 4H] comes with W_i x in its last blocks, leaves as m, r, z, n."""
     size = before.shape[1]
@@ -146,7 +193,7 @@ def _step(cells, product, b_input, b_hidden, before, after):
             new[j] = n[j] + z[j] * (h[j] - n[j])
 
 
-@compiled
+@_compiled
 def _step_back(cells, before, d_after, carried, d_cells, d_bias):
     """One step back.
 

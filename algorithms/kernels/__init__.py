@@ -1,0 +1,1 @@
+"""Compiled recurrences, one file each."""
