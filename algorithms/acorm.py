@@ -52,17 +52,17 @@ class StateEncoder(nn.Module):
         self.encoder = nn.Linear(state_size, state_size)
         self.memory = GRU(state_size, memory_size)
 
-    def forward(self, state: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, state: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Runs over time.
 
         Args:
             state: [T, B, S].
-            real: [T, B] bool on the CPU, false beyond the end of an episode.
+            mask: [T, B] bool on the CPU, false beyond the end of an episode.
 
         Returns:
-            g [T, B, S] and the memory [T, B, M]; zero where not ``real``.
+            g [T, B, S] and the memory [T, B, M]; zero where not ``mask``.
         """
-        packing = Packing(real, agents=1, device=state.device)
+        packing = Packing(mask, agents=1, device=state.device)
         features = torch.relu(self.encoder(packing.pack(state.unsqueeze(2))))
         start = features.new_zeros(1, state.shape[1], self.memory.hidden_size)
         memory, _ = self.memory(PackedSequence(features, packing.sizes), start)
@@ -215,7 +215,7 @@ class ACORM(Learner):
     def embed(self, batch: Batch) -> Tensor:
         """The trajectory encoder's embeddings, [T + 1, B, N, E]."""
         seen = self.inputs(batch.obs, batch.last_actions)
-        return self.trajectory_encoder(seen, real=self.observed(batch))[0]
+        return self.trajectory_encoder(seen, mask=self.observed(batch))[0]
 
     def encode(self, batch: Batch) -> tuple[Tensor, Tensor]:
         seen = self.inputs(batch.obs, batch.last_actions)
@@ -291,7 +291,7 @@ class ACORM(Learner):
         Clusters are formed anew in every step from the embeddings of its N agents alone.
         """
         with torch.no_grad():
-            embeddings = self.embed(batch)[:-1].flatten(0, 1)[batch.rows]  # [P, N, E], real
+            embeddings = self.embed(batch)[:-1].flatten(0, 1)[batch.mask_index]  # [P, N, E], real
             labels = cluster(embeddings, self.config.clusters, self.streams["clusters"])
         queries, keys = self.role_encoder(embeddings), self.key_encoder(embeddings)
         if self.config.key_gradient == "stopped":
@@ -302,14 +302,14 @@ class ACORM(Learner):
         contrast = logits.logsumexp(-1) - friends.logsumexp(-1)
         if self.config.contrastive_mean == "real":
             return contrast.mean()
-        return contrast.sum() / (batch.filled.numel() * self.spec.n_agents)
+        return contrast.sum() / (batch.mask.numel() * self.spec.n_agents)
 
     def prediction_loss(self, batch: Batch) -> Tensor:
         """Squared error of the next observation and the agent's number, as the embedding tells."""
         predicted = self.trajectory_decoder(self.embed(batch)[:-1])
         numbers = self.agent_codes.expand(*predicted.shape[:-1], -1)
         target = torch.cat([batch.obs[1:], numbers], dim=-1)
-        return masked_mean((predicted - target).square().mean((2, 3)), batch.filled)
+        return masked_mean((predicted - target).square().mean((2, 3)), batch.mask)
 
     def _step(self, name: str, loss: Tensor) -> None:
         """One unclipped step of one of the additional optimisers."""

@@ -207,7 +207,11 @@ class CDS(QPLEX):
         return torch.cat([obs, self.one_hot(last_actions)], dim=-1)
 
     def observed(self, batch: Batch) -> Tensor:
-        return batch.seen if self.config.penalty_mean == "real" else torch.ones_like(batch.seen)
+        return (
+            batch.obs_mask_cpu
+            if self.config.penalty_mean == "real"
+            else torch.ones_like(batch.obs_mask_cpu)
+        )
 
     # Diversity ------------------------------------------------------------------------------------
 
@@ -231,7 +235,7 @@ class CDS(QPLEX):
 
     def auxiliary_losses(self, batch: Batch, online: Online) -> dict[str, Tensor]:
         local, _ = online.features
-        seen = batch.seen.to(self.device, non_blocking=True)
+        seen = batch.obs_mask_cpu.to(self.device, non_blocking=True)
         size = self.penalty_average(local.abs().mean((-1, -2)), seen)
         return super().auxiliary_losses(batch, online) | {"local": self.config.local_penalty * size}
 
@@ -261,7 +265,7 @@ class CDS(QPLEX):
             rows = torch.arange(batch.actions.numel(), device=self.device)
         else:
             agents = torch.arange(self.spec.n_agents, device=self.device)
-            rows = (batch.rows.unsqueeze(-1) * self.spec.n_agents + agents).flatten()
+            rows = (batch.mask_index.unsqueeze(-1) * self.spec.n_agents + agents).flatten()
         order = torch.randperm(len(rows), generator=self.streams["minibatches"], device=self.device)
         return rows[order]
 
@@ -273,7 +277,7 @@ class CDS(QPLEX):
         now, after = (each.flatten(0, 2)[rows] for each in (batch.obs[:-1], batch.obs[1:]))
         seen = torch.cat([before.flatten(0, 2)[rows], now, action], dim=-1)
         agent = self.agent_codes[rows % self.spec.n_agents]
-        weight = batch.filled.flatten()[rows // self.spec.n_agents].float()
+        weight = batch.mask.flatten()[rows // self.spec.n_agents].float()
         return Transitions(seen, agent, after, weight)
 
     def fit_predictors(self, part: Transitions) -> Tensor:

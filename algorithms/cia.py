@@ -77,7 +77,11 @@ class CIA(QMIX):
         return groups | {"td": [*groups["td"], *self.identity.parameters()]}
 
     def observed(self, batch: Batch) -> Tensor:
-        return batch.seen if self.config.credit_steps == "real" else torch.ones_like(batch.seen)
+        return (
+            batch.obs_mask_cpu
+            if self.config.credit_steps == "real"
+            else torch.ones_like(batch.obs_mask_cpu)
+        )
 
     def mix(
         self,
@@ -103,7 +107,7 @@ class CIA(QMIX):
     def auxiliary_losses(self, batch: Batch, online: Online) -> dict[str, Tensor]:
         (credit,) = online.extras
         if self.config.credit_steps == "real":
-            credit = credit.where(batch.filled.unsqueeze(-1), 0)
+            credit = credit.where(batch.mask.unsqueeze(-1), 0)
         return {"identity": self.config.alpha * self.identity_loss(credit)}
 
     def identity_loss(self, credit: Tensor) -> Tensor:

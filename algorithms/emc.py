@@ -139,16 +139,16 @@ class EMC(QPLEX):
 
     def surprise(self, batch: Batch, inputs: Tensor) -> Tensor:
         """The predictor's error d, [T, B]."""
-        real = self.observed(batch)
+        mask = self.observed(batch)
         with torch.no_grad():
-            values, *_ = self.slow_vdn(inputs, real=real)
-        predicted, *_ = self.predictor(inputs, real=real)
+            values, *_ = self.slow_vdn(inputs, mask=mask)
+        predicted, *_ = self.predictor(inputs, mask=mask)
         scaled = self.config.predictor_scale * values[1:]
         return F.pairwise_distance(predicted[1:], scaled).mean(-1)
 
     def intrinsic_reward(self, batch: Batch, online: Online) -> Tensor:
         _, surprise = online.extras
-        return self.kappa() * surprise.where(batch.filled, 0)
+        return self.kappa() * surprise.where(batch.mask, 0)
 
     def kappa(self) -> float:
         """The coefficient of curiosity, a falling staircase.
@@ -166,7 +166,7 @@ class EMC(QPLEX):
     def auxiliary_losses(self, batch: Batch, online: Online) -> dict[str, Tensor]:
         _, surprise = online.extras
         losses = {
-            "predictor": masked_mean(surprise, batch.filled),
+            "predictor": masked_mean(surprise, batch.mask),
             "vdn": self.vdn_loss(batch, online.inputs),
         }
         if self.memory is not None:
@@ -176,15 +176,15 @@ class EMC(QPLEX):
 
     def vdn_loss(self, batch: Batch, inputs: Tensor) -> Tensor:
         """One-step TD of the sum of the VDN agents' values, without bonus."""
-        real = self.observed(batch)
-        values, *_ = self.vdn(inputs, real=real)
+        mask = self.observed(batch)
+        values, *_ = self.vdn(inputs, mask=mask)
         team = chosen_values(values[:-1], batch.actions).sum(-1)
         with torch.no_grad():
-            target_values, *_ = self.targets["vdn"](inputs, real=real)
+            target_values, *_ = self.targets["vdn"](inputs, mask=mask)
             greedy = values[1:].masked_fill(~batch.available[1:], NEVER).argmax(-1)
             future = chosen_values(target_values[1:], greedy).sum(-1)
             target = batch.reward + self.config.gamma * (~self.terminal(batch)) * future
-        return masked_mean((team - target).square(), batch.filled)
+        return masked_mean((team - target).square(), batch.mask)
 
     def after_update(self) -> None:
         follow(self.slow_vdn, self.vdn, self.config.slow_rate)
@@ -210,8 +210,10 @@ class EMC(QPLEX):
 
     def recall(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The best return that ever followed each next state, and whether there is one; [T, B]."""
-        best, found = (torch.zeros(batch.real.shape, dtype=t) for t in (torch.float, torch.bool))
-        rows = batch.rows
+        best, found = (
+            torch.zeros(batch.mask_cpu.shape, dtype=t) for t in (torch.float, torch.bool)
+        )
+        rows = batch.mask_index
         read = self.memory.read(batch.state[1:].flatten(0, 1)[rows])
         best.view(-1)[rows], found.view(-1)[rows] = read
         return tuple(each.to(self.device, non_blocking=True) for each in (best, found))
@@ -219,7 +221,7 @@ class EMC(QPLEX):
     def memory_loss(self, batch: Batch, team: Tensor, best: Tensor, found: Tensor) -> Tensor:
         """Squared distance of Q_tot to the best return ever; zero where none is remembered."""
         error = team - batch.reward - self.config.gamma * best
-        return masked_mean(error.square().where(found, 0), batch.filled)
+        return masked_mean(error.square().where(found, 0), batch.mask)
 
     def move_targets(self) -> None:
         super().move_targets()

@@ -266,7 +266,11 @@ class GoMARL(Learner):
         self.register_buffer("regroupings", torch.zeros((), dtype=torch.int64))  #: that were due
 
     def observed(self, batch: Batch) -> Tensor:
-        return batch.seen if self.config.lasso_mean == "real" else torch.ones_like(batch.seen)
+        return (
+            batch.obs_mask_cpu
+            if self.config.lasso_mean == "real"
+            else torch.ones_like(batch.obs_mask_cpu)
+        )
 
     def mix(
         self,
@@ -291,8 +295,8 @@ class GoMARL(Learner):
         shrunk = self.mixer.group == self.mixer.turn
         difference = self.similarity_difference(embedding[:-1])
         return {
-            "lasso": lasso * (self.weight_average(weights, batch.rows) * shrunk).sum(),
-            "similarity": config.similarity * masked_mean(difference, batch.filled),
+            "lasso": lasso * (self.weight_average(weights, batch.mask_index) * shrunk).sum(),
+            "similarity": config.similarity * masked_mean(difference, batch.mask),
         }
 
     def similarity_difference(self, embedding: Tensor) -> Tensor:
@@ -344,9 +348,9 @@ class GoMARL(Learner):
         for part in batch.split(_PART):
             part = part.to(self.device)
             inputs, _ = self.encode(part)
-            _, _, memory, _ = self.agent(inputs, real=self.observed(part))
+            _, _, memory, _ = self.agent(inputs, mask=self.observed(part))
             weights.append(self.mixer.mixing_weights(memory[:-1]).mean(-1))
-        return self.weight_average(torch.cat(weights, dim=1), batch.rows.to(self.device))
+        return self.weight_average(torch.cat(weights, dim=1), batch.mask_index.to(self.device))
 
 
 def _mlp(input_size: int, hidden_size: int, output_size: int) -> nn.Sequential:

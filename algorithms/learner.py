@@ -176,7 +176,7 @@ class Learner(nn.Module):
 
     def observed(self, batch: Batch) -> Tensor:
         """Where the agents' values are needed, [T + 1, B] bool on the CPU: not on padding."""
-        return batch.seen
+        return batch.obs_mask_cpu
 
     def mix(
         self,
@@ -244,7 +244,7 @@ class Learner(nn.Module):
     def online(self, batch: Batch) -> Online:
         """Runs the online agents and mixer over whole episodes."""
         inputs, state = self.encode(batch)
-        values, _, *features = self.agent(inputs, real=self.observed(batch))
+        values, _, *features = self.agent(inputs, mask=self.observed(batch))
         before = [each[:-1] for each in features]
         team, *extras = self.mix(
             self.mixer, values[:-1], before, batch.actions, state[:-1], batch.available[:-1]
@@ -257,7 +257,7 @@ class Learner(nn.Module):
 
     def td_loss(self, error: Tensor, batch: Batch) -> Tensor:
         """The loss of the TD errors [T, B]."""
-        return masked_mean(error.square(), batch.filled)
+        return masked_mean(error.square(), batch.mask)
 
     def auxiliary_losses(self, batch: Batch, online: Online) -> dict[str, Tensor]:
         """Losses that are added to the TD loss, by the name under which they are logged."""
@@ -336,14 +336,14 @@ class Learner(nn.Module):
         if self.updates % self.config.target_interval == 0:
             self.move_targets()
         self.after_update()
-        self.log(**losses, q_total=masked_mean(online.team, batch.filled))
+        self.log(**losses, q_total=masked_mean(online.team, batch.mask))
 
     @torch.no_grad()
     def td_targets(self, batch: Batch, online: Online) -> Tensor:
         """The double-Q targets y, [T, B]: one-step, or TD(lambda)."""
         config, first = self.config, self.config.target_first_step
         observed, available = self.observed(batch)[first:], batch.available[1:]
-        values, _, *features = self.targets["agent"](online.inputs[first:], real=observed)
+        values, _, *features = self.targets["agent"](online.inputs[first:], mask=observed)
         greedy = online.values[1:].masked_fill(~available, NEVER).argmax(-1)  # [T, B, N]
         after = [each[1 - first :] for each in (values, *features)]
         team, *_ = self.mix(
@@ -353,7 +353,7 @@ class Learner(nn.Module):
         future = config.gamma * (~self.terminal(batch)) * team
         if config.td_lambda == 0:
             return reward + future
-        return lambda_returns(reward, future, batch.filled, config.gamma, config.td_lambda)
+        return lambda_returns(reward, future, batch.mask, config.gamma, config.td_lambda)
 
     def terminal(self, batch: Batch) -> Tensor:
         """Where the value of the next state is zero, [T, B] bool."""

@@ -24,14 +24,14 @@ class RecurrentAgent(nn.Module):
         self.head = nn.Linear(hidden_size, output_size)
 
     def forward(
-        self, inputs: Tensor, hidden: Tensor | None = None, real: Tensor | None = None
+        self, inputs: Tensor, hidden: Tensor | None = None, mask: Tensor | None = None
     ) -> tuple[Tensor, ...]:
         """Runs the network over time.
 
         Args:
             inputs: [T, B, N, D].
             hidden: [B, N, H]; none at the start of an episode, which means zeros.
-            real: [T, B] bool on the CPU, false beyond the end of an episode. Networks on the CPU
+            mask: [T, B] bool on the CPU, false beyond the end of an episode. Networks on the CPU
                 spend no time there, and their outputs there are zero.
 
         Returns:
@@ -41,8 +41,8 @@ class RecurrentAgent(nn.Module):
         steps, battles, agents, _ = inputs.shape
         if hidden is None:
             hidden = inputs.new_zeros(battles, agents, self.hidden_size)
-        if real is not None and inputs.device.type == "cpu" and not real.all():
-            return self._forward_packed(inputs, hidden, Packing(real, agents, inputs.device))
+        if mask is not None and inputs.device.type == "cpu" and not mask.all():
+            return self._forward_packed(inputs, hidden, Packing(mask, agents, inputs.device))
         features = torch.relu(self.encoder(inputs.flatten(1, 2)))  # [T, B*N, H]
         features, last = self.memory(features, hidden.flatten(0, 1).unsqueeze(0))
         outputs = [

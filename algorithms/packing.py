@@ -13,20 +13,20 @@ class Packing:
     """Which rows of [T, B, N, ...] are real.
 
     Args:
-        real: [T, B] bool on the CPU, false from the end of an episode on.
+        mask: [T, B] bool on the CPU, false from the end of an episode on.
         agents: N, rows per episode and step.
         device: where the data are. Everything is worked out on the CPU, so that it need not wait
             for a GPU.
     """
 
-    def __init__(self, real: Tensor, agents: int, device: torch.device) -> None:
-        steps, battles = real.shape
+    def __init__(self, mask: Tensor, agents: int, device: torch.device) -> None:
+        steps, battles = mask.shape
         self.shape = (steps, battles, agents)
-        order = real.sum(0).argsort(descending=True, stable=True)
+        order = mask.sum(0).argsort(descending=True, stable=True)
         index = torch.arange(steps * battles * agents).view(self.shape)
         #: of every packed row in the flattened padded data, [M] on the CPU
-        self.places = index[:, order][real[:, order]].flatten()
-        sizes = real.sum(1) * agents
+        self.places = index[:, order][mask[:, order]].flatten()
+        sizes = mask.sum(1) * agents
         self.sizes = sizes[sizes > 0]  #: packed rows of every step that anyone reached, on the CPU
         self.rows = self.places.to(device, non_blocking=True)
         self.order = order.to(device, non_blocking=True)  #: long episodes first [B]

@@ -159,9 +159,9 @@ class QPLEX(Learner):
 
     def auxiliary_losses(self, batch: Batch, online: Online) -> dict[str, Tensor]:
         logits, *_ = online.extras
-        penalty = self.penalty_average(logits.square().mean(-1).sum(-1), batch.filled)
+        penalty = self.penalty_average(logits.square().mean(-1).sum(-1), batch.mask)
         return {"attention": self.config.attention_penalty * penalty}
 
-    def penalty_average(self, values: Tensor, real: Tensor) -> Tensor:
+    def penalty_average(self, values: Tensor, mask: Tensor) -> Tensor:
         """Mean of ``values`` where ``real``, or everywhere as in the released code."""
-        return masked_mean(values, real) if self.config.penalty_mean == "real" else values.mean()
+        return masked_mean(values, mask) if self.config.penalty_mean == "real" else values.mean()

@@ -145,7 +145,7 @@ class R3DM(ACORM):
     def observed(self, batch: Batch) -> Tensor:
         if self.config.imagination_end == "batch" and self.config.horizon > 1:
             # Imagination reads the roles of padding.
-            return torch.ones_like(batch.seen)
+            return torch.ones_like(batch.obs_mask_cpu)
         return super().observed(batch)
 
     # World models ---------------------------------------------------------------------------------
@@ -165,12 +165,12 @@ class R3DM(ACORM):
         """One step of both models on a batch of their own, and a move of their copies."""
         with torch.no_grad():
             roles = self.role_encoder(self.embed(batch))
-        real = batch.seen
+        mask = batch.obs_mask_cpu
         if self.config.model_observations == "longest":
-            real = torch.cat([batch.real, batch.real[-1:]])
-        packing = Packing(real, self.spec.n_agents, self.device)
+            mask = torch.cat([batch.mask_cpu, batch.mask_cpu[-1:]])
+        packing = Packing(mask, self.spec.n_agents, self.device)
         data = self._lived(batch, symlog(batch.obs), roles, packing)
-        padded = real.numel() * self.spec.n_agents
+        padded = mask.numel() * self.spec.n_agents
         count = len(packing.rows) if self.config.model_mean == "real" else padded
         for name, model in self.models.items():
             optimizer = self.optimizers[name]
@@ -217,7 +217,7 @@ class R3DM(ACORM):
         scale = self.spec.n_agents if config.reward_reduction == "sum" else 1
         terms = {name: config.alpha * scale * term.mean(-1) for name, term in terms.items()}
         for name, term in ({"task": batch.reward} | terms).items():
-            self.log(**{f"return_{name}": torch.where(batch.filled, term, 0).sum() / batch.size})
+            self.log(**{f"return_{name}": torch.where(batch.mask, term, 0).sum() / batch.size})
         return sum(terms.values())
 
     def policy_term(self, batch: Batch, inputs: Tensor) -> Tensor:
@@ -231,19 +231,19 @@ class R3DM(ACORM):
         """
         episodes = max(1, _CHUNK // (len(inputs) * self.spec.n_agents**2))
         parts = [
-            self._policy_term(inputs[:, start : start + episodes], real)
-            for start, real in zip(
-                range(0, batch.size, episodes), batch.real.split(episodes, dim=1), strict=True
+            self._policy_term(inputs[:, start : start + episodes], mask)
+            for start, mask in zip(
+                range(0, batch.size, episodes), batch.mask_cpu.split(episodes, dim=1), strict=True
             )
         ]
         return torch.cat(parts, dim=1)
 
-    def _policy_term(self, inputs: Tensor, real: Tensor) -> Tensor:
+    def _policy_term(self, inputs: Tensor, mask: Tensor) -> Tensor:
         config = self.config
-        values = swapped_values(self.agent, inputs, config.role_size, real, config.counterfactual)
+        values = swapped_values(self.agent, inputs, config.role_size, mask, config.counterfactual)
         sharpness = config.beta1 if config.policy_sharpness == "beta1" else 1.0
         term = policy_divergence(values, sharpness)
-        return Packing(real, self.spec.n_agents, term.device).unpack(term.flatten())
+        return Packing(mask, self.spec.n_agents, term.device).unpack(term.flatten())
 
     def dynamics_terms(self, batch: Batch, roles: Tensor) -> tuple[Tensor, Tensor]:
         """How much better the future is foreseen by who knows the role; dynamics and latent terms.
@@ -255,7 +255,7 @@ class R3DM(ACORM):
         Returns:
             two [T, B, N], zero on padding.
         """
-        packing = Packing(batch.real, self.spec.n_agents, self.device)
+        packing = Packing(batch.mask_cpu, self.spec.n_agents, self.device)
         obs, actions = symlog(batch.obs), self.one_hot(batch.last_actions)
         lived, sizes = self._lived(batch, obs, roles, packing), packing.sizes.tolist()
         left = self._steps_left(batch, packing)
@@ -274,7 +274,7 @@ class R3DM(ACORM):
         width = batch.size * self.spec.n_agents  # rows of one padded step
         step, row = packing.places // width, packing.places % width
         if self.config.imagination_end == "batch":
-            return len(batch.filled) - step
+            return len(batch.mask) - step
         return batch.length[row // self.spec.n_agents] - step
 
     def _foreseen(

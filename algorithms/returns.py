@@ -21,7 +21,7 @@ def discounted_sums(values: Tensor, discount: float) -> Tensor:
 
 
 def lambda_returns(
-    reward: Tensor, future: Tensor, filled: Tensor, gamma: float, td_lambda: float
+    reward: Tensor, future: Tensor, mask: Tensor, gamma: float, td_lambda: float
 ) -> Tensor:
     """TD(lambda) targets.
 
@@ -31,13 +31,13 @@ def lambda_returns(
     Args:
         reward: [T, B].
         future: discounted value of the next state, zero where it is terminal, [T, B].
-        filled: false on padding, [T, B].
+        mask: false on padding, [T, B].
         gamma: discount per step.
         td_lambda: 0 gives one-step targets, 1 whole returns.
 
     Returns:
         [T, B], zero on padding.
     """
-    goes_on = torch.cat([filled[1:], torch.zeros_like(filled[:1])])
+    goes_on = torch.cat([mask[1:], torch.zeros_like(mask[:1])])
     here = reward + future * (1 - td_lambda * goes_on)
-    return discounted_sums(here.where(filled, 0), gamma * td_lambda)
+    return discounted_sums(here.where(mask, 0), gamma * td_lambda)

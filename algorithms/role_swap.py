@@ -23,7 +23,7 @@ def swapped_values(
     agent: RecurrentAgent,
     inputs: Tensor,
     role_size: int,
-    real: Tensor,
+    mask: Tensor,
     counterfactual: Literal["history", "step"] = "history",
 ) -> Tensor:
     """The values of all agents in the roles of all agents.
@@ -32,14 +32,14 @@ def swapped_values(
         agent: reads observation, last action and role, in this order.
         inputs: of the agents, [T, B, N, D], the last ``role_size`` of D are the role.
         role_size: Z.
-        real: [T, B] bool on the CPU, false beyond the end of an episode.
+        mask: [T, B] bool on the CPU, false beyond the end of an episode.
         counterfactual: whose role is swapped, that of the whole history or of the last step.
 
     Returns:
         Q_i(. | j) of every real step, [P, N (i), N (j), A].
     """
     agents = inputs.shape[2]
-    single = Packing(real, agents, inputs.device)
+    single = Packing(mask, agents, inputs.device)
     rows = single.pack(inputs)
     # The first layer is linear: the part of i's history plus the part of j's role.
     seen_weight, role_weight = agent.encoder.weight.split(
@@ -51,7 +51,7 @@ def swapped_values(
     of_history, of_role = (each.unflatten(0, (-1, agents)) for each in (of_history, of_role))
     features = torch.relu(of_history.unsqueeze(2) + of_role.unsqueeze(1))  # [P, N, N, H]
     if counterfactual == "history":
-        memory = _whole_history(agent, features, real)
+        memory = _whole_history(agent, features, mask)
     else:
         memory = _last_step(agent, features, single)
     return agent.head(memory).unflatten(0, (-1, agents, agents))
@@ -74,9 +74,9 @@ def policy_divergence(values: Tensor, sharpness: float = 1.0) -> Tensor:
     return (log_own.exp() * (log_own - log_mean)).sum(-1)
 
 
-def _whole_history(agent: RecurrentAgent, features: Tensor, real: Tensor) -> Tensor:
+def _whole_history(agent: RecurrentAgent, features: Tensor, mask: Tensor) -> Tensor:
     """The agent's memory had it had j's role all along, [P N N, H]."""
-    packing = Packing(real, features.shape[1] ** 2, features.device)
+    packing = Packing(mask, features.shape[1] ** 2, features.device)
     start = features.new_zeros(1, int(packing.sizes[0]), features.shape[-1])
     memory, _ = agent.memory(PackedSequence(features.flatten(0, 2), packing.sizes), start)
     return memory.data

@@ -45,7 +45,7 @@ class Batch:
     reward: Tensor  #: [T, B] float32
     terminated: Tensor  #: [T, B] bool, true at the last step of an episode that was won or lost
     truncated: Tensor  #: [T, B] bool, true at the last step of an episode that hit the limit
-    filled: Tensor  #: [T, B] bool, false on padding
+    mask: Tensor  #: [T, B] bool: the step was played, it is no padding
     length: Tensor  #: [B] int64, steps; stays on the CPU, so that nobody waits for a GPU
 
     @property
@@ -54,20 +54,20 @@ class Batch:
         return self.obs.shape[1]
 
     @property
-    def real(self) -> Tensor:
-        """``filled`` on the CPU, [T, B] bool."""
-        return torch.arange(len(self.filled)).unsqueeze(1) < self.length
+    def mask_cpu(self) -> Tensor:
+        """``mask`` on the CPU, [T, B] bool."""
+        return torch.arange(len(self.mask)).unsqueeze(1) < self.length
 
     @property
-    def seen(self) -> Tensor:
-        """Where there is an observation, [T + 1, B] bool on the CPU: one more than steps."""
+    def obs_mask_cpu(self) -> Tensor:
+        """The same for observations, one more than steps: [T + 1, B] bool on the CPU."""
         return torch.arange(len(self.obs)).unsqueeze(1) <= self.length
 
     @property
-    def rows(self) -> Tensor:
-        """The real steps as rows of the flattened [T, B], on the batch's device."""
-        rows = self.real.flatten().nonzero().squeeze(-1)
-        return rows.to(self.obs.device, non_blocking=True)
+    def mask_index(self) -> Tensor:
+        """The played steps' places in the flattened [T, B], on the batch's device."""
+        index = self.mask_cpu.flatten().nonzero().squeeze(-1)
+        return index.to(self.obs.device, non_blocking=True)
 
     def split(self, size: int) -> list["Batch"]:
         """The same episodes in parts of at most ``size``, padded as before."""
@@ -178,7 +178,7 @@ class ReplayBuffer:
             **tensors,
             terminated=torch.from_numpy(last & won_or_lost),
             truncated=torch.from_numpy(last & ~won_or_lost),
-            filled=torch.from_numpy(step < length),
+            mask=torch.from_numpy(step < length),
             length=torch.from_numpy(length),
         )
 

@@ -43,7 +43,7 @@ def make_batch(episodes=None, spec=SPEC, protocol="unified"):
 def with_noise_behind_the_ends(batch):
     """The same batch with rubbish in its padding."""
     noisy = copy.deepcopy(batch)
-    for episode, end in enumerate(batch.filled.sum(0).tolist()):
+    for episode, end in enumerate(batch.mask.sum(0).tolist()):
         noisy.obs[end + 1 :, episode] = 1e3
         noisy.state[end + 1 :, episode] = -1e3
         noisy.reward[end:, episode] = 1e3
@@ -170,9 +170,9 @@ def test_the_agents_best_actions_are_the_teams():
             taken = actions.expand_as(batch.actions)
             return learner.mix(learner.mixer, online.values[:-1], [], taken, state, None)[0]
 
-        best = team(online.values[:-1].argmax(-1))[batch.filled]
+        best = team(online.values[:-1].argmax(-1))[batch.mask]
         joint = itertools.product(range(SPEC.n_actions), repeat=SPEC.n_agents)
-        every = torch.stack([team(torch.tensor(each))[batch.filled] for each in joint])
+        every = torch.stack([team(torch.tensor(each))[batch.mask] for each in joint])
     torch.testing.assert_close(every.amax(0), best)
 
 
@@ -211,7 +211,7 @@ def test_gradients_reach_what_they_should():
 def naive_contrastive_loss(learner, batch, labels):
     embeddings = learner.embed(batch)[:-1].detach()
     total, count = 0.0, 0
-    for step, episode in batch.filled.nonzero().tolist():
+    for step, episode in batch.mask.nonzero().tolist():
         queries = learner.role_encoder(embeddings[step, episode])
         keys = learner.key_encoder(embeddings[step, episode]).detach()
         for i in range(SPEC.n_agents):
@@ -230,7 +230,7 @@ def test_contrastive_loss_equals_the_naive_loop(monkeypatch):
     learner, batch = make_acorm().double(), make_batch()
     batch.obs = batch.obs.double()
     rng = torch.Generator().manual_seed(3)
-    labels = torch.randint(2, (int(batch.filled.sum()), SPEC.n_agents), generator=rng)
+    labels = torch.randint(2, (int(batch.mask.sum()), SPEC.n_agents), generator=rng)
     monkeypatch.setattr(acorm, "cluster", lambda *_: labels)
     naive = naive_contrastive_loss(learner, batch, labels.tolist())
     naive.backward()
@@ -248,7 +248,7 @@ def test_contrastive_loss_of_agents_all_apart_is_infonce():
     """With a cluster for every agent its only friend is itself: softmax cross-entropy."""
     learner, batch = make_acorm(clusters=SPEC.n_agents), make_batch()
     with torch.no_grad():
-        embeddings = learner.embed(batch)[:-1][batch.filled]
+        embeddings = learner.embed(batch)[:-1][batch.mask]
         queries, keys = learner.role_encoder(embeddings), learner.key_encoder(embeddings)
         logits = queries @ learner.bilinear @ keys.transpose(1, 2)
         own = torch.arange(SPEC.n_agents).repeat(len(logits))
@@ -261,7 +261,7 @@ def test_contrastive_loss_of_agents_all_apart_is_infonce():
 def test_contrastive_loss_knows_no_order_of_agents_or_clusters(monkeypatch):
     learner, batch = make_acorm(), make_batch()
     rng = torch.Generator().manual_seed(3)
-    labels = torch.randint(2, (int(batch.filled.sum()), SPEC.n_agents), generator=rng)
+    labels = torch.randint(2, (int(batch.mask.sum()), SPEC.n_agents), generator=rng)
     order, given = torch.tensor([2, 0, 1]), {}
     monkeypatch.setattr(acorm, "cluster", lambda *_: given["labels"])
     given["labels"] = labels

@@ -61,7 +61,7 @@ def test_padding_never_changes_a_loss(method):
     expected = losses(learner, batch)
     assert packed == pytest.approx(expected, rel=1e-5)
     noisy = copy.deepcopy(batch)
-    for episode, end in enumerate(batch.filled.sum(0).tolist()):
+    for episode, end in enumerate(batch.mask.sum(0).tolist()):
         noisy.obs[end + 1 :, episode] = 1e2
         noisy.state[end + 1 :, episode] = -1e2
         noisy.reward[end:, episode] = 1e3

@@ -71,7 +71,7 @@ def test_released_cds_equals_the_authors_code(monkeypatch):
         metrics = learner.read_metrics()
         for name in ("td", "attention", "local"):
             assert metrics[name] == pytest.approx(update[name], rel=1e-5)
-        bonus = (bonuses[-1] / 0.03).where(batch.filled, 0).t().flatten()
+        bonus = (bonuses[-1] / 0.03).where(batch.mask, 0).t().flatten()
         assert bonus.tolist() == pytest.approx(update["bonus"], rel=1e-5, abs=1e-5)
         for name, norms in update["gradient_norms"].items():
             official.assert_gradients(online[name], norms)
@@ -114,7 +114,7 @@ def test_without_bonus_and_penalty_it_is_qplex_bit_for_bit():
 def test_local_penalty_is_the_mean_of_absolute_local_values():
     learner, batch = make(CDS), in_order()
     online = learner.online(batch)
-    real = torch.cat([torch.ones_like(batch.filled[:1]), batch.filled])
+    real = torch.cat([torch.ones_like(batch.mask[:1]), batch.mask])
     expected = 0.1 * online.features[0][real].abs().mean()
     torch.testing.assert_close(learner.auxiliary_losses(batch, online)["local"], expected)
 
@@ -181,7 +181,7 @@ def test_the_bonus_falls_after_a_million_steps():
 def test_minibatches_are_drawn_from_the_agents_real_steps_or_from_padding_too(rows):
     learner, batch = make(CDS, predictor_rows=rows), in_order()
     drawn = learner.shuffled_rows(batch)
-    expected = batch.filled.unsqueeze(-1).expand_as(batch.actions).flatten()
+    expected = batch.mask.unsqueeze(-1).expand_as(batch.actions).flatten()
     if rows == "padded":
         expected = torch.ones_like(expected)
     assert torch.equal(drawn.sort().values, expected.nonzero().squeeze(-1))

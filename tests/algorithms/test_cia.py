@@ -116,7 +116,7 @@ def test_credits_on_padding_count_in_the_released_code_only():
     for protocol, counts in (("unified", False), ("released", True)):
         learner = make(CIA, protocol)
         short, long = in_order(), in_order()
-        long.state[:-1][~long.filled] = 1.0
+        long.state[:-1][~long.mask] = 1.0
         losses = [
             float(learner.auxiliary_losses(each, learner.online(each))["identity"].detach())
             for each in (short, long)

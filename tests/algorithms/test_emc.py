@@ -151,9 +151,9 @@ def test_each_loss_trains_its_own_branch():
 def test_curiosity_pays_on_real_steps_only():
     learner, batch = make(EMC, curiosity=0.5), in_order()
     bonus = learner.intrinsic_reward(batch, learner.online(batch))
-    assert (bonus[batch.filled] > 0).all()
-    assert (bonus[~batch.filled] == 0).all()
-    assert (~batch.filled).any()
+    assert (bonus[batch.mask] > 0).all()
+    assert (bonus[~batch.mask] == 0).all()
+    assert (~batch.mask).any()
 
 
 def test_the_branches_start_as_the_acting_agents_but_for_the_predictor():
@@ -271,8 +271,8 @@ def test_memory_pulls_where_it_remembers_and_nowhere_else():
     learner.on_collect(random_episodes(7, EPISODES), 50)
     assert loss() == 0  # or visible
     learner.memory.refresh()
-    returns = discounted_sums(batch.reward.where(batch.filled, 0), 0.99)
-    expected = (team - returns).square()[batch.filled].mean()  # every state was seen once
+    returns = discounted_sums(batch.reward.where(batch.mask, 0), 0.99)
+    expected = (team - returns).square()[batch.mask].mean()  # every state was seen once
     torch.testing.assert_close(loss(), expected)
 
 

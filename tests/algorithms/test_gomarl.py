@@ -95,7 +95,7 @@ def test_released_gomarl_equals_the_authors_code():
         metrics = learner.read_metrics()
         for name in ("td", "lasso", "similarity"):
             assert metrics[name] == pytest.approx(update[name], rel=2e-5)
-        got = targets[-1].where(batch.filled, 0).t().flatten().tolist()
+        got = targets[-1].where(batch.mask, 0).t().flatten().tolist()
         assert got == pytest.approx(update["targets"], rel=1e-5, abs=1e-6)
         every = tables(learner, groups)
         for name, norms in update["gradient_norms"].items():
@@ -252,7 +252,7 @@ def test_regrouping_in_parts_sees_the_whole_sample(protocol, monkeypatch):
     monkeypatch.setattr(gomarl, "_PART", 2)
     parts = batch.split(2)
     assert [part.size for part in parts] == [2, 2, 2]
-    assert any(part.filled.sum(0).max() < whole for part in parts)
+    assert any(part.mask.sum(0).max() < whole for part in parts)
     torch.testing.assert_close(learner.replayed_weights(batch), expected)
 
 
@@ -327,11 +327,11 @@ def test_lambda_returns_equal_the_backward_recursion():
         for t in reversed(range(len(reward))):
             last = torch.ones(batch.size, dtype=torch.bool)
             if t + 1 < len(reward):
-                last = ~batch.filled[t + 1]
+                last = ~batch.mask[t + 1]
             mixed = (1 - td_lambda) * future[t] + td_lambda * gamma * after
-            after = (reward[t] + future[t].where(last, mixed)).where(batch.filled[t], 0)
+            after = (reward[t] + future[t].where(last, mixed)).where(batch.mask[t], 0)
             expected[t] = after
-        returns = lambda_returns(reward, future, batch.filled, gamma, td_lambda)
+        returns = lambda_returns(reward, future, batch.mask, gamma, td_lambda)
         torch.testing.assert_close(returns, expected)
 
 
@@ -339,9 +339,9 @@ def test_lambda_one_gives_discounted_returns_and_zero_the_one_step_targets():
     batch = in_order()
     whole = make(GoMARL, td_lambda=1.0)
     targets = whole.td_targets(batch, whole.online(batch))
-    returns = discounted_sums(batch.reward.where(batch.filled, 0), 0.99)
+    returns = discounted_sums(batch.reward.where(batch.mask, 0), 0.99)
     torch.testing.assert_close(targets, returns)
     one_step = make(GoMARL, td_lambda=0.0)
     nearly = make(GoMARL, td_lambda=1e-7)
-    expected = one_step.td_targets(batch, one_step.online(batch)).where(batch.filled, 0)
+    expected = one_step.td_targets(batch, one_step.online(batch)).where(batch.mask, 0)
     torch.testing.assert_close(nearly.td_targets(batch, nearly.online(batch)), expected)

@@ -73,13 +73,13 @@ def test_mixer_is_monotonic():
 def test_padding_never_changes_the_loss():
     learner, batch = make_qmix(), make_batch()
     expected = td_loss(learner, batch)
-    padding = ~batch.filled
+    padding = ~batch.mask
     batch.obs[1:][padding] = 1e3
     batch.state[1:][padding] = -1e3
     batch.reward[padding] = 1e3
     # The observation after the last step is real: restore it.
     clean = make_batch()
-    ends = batch.filled.sum(0)
+    ends = batch.mask.sum(0)
     for episode, end in enumerate(ends):
         batch.obs[end, episode] = clean.obs[end, episode]
         batch.state[end, episode] = clean.state[end, episode]
@@ -98,7 +98,7 @@ def test_target_of_a_terminal_step_is_the_reward():
     ends = batch.terminated | batch.truncated
     assert ends.sum() == EPISODES
     torch.testing.assert_close(targets[ends], batch.reward[ends])
-    others = batch.filled & ~ends
+    others = batch.mask & ~ends
     assert not torch.isclose(targets[others], batch.reward[others]).any()
 
 
@@ -110,7 +110,7 @@ def test_time_out_convention_changes_only_last_steps_of_timed_out_episodes():
     for convention in ("terminal", "bootstrap"):
         learner = make_qmix(rule_changes={"truncation": convention})
         targets[convention] = learner.td_targets(batch, learner.online(batch))
-    differs = (targets["terminal"] != targets["bootstrap"]) & batch.filled
+    differs = (targets["terminal"] != targets["bootstrap"]) & batch.mask
     assert torch.equal(differs, batch.truncated)
 
 
@@ -168,7 +168,7 @@ def test_the_agents_best_actions_are_the_teams():
 def test_shifted_last_actions_are_those_of_the_released_buffer():
     batch = make_batch()
     correct, shifted = batch.last_actions, make_batch(protocol="released").last_actions
-    for episode, end in enumerate(batch.filled.sum(0).tolist()):
+    for episode, end in enumerate(batch.mask.sum(0).tolist()):
         actions = batch.actions[:end, episode].tolist()
         none = [-1] * SPEC.n_agents
         assert correct[: end + 1, episode].tolist() == [none, *actions]

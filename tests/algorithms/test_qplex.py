@@ -84,7 +84,7 @@ def test_best_value_is_taken_among_available_actions():
         batch.state[:-1],
         batch.available[:-1],
     )
-    torch.testing.assert_close(team[batch.filled], online.team[batch.filled])
+    torch.testing.assert_close(team[batch.mask], online.team[batch.mask])
 
 
 def test_attention_penalty_on_real_steps_and_on_padding():
@@ -95,5 +95,5 @@ def test_attention_penalty_on_real_steps_and_on_padding():
         online = learner.online(batch)
         penalties[mean] = learner.auxiliary_losses(batch, online)["attention"]
     squares = online.extras[0].square().mean(-1).sum(-1)
-    torch.testing.assert_close(penalties["real"], 0.001 * squares[batch.filled].mean())
+    torch.testing.assert_close(penalties["real"], 0.001 * squares[batch.mask].mean())
     torch.testing.assert_close(penalties["padded"], 0.001 * squares.mean())

@@ -40,7 +40,7 @@ def rewards(learner, batch) -> torch.Tensor:
     learner = copy.deepcopy(learner)
     with torch.no_grad():
         bonus = learner.intrinsic_reward(batch, learner.online(batch))
-        return torch.where(batch.filled, bonus, 0)
+        return torch.where(batch.mask, bonus, 0)
 
 
 def set_noise(monkeypatch, value=0.5):
@@ -93,11 +93,11 @@ def test_released_r3dm_equals_the_authors_module(monkeypatch, fixture):
                 assert metrics[f"model_{name}_{part}"] == expected
             norm = metrics[f"model_{name}_gradient_norm"]
             assert norm == pytest.approx(step[f"model_{name}"]["gradient_norm"], rel=1e-3)
-        reward = torch.where(batch.filled, spied.seen[-1] / learner.config.alpha, 0)
+        reward = torch.where(batch.mask, spied.seen[-1] / learner.config.alpha, 0)
         assert reward.sum().item() == pytest.approx(step["intrinsic_real"], rel=1e-3, abs=1e-2)
         first = pytest.approx(step["intrinsic_first_steps"], rel=1e-3, abs=1e-3)
         assert sorted(reward[0].tolist()) == first
-        last = reward[batch.filled.sum(0) - 1, torch.arange(EPISODES)]
+        last = reward[batch.mask.sum(0) - 1, torch.arange(EPISODES)]
         expected = pytest.approx(step["intrinsic_last_steps"], rel=1e-3, abs=1e-3)
         assert sorted(last.tolist()) == expected
         modules = models | {"trajectory_encoder": learner.trajectory_encoder, "mixer": online}
@@ -153,11 +153,11 @@ def test_the_released_leak_touches_the_last_steps_of_short_episodes(monkeypatch)
     batch, horizon = make_batch(), 3
     ours = rewards(make_r3dm(horizon=horizon), batch)
     theirs = rewards(make_r3dm(horizon=horizon, imagination_end="batch"), batch)
-    differs = ((ours - theirs).abs() > 1e-5) & batch.filled
-    length = batch.filled.sum(0)
+    differs = ((ours - theirs).abs() > 1e-5) & batch.mask
+    length = batch.mask.sum(0)
     step = torch.arange(len(ours)).unsqueeze(1)
     short = length < length.max()
-    assert torch.equal(differs, batch.filled & short & (step > length - horizon))
+    assert torch.equal(differs, batch.mask & short & (step > length - horizon))
 
 
 @pytest.mark.parametrize("end", ["batch", "episode"])
@@ -173,7 +173,7 @@ def test_the_leak_reads_what_longer_episodes_left_in_the_replay(monkeypatch, end
         found[tails] = rewards(make_r3dm(horizon=horizon, imagination_end=end), batch)
     differs = (found["zeros"] - found["stale"]).abs() > 1e-5
     step, length = torch.arange(len(differs)).unsqueeze(1), batch.length
-    leaking = batch.filled & (length < length.max()) & (step > length - horizon)
+    leaking = batch.mask & (length < length.max()) & (step > length - horizon)
     assert differs.any() == (end == "batch")
     assert not (differs & ~leaking).any()
 
@@ -209,10 +209,10 @@ def test_policy_term_is_zero_for_equal_roles_and_bounded(counterfactual):
     fill_parameters(learner.agent, 3)
     assert policy_term(learner, batch, equal).abs().max() < 1e-6
     different = policy_term(learner, batch)
-    assert different[batch.filled].min() > -1e-6
-    assert different[batch.filled].max() > 1e-6
+    assert different[batch.mask].min() > -1e-6
+    assert different[batch.mask].max() > 1e-6
     assert different.max() <= math.log(SPEC.n_agents)
-    assert different[~batch.filled].abs().max() == 0
+    assert different[~batch.mask].abs().max() == 0
 
 
 def test_sharpness_of_the_code_pays_equal_roles_and_the_papers_does_not():
@@ -238,7 +238,7 @@ def test_policy_term_equals_the_explicit_loop():
         own = (0.7 * values[i]).softmax(-1)
         mean = torch.stack([each.softmax(-1) for each in values]).mean(0)
         expected[:, :, i] = (own * (own / mean).log()).sum(-1)
-    real = batch.filled.unsqueeze(-1).expand_as(expected)
+    real = batch.mask.unsqueeze(-1).expand_as(expected)
     with torch.no_grad():
         torch.testing.assert_close(
             learner.policy_term(batch, inputs)[real], expected[real], atol=1e-6, rtol=1e-4
@@ -249,9 +249,9 @@ def test_an_agent_in_its_own_role_has_the_values_of_the_td_step():
     learner, batch = make_r3dm(), make_batch()
     with torch.no_grad():
         online = learner.online(batch)
-        swapped = swapped_values(learner.agent, online.inputs[:-1], 64, batch.real)
+        swapped = swapped_values(learner.agent, online.inputs[:-1], 64, batch.mask_cpu)
     own = swapped.diagonal(dim1=1, dim2=2).transpose(1, 2)  # [P, N, A], long episodes first
-    packing = Packing(batch.real, SPEC.n_agents, own.device)
+    packing = Packing(batch.mask_cpu, SPEC.n_agents, own.device)
     expected = packing.pack(online.values[:-1]).unflatten(0, (-1, SPEC.n_agents))
     torch.testing.assert_close(own, expected, atol=1e-6, rtol=1e-5)
 
@@ -271,14 +271,14 @@ def test_last_step_counterfactual_equals_the_explicit_loop():
         own = learner.agent(inputs[: step + 1])[0][-1].detach().softmax(-1)
         mean = torch.stack([each.softmax(-1) for each in values]).mean(0)
         expected = (own * (own / mean).log()).sum(-1)
-        real = batch.filled[step]
+        real = batch.mask[step]
         torch.testing.assert_close(mine[step][real], expected[real], atol=1e-6, rtol=1e-4)
 
 
 def test_chunks_of_episodes_change_nothing(monkeypatch):
     learner, batch = make_r3dm(), make_batch()
     whole = policy_term(learner, batch)
-    monkeypatch.setattr("algorithms.r3dm._CHUNK", 2 * len(batch.filled) * SPEC.n_agents**2)
+    monkeypatch.setattr("algorithms.r3dm._CHUNK", 2 * len(batch.mask) * SPEC.n_agents**2)
     torch.testing.assert_close(policy_term(learner, batch), whole)
 
 
@@ -308,7 +308,7 @@ def test_equal_models_leave_only_the_error_of_one(monkeypatch, beta1):
         learner.config = learner.config.model_copy(update={"beta1": 0.0})
         error, surprise = learner.dynamics_terms(batch, inputs[..., -64:])
     for term, alone in ((dynamics, error), (latent, surprise)):
-        assert alone[batch.filled].min() > 0
+        assert alone[batch.mask].min() > 0
         torch.testing.assert_close(term, (1 - beta1) * alone, atol=1e-4, rtol=1e-4)
 
 
@@ -323,7 +323,7 @@ def test_imagination_at_once_equals_imagination_step_by_step(monkeypatch):
         mine, _ = learner.dynamics_terms(batch, roles)
         codes = learner.one_hot(batch.last_actions)
         for episode in (0, 1):
-            length = int(batch.filled[:, episode].sum())
+            length = int(batch.mask[:, episode].sum())
             for agent in range(SPEC.n_agents):
                 at = (slice(0, length + 1), episode, agent)
                 obs, z, acted = symlog(batch.obs[at]), roles[at], codes[at]
@@ -372,7 +372,7 @@ def test_weights_and_reductions_scale_the_reward(monkeypatch):
     torch.testing.assert_close(doubled, 2 * base)
     summed = rewards(make_r3dm(alpha=0.1, horizon=2, beta3=0.0, reward_reduction="sum"), batch)
     mean = rewards(make_r3dm(alpha=0.1, horizon=2, beta3=0.0), batch)
-    imagined = (batch.filled.flip(0).cumsum(0).flip(0)).clamp(max=2)
+    imagined = (batch.mask.flip(0).cumsum(0).flip(0)).clamp(max=2)
     torch.testing.assert_close(summed, mean * imagined * SPEC.n_agents)
 
 

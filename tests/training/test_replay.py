@@ -57,12 +57,12 @@ def test_padding_is_exactly_zero_even_where_a_longer_episode_was():
     for seed in range(6):
         buffer.add(random_episodes(seed, 3))
     batch = buffer.sample(4, np.random.default_rng(0))
-    beyond = ~batch.filled
+    beyond = ~batch.mask
     assert beyond.any()
     assert (batch.actions[beyond] == 0).all()
     assert (batch.reward[beyond] == 0).all()
-    assert (batch.last_actions[~batch.seen] == -1).all()
-    ends = batch.filled.sum(0)
+    assert (batch.last_actions[~batch.obs_mask_cpu] == -1).all()
+    ends = batch.mask.sum(0)
     for episode, end in enumerate(ends):
         assert (batch.obs[end + 1 :, episode] == 0).all()
         assert (batch.state[end + 1 :, episode] == 0).all()
@@ -96,7 +96,7 @@ def test_stale_tails_are_what_the_authors_arrays_hold(tmp_path, rule):
         steps = int(batch.length.max())
         assert np.array_equal(batch.obs.transpose(0, 1), obs[: len(buffer), : steps + 1])
         assert np.array_equal(batch.last_actions.transpose(0, 1), last[: len(buffer), : steps + 1])
-    shown = ~batch.seen & (batch.obs != 0).flatten(2).any(-1)
+    shown = ~batch.obs_mask_cpu & (batch.obs != 0).flatten(2).any(-1)
     assert shown.any()
 
 

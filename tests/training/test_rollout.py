@@ -57,7 +57,7 @@ def test_greedy_acting_is_the_argmax_of_the_unrolled_values():
     inputs = learner.inputs(batch.obs, batch.last_actions)
     values, _ = learner.agent(inputs, learner.initial_hidden(batch.size))
     greedy = values.masked_fill(~batch.available, NEVER).argmax(-1)[:-1]
-    assert torch.equal(greedy[batch.filled], batch.actions[batch.filled])
+    assert torch.equal(greedy[batch.mask], batch.actions[batch.mask])
 
 
 def test_released_frozen_memory_skips_random_steps():

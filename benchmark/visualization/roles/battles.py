@@ -117,5 +117,5 @@ def unroll(learner: ACORM, batch: Batch) -> tuple[np.ndarray, np.ndarray, torch.
     seen = learner.inputs(batch.obs, batch.last_actions)[:-1]
     roles = learner.role_encoder(embeddings)
     inputs = torch.cat([seen, roles], dim=-1)
-    values = swapped_values(learner.agent, inputs, roles.shape[-1], batch.real)
+    values = swapped_values(learner.agent, inputs, roles.shape[-1], batch.mask_cpu)
     return embeddings[:, 0].numpy(), roles[:, 0].numpy(), values
