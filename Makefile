@@ -21,7 +21,7 @@ help:
 	@echo "make test-gpu    the tests that need a CUDA device"
 	@echo "make test-slurm  the workflow on a Slurm cluster of this machine alone (root; minutes)"
 	@echo "make bench       speeds of the simulator and the learners on this machine"
-	@echo "make bench-smax  the simulator beside SMAX (installs jaxmarl)"
+	@echo "make bench-smax  the simulator next to SMAX (installs jaxmarl)"
 	@echo "make lint        style of the Python and Snakemake files"
 	@echo "make lock        renew requirements.lock"
 
