@@ -15,14 +15,13 @@ import numpy as np
 import pandas as pd
 
 from benchmark import files
-from benchmark.analysis import ablations, figures, labels, statistics, tables
+from benchmark.analysis import ablations, figures, labels, roles, statistics, tables
 from benchmark.analysis.aggregate import compare, expected_runs
 from benchmark.errors import BenchmarkError
 from benchmark.training import provenance
 from benchmark.training.config import DEFAULT
 from benchmark.training.run_state import made_by_other_code
 from benchmark.training.study import Study
-from benchmark.visualization import role_numbers
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -170,7 +169,7 @@ def _roles(folder: Path) -> list[tuple[Panel, tables.Table]]:
     """The figures of roles with their tables, from their numbers."""
     found = []
     for path in sorted(folder.glob("roles_*.csv")):
-        table = role_numbers.summary(pd.read_csv(path), role_numbers.STEPS)
+        table = roles.summary(pd.read_csv(path), roles.STEPS)
         caption = f"Roles in battle on {path.stem.removeprefix('roles_')}."
         found += [(panel, table) for panel in embed(folder, {table.name: caption}, "roles")]
     return found

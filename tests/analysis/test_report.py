@@ -9,11 +9,11 @@ import pytest
 
 from benchmark import commands, files
 from benchmark.analysis import figures, report, statistics
+from benchmark.analysis.roles import MEASURES
 from benchmark.errors import BenchmarkError
 from benchmark.published import claims, compare, facts
 from benchmark.published.document import section
 from benchmark.training.evaluations import IDENTITY
-from benchmark.visualization import role_numbers
 from tests.analysis import synthetic
 
 MAPS = ["3m", "terran_3_vs_3"]
@@ -55,10 +55,8 @@ def with_roles(finished, tmp_path):
     """The figure of roles and its numbers in the study's folder, as long as the test runs."""
     folder = finished[0] / "roles"
     folder.mkdir()
-    numbers = pd.DataFrame(
-        {name: 0.5 for name in ("agreement", *role_numbers.NUMBERS)}, index=range(4)
-    )
-    numbers = numbers.assign(**{f"living_{name}": 0.25 for name in role_numbers.NUMBERS})
+    numbers = pd.DataFrame({name: 0.5 for name in ("agreement", *MEASURES)}, index=range(4))
+    numbers = numbers.assign(**{f"living_{name}": 0.25 for name in MEASURES})
     identity = dict(zip(IDENTITY, ("s", "simulator", "unified", "3m", "r3dm"), strict=False))
     identity |= {"variant": "default", "seed": 0, "battle": 0, "t": [1, 1, 2, 2]}
     numbers.assign(**identity).to_csv(folder / "roles_3m.csv", index=False)

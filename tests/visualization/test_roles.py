@@ -13,6 +13,7 @@ from sklearn.cluster import KMeans
 
 from algorithms.learner import NEVER
 from benchmark import commands
+from benchmark.analysis.roles import MEASURES, summary
 from benchmark.envs import spec_of
 from benchmark.training.config import resolve_run
 from benchmark.training.evaluations import IDENTITY
@@ -235,7 +236,7 @@ def test_planted_numbers():
     assert first["divergence"][2] == pytest.approx(0, abs=1e-6)
     assert first["other_action"].tolist() == pytest.approx([2 / 3, 2 / 3, 0, 1 / 3])
     assert first["living_other_action"].tolist()[:3] == pytest.approx([1 / 2, 1 / 2, 0])
-    for name in measures.MEASURES:
+    for name in MEASURES:
         assert np.isnan(first[f"living_{name}"][3])
     # e's clusters are {0, 3}, {1}, {2}: of agent 0 both say the same about agent 2 alone
     assert first["agreement"].tolist() == pytest.approx([1 / 3, 2 / 3, 1, 2 / 3])
@@ -252,7 +253,7 @@ def test_clusters_of_the_same_members_keep_their_shape_and_colour():
 
 def test_summary_averages_agents_then_battles(examined):
     _, numbers = examined
-    table = measures.summary(numbers, [1, 5, 500])
+    table = summary(numbers, [1, 5, 500])
     assert [name for name in table.rows if "R3DM" in name] == [
         "R3DM, seed 0: t = 1 (3 battles)",
         "R3DM, seed 0: t = 5 (3 battles)",
@@ -266,7 +267,7 @@ def test_summary_averages_agents_then_battles(examined):
     assert means.min() <= cell.low <= cell.value <= cell.high <= means.max()
     assert "not StarCraft II" in table.caption
     one = numbers[numbers["battle"] == 0]
-    assert measures.summary(one, [1]).rows["R3DM, seed 0: t = 1 (1 battle)"][0].interval == ""
+    assert summary(one, [1]).rows["R3DM, seed 0: t = 1 (1 battle)"][0].interval == ""
 
 
 # Figure -------------------------------------------------------------------------------------------

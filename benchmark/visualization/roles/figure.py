@@ -21,12 +21,12 @@ from matplotlib.ticker import MaxNLocator
 from sklearn.manifold import TSNE
 
 from benchmark.analysis import labels, plots
+from benchmark.analysis.roles import interval, per_battle
 from benchmark.training.policy import Policy
 from benchmark.visualization import legend
 from benchmark.visualization.layout import GREY, Page
 from benchmark.visualization.markers import INK, ink_on
 from benchmark.visualization.render import draw_snapshot, draw_terrain, view_of
-from benchmark.visualization.roles import measures
 from benchmark.visualization.roles.battles import Battle
 from benchmark.visualization.roles.clusters import SEED
 
@@ -282,9 +282,9 @@ def _of(numbers: pd.DataFrame, policy: Policy) -> pd.DataFrame:
 
 def _curve(numbers: pd.DataFrame, name: str) -> pd.DataFrame:
     """Mean over battles and its interval by decision, as long as enough battles last."""
-    means = measures.per_battle(numbers, name)
+    means = per_battle(numbers, name)
     means = means.loc[:, means.notna().mean() >= _LASTING]
-    points = [measures.interval(means[step].to_numpy()) for step in means]
+    points = [interval(means[step].to_numpy()) for step in means]
     points = np.array(points).reshape(-1, 3)
     return pd.DataFrame(points, means.columns, ["value", "low", "high"])
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from benchmark.analysis import figures, labels, tables
+from benchmark.analysis.roles import summary
 from benchmark.training.policy import Policy
 from benchmark.visualization.roles import battles, figure, measures
 from benchmark.visualization.roles.figure import Play
@@ -39,13 +40,13 @@ def write(
             parts += [measures.measure(policy, battle) for battle in plays[-1].battles]
         progress.add_task("drawing", total=None)
         numbers = pd.concat(parts, ignore_index=True)
-        summary = measures.summary(numbers, steps)
-        figures.save(figure.draw(plays, numbers), summary.name, folder)
-        tables.write([summary], folder)
+        table = summary(numbers, steps)
+        figures.save(figure.draw(plays, numbers), table.name, folder)
+        tables.write([table], folder)
     for play in plays:
         _log(play)
     formats = (*figures.FORMATS, *tables.FORMATS)
-    return [Path(folder, f"{summary.name}.{suffix}") for suffix in formats]
+    return [Path(folder, f"{table.name}.{suffix}") for suffix in formats]
 
 
 def _log(play: Play) -> None:

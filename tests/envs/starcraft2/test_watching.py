@@ -24,9 +24,7 @@ def test_a_battle_of_the_game_is_recorded(game, tmp_path, name):
     np.testing.assert_array_equal(recording.walkable, make(name).walkable)
     fallen = np.sum([snapshot.died for snapshot in recording.snapshots], 0)
     np.testing.assert_array_equal(fallen, ~recording.snapshots[-1].units["alive"])
-    struck = np.concatenate(
-        [shot.struck[shot.struck >= 0] for shot in recording.snapshots]
-    )
+    struck = np.concatenate([shot.struck[shot.struck >= 0] for shot in recording.snapshots])
     assert (struck >= recording.spec.n_agents).any()  # our shots at enemies
     (replay,) = tmp_path.glob("*.SC2Replay")
     assert b"stand-in" in replay.read_bytes()
