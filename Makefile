@@ -22,7 +22,7 @@ help:
 	@echo "make test-slurm  the workflow on a Slurm cluster of this machine alone (root; minutes)"
 	@echo "make bench       speeds of the simulator and the learners on this machine"
 	@echo "make bench-smax  the simulator next to SMAX (installs jaxmarl)"
-	@echo "make lint        style of the Python and Snakemake files"
+	@echo "make lint        style of the Python and Snakemake files, directions of imports"
 	@echo "make lock        renew requirements.lock"
 
 setup: $(READY)
@@ -71,6 +71,7 @@ bench-smax: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo --no-cache
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
 
