@@ -15,15 +15,21 @@ ROOT = Path(__file__).resolve().parent.parent
 _TEMPORARY = ".tmp"  #: ends the names of files that are being written
 
 
-def remove_unfinished(folder: Path) -> None:
-    """Deletes what ``atomic`` left in a folder and below when its process was killed."""
-    for path in Path(folder).rglob(f".*{_TEMPORARY}"):
-        path.unlink(missing_ok=True)
+def remove_unfinished(folder: Path, names: Iterable[str]) -> None:
+    """Deletes what ``atomic`` left of files in a folder when its process was killed.
+
+    Args:
+        folder: that holds the files.
+        names: of the files, relative to it; patterns such as ``replay/*.pt`` too.
+    """
+    for path in (Path(folder, name) for name in names):
+        for left in path.parent.glob(f".{path.name}.????????{_TEMPORARY}"):  # mkstemp's 8 letters
+            left.unlink(missing_ok=True)
 
 
 @contextmanager
 def atomic(path: Path):
-    """Yields a temporary path beside ``path``; renames it over ``path`` when the block succeeds.
+    """Yields a temporary path in the same folder; renames it over ``path`` when the block succeeds.
 
     The bytes are on disk before the rename, so a crash leaves the old file or the new one whole.
 

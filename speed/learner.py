@@ -24,8 +24,8 @@ from benchmark.commands.train import assignment
 from benchmark.envs import spec_of
 from benchmark.training import provenance
 from benchmark.training.config import resolve_run
+from benchmark.training.device import keep_freed_memory
 from benchmark.training.replay import Episodes, ReplayBuffer
-from benchmark.training.train import keep_freed_memory
 
 
 def random_episodes(spec, count: int, steps: int) -> Episodes:

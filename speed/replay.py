@@ -2,8 +2,8 @@
 
 Fills the buffer of a QMIX run with random play, then draws batches and writes checkpoints as
 training does. The share of time is that of a checkpoint after five minutes of training, which is
-the interval of ``train``, at the speed that ``plan`` measures here. Beside the memory stands what
-plain single-precision arrays padded to the time limit would take.
+the interval of ``train``, at the speed that ``plan`` measures here. In brackets after the memory:
+what plain single-precision arrays padded to the time limit would take.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from benchmark.commands.plan import size
 from benchmark.envs import make
 from benchmark.training import plan, provenance
 from benchmark.training.checkpoint import Checkpoints
@@ -34,11 +35,9 @@ def measure(map: str, battles: int) -> str:
     steps = 0
     while len(replay) < rules.replay_episodes:
         seeds = streams.seeds("battles", battles)
-        episodes, outcome = explore(
-            env, learner, rules, seeds, lambda _: 1.0, streams["exploration"]
-        )
+        episodes, stats = explore(env, learner, rules, seeds, lambda _: 1.0, streams["exploration"])
         replay.add(episodes)
-        steps += int(outcome.length.sum())
+        steps += int(stats.length.sum())
     env.close()
     length = steps / replay.added
 
@@ -63,11 +62,11 @@ def measure(map: str, battles: int) -> str:
     plain = spec.n_agents * (spec.obs_size + spec.n_actions + 1) + spec.state_size + 1
     plain *= 4 * (spec.episode_limit + 1) * replay.capacity
     return (
-        f"{map}: {replay.capacity} episodes of {length:.0f} steps take {plan.size(replay.nbytes)}"
-        f" (plain and padded {plan.size(plain)}); a batch of {rules.batch_size} is drawn in"
+        f"{map}: {replay.capacity} episodes of {length:.0f} steps take {size(replay.nbytes)}"
+        f" (plain and padded {size(plain)}); a batch of {rules.batch_size} is drawn in"
         f" {drawing * 1e3:.0f} ms; checkpoint of all {seconds[0]:.1f} s, of {new} new episodes"
         f" {seconds[1]:.2f} s = {seconds[1] / _INTERVAL:.2%} of {_INTERVAL} s;"
-        f" {plan.size(disk)} on disk"
+        f" {size(disk)} on disk"
     )
 
 

@@ -1,6 +1,8 @@
 """The command line on bad input: one clear line on stderr, exit code 2, nothing lost."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -70,6 +72,60 @@ def test_train(arguments, words, capsys, tmp_path):
     for word in words:
         assert word in line
     assert not (tmp_path / "run").exists()
+
+
+def test_train_shows_every_setting_and_its_source(capsys, tmp_path, monkeypatch):
+    far = {"algorithm": "r3dm", "name": "far", "maps": ["6h_vs_8z"], "set": {"horizon": 3}}
+    (tmp_path / "study.yaml").write_text(
+        yaml.safe_dump(
+            STUDY
+            | {"protocol": "released", "maps": ["6h_vs_8z"], "algorithms": ["r3dm"]}
+            | {"set": {"evaluation_interval": 5000}, "per_map": {"6h_vs_8z": {"gamma": 0.9}}}
+            | {"per_algorithm": {"r3dm": {"hidden_size": 32}}}
+            | {"variants": [far]}
+        )
+    )
+    (tmp_path / "more.yaml").write_text("epsilon_steps: 7\n")
+    monkeypatch.chdir(tmp_path)
+    run = ["train", "--map", "6h_vs_8z", "--algorithm", "r3dm", "--study", "study.yaml"]
+    own = ["--variant", "far", "--config", "more.yaml", "--set", "budget=99"]
+    assert main([*run, *own, "--show"]) == 0
+    lines = [line.split(maxsplit=2) for line in capsys.readouterr().out.splitlines()]
+    shown = {words[0]: words[1:] for words in lines if len(words) == 3}
+    expected = {
+        "n_envs": ["1", "protocol released"],
+        "batch_size": ["64", "rule of the map"],
+        "clusters": ["3", "default of the method"],
+        "reward_win": ["200.0", "default of the env"],
+        "beta3": ["1.0", "released for the map"],
+        "imagination_end": ["batch", "released by the method's authors"],
+        "evaluation_interval": ["5000", "synthetic, set"],
+        "gamma": ["0.9", "synthetic, per_map"],
+        "hidden_size": ["32", "synthetic, per_algorithm"],
+        "horizon": ["3", "synthetic, variant"],
+        "epsilon_steps": ["7", "--config more.yaml"],
+        "budget": ["99", "--set"],
+    }
+    assert {key: [word.strip() for word in shown[key]] for key in expected} == expected
+    assert not (tmp_path / "results").exists()
+    line = complaint(capsys, *run, "--variant", "fat", "--show")
+    assert "synthetic: unknown variant 'fat'; did you mean far" in line
+
+
+def test_the_command_line_starts_without_heavy_imports():
+    """Help of every command, and the resolution of names, in well under a second."""
+    heavy = ("torch", "numba", "pandas", "pyarrow", "matplotlib", "snakemake", "sklearn", "seaborn")
+    code = (
+        "import sys; from benchmark.commands import main\n"
+        "try: main([sys.argv[1], '--help'])\n"
+        "except SystemExit: pass\n"
+        f"print(*(name for name in {heavy} if name in sys.modules), file=sys.stderr)"
+    )
+    for command in ("train", "status", "plan"):
+        done = subprocess.run(
+            [sys.executable, "-c", code, command], capture_output=True, text=True, check=True
+        )
+        assert done.stderr.strip() == "", command
 
 
 def test_train_without_a_map(capsys):

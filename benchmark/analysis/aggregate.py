@@ -16,11 +16,9 @@ import pyarrow.parquet as pq
 from benchmark import files
 from benchmark.analysis.scores import source
 from benchmark.errors import BenchmarkError
-from benchmark.training import provenance
-from benchmark.training.config import flat
-from benchmark.training.evaluations import EVALUATION_SCHEMA, IDENTITY, read_evaluations
-from benchmark.training.run_state import is_finished
-from benchmark.training.status import look_at
+from benchmark.training import provenance, run_state
+from benchmark.training.config import IDENTITY, flat
+from benchmark.training.evaluations import EVALUATION_SCHEMA, read_evaluations
 from benchmark.training.study import Study, find_study
 
 #: What makes two runs the same run.
@@ -38,7 +36,7 @@ _GAME_FILES = {"map_sha256": "the map file", "client_sha256": "the client"}
 def find_runs(folder: Path) -> list[Path]:
     """The finished runs below ``folder`` (``results/<study>/runs``), sorted."""
     folders = (path.parent for path in Path(folder).glob("**/run.json"))
-    return sorted(folder for folder in folders if is_finished(folder))
+    return sorted(folder for folder in folders if run_state.is_finished(folder))
 
 
 def aggregate(
@@ -188,9 +186,9 @@ def expected_runs(study: Study, results: Path) -> list[dict]:
     """
     expected = []
     for run in study.runs():
-        look = look_at(run, results)
-        seen = {"state": look.state, "step": look.step, "note": look.note}
-        expected.append({**run.identity, "config_hash": run.hash, **seen})
+        found = run_state.read(run, results)
+        state = {"state": found.state, "step": found.step, "note": found.note}
+        expected.append({**run.identity, "config_hash": run.hash, **state})
     return expected
 
 

@@ -20,7 +20,7 @@ from benchmark.analysis.aggregate import compare, expected_runs
 from benchmark.errors import BenchmarkError
 from benchmark.training import provenance
 from benchmark.training.config import DEFAULT
-from benchmark.training.run_state import made_by_other_code
+from benchmark.training.run_state import is_stale
 from benchmark.training.study import Study
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -62,7 +62,7 @@ def write(folder: Path, output: Path, published: Section, study: Study | None = 
     main = final[final["variant"] == DEFAULT]
     maps = sorted(main["map"].unique(), key=labels.map_order)
     runs = sorted(summary["runs"], key=_run_order)
-    stale = [run for run in runs if made_by_other_code(run)]
+    stale = [run for run in runs if is_stale(run)]
     missing, changed = summary["missing"], summary["changed"]
     if study:  # a table may have come alone, made from another study file or long ago
         missing, changed = compare(runs, expected_runs(study, folder.parent))

@@ -10,7 +10,7 @@ import pandas as pd
 
 from benchmark.analysis import bootstrap, labels
 from benchmark.analysis.tables import Cell, Table
-from benchmark.training.evaluations import IDENTITY
+from benchmark.training.config import IDENTITY
 
 STEPS = (1, 20, 35, 50)  #: decisions in the paper's figure 4
 #: Measures per agent and decision: name -> heading. ``living_`` before a name: of the living only.

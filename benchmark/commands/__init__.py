@@ -11,8 +11,8 @@ from benchmark.errors import BenchmarkError
 #: command -> module with ``add_arguments(parser)`` and ``main(arguments)``, and what it does.
 COMMANDS = {
     "train": ("benchmark.commands.train", "train one run, or continue it"),
-    "status": ("benchmark.training.status", "how far a study is"),
-    "plan": ("benchmark.training.plan", "what a study costs, measured on this machine"),
+    "status": ("benchmark.commands.status", "how far a study is"),
+    "plan": ("benchmark.commands.plan", "what a study costs, measured on this machine"),
     "doctor": (
         "benchmark.envs.starcraft2.doctor",
         "check StarCraft II and everything that it needs",

@@ -3,16 +3,16 @@
 import argparse
 import os
 from pathlib import Path
-
-import yaml
+from typing import TYPE_CHECKING, Any
 
 from algorithms import ALGORITHMS
 from benchmark.envs import BACKENDS
 from benchmark.envs.maps import MAPS
 from benchmark.errors import BenchmarkError
-from benchmark.training.config import RunConfig, load_yaml, one_line_errors, resolve_run
-from benchmark.training.protocol import RULES
-from benchmark.training.train import DEVICES, train
+from benchmark.training.device import DEVICES
+
+if TYPE_CHECKING:
+    from benchmark.training.config import RunConfig
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,8 +20,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--map", metavar="MAP", help=", ".join(MAPS))
     parser.add_argument("--algorithm", metavar="METHOD", help=", ".join(ALGORITHMS))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--backend", default=BACKENDS[0], help=" or ".join(BACKENDS))
-    parser.add_argument("--protocol", default="unified", help=" or ".join(RULES))
+    parser.add_argument("--backend", help=f"{' or '.join(BACKENDS)} (default {BACKENDS[0]})")
+    parser.add_argument("--protocol", help="unified (default) or released")
+    parser.add_argument(
+        "--study",
+        help="study file, or the name of one in config/: with its backend, protocol and settings",
+    )
+    parser.add_argument("--variant", default="default", help="of the study")
     parser.add_argument("--config", type=Path, help="YAML file with keys as for --set")
     parser.add_argument(
         "--set",
@@ -29,6 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="KEY=VALUE",
         help="a rule, hyper-parameter or env option, e.g. budget=200000; may be repeated",
+    )
+    parser.add_argument(
+        "--show",
+        action="store_true",
+        help="print every setting of the run and where it comes from; train nothing",
     )
     parser.add_argument("--resolved", help=argparse.SUPPRESS)  # the workflow's JSON of a whole run
     parser.add_argument("--output", type=Path, help="run folder; results/... when left out")
@@ -51,7 +61,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Runs the command."""
-    config = _resolved(arguments.resolved) if arguments.resolved else _from_options(arguments)
+    if arguments.resolved:
+        config, overrides = _resolved(arguments.resolved), {}
+    else:
+        config, overrides = _from_options(arguments)
+    if arguments.show:
+        _show(config, overrides)
+        return
+    from benchmark.training.train import train
+
     folder = arguments.output or Path("results") / config.path
     train(
         config,
@@ -63,32 +81,52 @@ def main(arguments: argparse.Namespace) -> None:
     print(folder)
 
 
-def _resolved(text: str) -> RunConfig:
+def _resolved(text: str) -> "RunConfig":
+    from benchmark.training.config import RunConfig, one_line_errors
+
     with one_line_errors("--resolved"):
         return RunConfig.model_validate_json(text)
 
 
-def _from_options(arguments: argparse.Namespace) -> RunConfig:
+def _from_options(arguments: argparse.Namespace) -> tuple["RunConfig", dict[str, dict]]:
+    """The run, and what it was resolved with by where that stands."""
+    from benchmark.training.config import resolve_run
+    from benchmark.training.study import find_study
+
     for name in ("map", "algorithm"):
         if getattr(arguments, name) is None:
             raise BenchmarkError(f"train needs --{name}, see python -m benchmark train --help")
-    overrides = []
-    if arguments.config is not None:
-        values = load_yaml(arguments.config)
-        if not isinstance(values, dict):
-            raise BenchmarkError(
-                f"{arguments.config}: expected keys and values, e.g. budget: 200000"
-            )
-        overrides.append(values)
-    overrides.append(dict(assignment(text) for text in arguments.set))
-    return resolve_run(
-        map=arguments.map,
-        algorithm=arguments.algorithm,
-        seed=arguments.seed,
-        backend=arguments.backend,
-        protocol=arguments.protocol,
-        overrides=overrides,
-    )
+    run = {name: getattr(arguments, name) for name in ("map", "algorithm", "variant")}
+    own = _own_settings(arguments)
+    if arguments.study:
+        study = find_study(arguments.study)
+        for name in ("backend", "protocol"):
+            if getattr(arguments, name) not in (None, getattr(study, name)):
+                raise BenchmarkError(f"--{name}: study {study.name} has {getattr(study, name)}")
+        overrides = study.overrides(**run) | own
+        run |= {"backend": study.backend, "protocol": study.protocol}
+        if not any(own.values()):  # else it is none of the study's runs
+            run["study"] = study.name
+    else:
+        if arguments.variant != "default":
+            raise BenchmarkError("--variant names a variant of a study; give --study too")
+        overrides = own
+        run["backend"] = arguments.backend or BACKENDS[0]
+        run["protocol"] = arguments.protocol or "unified"
+    return resolve_run(**run, seed=arguments.seed, overrides=overrides.values()), overrides
+
+
+def _own_settings(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """What the command line sets, by option."""
+    from benchmark.training.config import load_yaml
+
+    values = load_yaml(arguments.config) if arguments.config else {}
+    if not isinstance(values, dict):
+        raise BenchmarkError(f"{arguments.config}: expected keys and values, e.g. budget: 200000")
+    return {
+        f"--config {arguments.config}": values,
+        "--set": dict(assignment(text) for text in arguments.set),
+    }
 
 
 def assignment(text: str) -> tuple[str, object]:
@@ -97,6 +135,8 @@ def assignment(text: str) -> tuple[str, object]:
     Raises:
         BenchmarkError: it is none.
     """
+    import yaml
+
     key, separator, value = text.partition("=")
     if not separator or not key:
         raise BenchmarkError(f"--set {text}: expected KEY=VALUE, e.g. --set budget=200000")
@@ -104,3 +144,27 @@ def assignment(text: str) -> tuple[str, object]:
         return key, yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise BenchmarkError(f"--set {text}: {value!r} is not a YAML value") from error
+
+
+def _show(config: "RunConfig", overrides: dict[str, dict]) -> None:
+    """Prints every setting with its source, by part: rules, env options, hyper-parameters."""
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
+    from benchmark.training.config import settings
+
+    titles = {"training": "rules", "env": "env options", "hyperparameters": "hyper-parameters"}
+    table = Table(title=config.path.as_posix(), title_justify="left", box=SIMPLE)
+    for heading in ("key", "value", "from"):
+        table.add_column(heading, overflow="fold")
+    part = None
+    for setting in settings(config, overrides):
+        if setting.part != part:
+            part = setting.part
+            table.add_section()
+            table.add_row(f"[bold]{titles[part]}[/]")
+        table.add_row(setting.key, str(setting.value), setting.source)
+    console = Console(width=None if Console().is_terminal else 120)
+    console.print(table)
+    console.print(f"configuration {config.hash}", highlight=False)

@@ -94,7 +94,7 @@ class Checkpoints:
     def delete(self) -> None:
         """Removes everything that only an unfinished run needs."""
         damaged = self.current.parent.glob("checkpoint*.damaged")
-        for path in (self.current, self.previous, *damaged, *self._replay.glob("*")):
+        for path in (self.current, self.previous, *damaged, *self._replay.glob("*.pt")):
             path.unlink(missing_ok=True)
         with suppress(OSError):  # not there, or a network's file system still keeps something in it
             self._replay.rmdir()

@@ -1,4 +1,4 @@
-"""One run's configuration, fully resolved.
+"""One run's configuration, fully resolved; importing this module does not import torch.
 
 In this order, later wins: rules of the protocol, rules of the map, the algorithm's defaults, its
 per-map table, its released tables (under that protocol), the study's ``set``, its ``per_map``, its
@@ -11,10 +11,10 @@ import difflib
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import yaml
 from pydantic import (
@@ -28,7 +28,6 @@ from pydantic import (
 )
 
 from algorithms import ALGORITHMS, plugins
-from algorithms.learner import LearnerConfig
 from benchmark.envs import BACKENDS
 from benchmark.envs.maps import MAPS
 from benchmark.envs.options import EnvOptions
@@ -39,6 +38,9 @@ VERSION = 2  #: of the format of runs and study files
 
 #: The variant that the main figures compare; every other variant is an ablation.
 DEFAULT = "default"
+
+#: The columns that name a run in the table of evaluations.
+IDENTITY = ["study", "backend", "protocol", "map", "algorithm", "variant", "seed"]
 
 _ENV_OPTIONS = sorted(field.name for field in dataclasses.fields(EnvOptions))
 _ENV_VALIDATOR = TypeAdapter(EnvOptions)
@@ -59,7 +61,7 @@ class RunConfig(BaseModel):
     seed: int = Field(ge=0, lt=2**63)
     training: Training
     env: EnvOptions
-    hyperparameters: SerializeAsAny[LearnerConfig]
+    hyperparameters: SerializeAsAny[BaseModel]  # the method's ``Config``
 
     @field_validator("hyperparameters", mode="before")
     @classmethod
@@ -92,11 +94,8 @@ class RunConfig(BaseModel):
 
     @property
     def identity(self) -> dict:
-        """The columns that name this run in the table of evaluations."""
-        return {
-            name: getattr(self, name)
-            for name in ("study", "backend", "protocol", "map", "algorithm", "variant", "seed")
-        }
+        """The values of ``IDENTITY``."""
+        return {name: getattr(self, name) for name in IDENTITY}
 
     @property
     def path(self) -> Path:
@@ -136,17 +135,8 @@ def resolve_run(
     known_algorithm(algorithm)
     known("backend", backend, BACKENDS)
     known("protocol", protocol, RULES)
-    algorithm_class = ALGORITHMS[algorithm]
-    tables = [
-        RULES[protocol],
-        MAP_RULES.get(map, {}),
-        algorithm_class.MAP_HYPERPARAMETERS.get(map, {}),
-    ]
-    if protocol == "released":
-        tables += [algorithm_class.RELEASED, algorithm_class.RELEASED_MAPS.get(map, {})]
-    tables += overrides
     sections: dict[str, dict] = {"training": {}, "env": {}, "hyperparameters": {}}
-    for table in tables:
+    for table in [*_tables(map, algorithm, protocol).values(), *overrides]:
         for key, value in table.items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise BenchmarkError(f"{key}: {value} is no number that a run could use")
@@ -162,12 +152,58 @@ def resolve_run(
             seed=seed,
             training=Training.model_validate(sections["training"]),
             env=_ENV_VALIDATOR.validate_python(sections["env"]),
-            hyperparameters=algorithm_class.Config.model_validate(sections["hyperparameters"]),
+            hyperparameters=ALGORITHMS[algorithm].Config.model_validate(
+                sections["hyperparameters"]
+            ),
         )
 
 
+def _tables(map: str, algorithm: str, protocol: str) -> dict[str, dict]:
+    """The flat tables that come with the benchmark, by what they are; later ones win."""
+    method = ALGORITHMS[algorithm]
+    tables = {
+        f"protocol {protocol}": RULES[protocol],
+        "rule of the map": MAP_RULES.get(map, {}),
+        "method's table for the map": method.MAP_HYPERPARAMETERS.get(map, {}),
+    }
+    if protocol == "released":
+        tables["released by the method's authors"] = method.RELEASED
+        tables["released for the map"] = method.RELEASED_MAPS.get(map, {})
+    return tables
+
+
+class Setting(NamedTuple):
+    """One value of a run, and where it comes from."""
+
+    part: str  #: "training", "env" or "hyperparameters"
+    key: str
+    value: Any
+    source: str
+
+
+def settings(run: RunConfig, overrides: Mapping[str, dict[str, Any]]) -> list[Setting]:
+    """Every setting of a run with its source.
+
+    Args:
+        run: the resolved run.
+        overrides: what it was resolved with, by what it is, e.g. "study, per_map".
+    """
+    sources = {
+        key: source
+        for source, table in (_tables(run.map, run.algorithm, run.protocol) | overrides).items()
+        for key in table
+    }
+    default = {"env": "default of the env", "hyperparameters": "default of the method"}
+    return [
+        Setting(part, key, value, sources.get(key) or default[part])
+        for part, table in run.resolved().items()
+        if isinstance(table, dict)
+        for key, value in table.items()
+    ]
+
+
 def _section(key: str, algorithm: str) -> str:
-    """Which part of a run a flat key belongs to."""
+    """Which part of a run a flat key belongs to: "training", "env" or "hyperparameters"."""
     if key in RunConfig.model_fields:
         raise BenchmarkError(
             f"{key!r} says which run it is, not how it is trained; give it where runs are named, as"
@@ -187,7 +223,7 @@ def _section(key: str, algorithm: str) -> str:
         "env": _ENV_OPTIONS,
     }
     if not any(key in names for names in sections.values()):
-        others = [name for name, each in ALGORITHMS.items() if key in each.Config.model_fields]
+        others = [name for name, method in ALGORITHMS.items() if key in method.Config.model_fields]
         if others:
             raise BenchmarkError(
                 f"{key!r} is a hyper-parameter of {', '.join(others)} and not of {algorithm}; in a"

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -30,9 +29,6 @@ EVALUATION_SCHEMA = pa.schema(
         ("dead_enemies", pa.int64()),
     ]
 )
-
-#: The columns that say which run a row belongs to.
-IDENTITY = ["study", "backend", "protocol", "map", "algorithm", "variant", "seed"]
 
 
 def write_evaluations(table: pd.DataFrame, path: Path) -> None:
@@ -68,17 +64,13 @@ def read_evaluations(path: Path) -> pd.DataFrame:
     return table.select(EVALUATION_SCHEMA.names).cast(EVALUATION_SCHEMA).to_pandas()
 
 
-def evaluation_rows(
-    identity: dict, step: int, phase: str, episodes: dict[str, np.ndarray]
-) -> pd.DataFrame:
+def evaluation_rows(identity: dict, evaluation: dict) -> pd.DataFrame:
     """One evaluation as rows of the table.
 
     Args:
-        identity: the values of ``IDENTITY``.
-        step: the point of the evaluation grid, in env steps.
-        phase: "training" or "absolute".
-        episodes: battle_won, return, length, dead_allies, dead_enemies, each of shape [episodes].
+        identity: the values of ``config.IDENTITY``.
+        evaluation: ``step``, the point of the evaluation grid in env steps; ``phase``, "training"
+            or "absolute"; and the columns of ``EpisodeStats.columns``.
     """
-    frame = pd.DataFrame(episodes)
-    frame = frame.assign(**identity, step=step, phase=phase, episode=np.arange(len(frame)))
-    return frame[EVALUATION_SCHEMA.names]
+    frame = pd.DataFrame({**identity, **evaluation})
+    return frame.assign(episode=frame.index)[EVALUATION_SCHEMA.names]

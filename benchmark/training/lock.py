@@ -1,15 +1,21 @@
-"""A lock on a folder that goes with its process, however that ends; nothing is ever stale."""
+"""A lock on a folder that ends with its process, however that ends."""
 
-import fcntl
+import errno
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from benchmark.errors import BenchmarkError
 
 log = logging.getLogger("benchmark")
+
+_held: list[FileLock] = []  #: a lock that nothing refers to would be released
+
+#: What a file system without locks answers.
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
 @contextmanager
@@ -18,43 +24,45 @@ def exclusive(folder: Path, wait: bool = False) -> Iterator[None]:
 
     Args:
         folder: to be held.
-        wait: until another process that holds it is through, instead of raising an error.
+        wait: until another process that holds it ends, instead of raising an error.
 
     Raises:
         BenchmarkError: another process holds it, or it cannot be written or locked.
     """
-    handle = acquire(folder, wait)
-    try:
+    with _acquired(folder, wait):
         yield
-    finally:
-        os.close(handle)
 
 
-def acquire(folder: Path, wait: bool = False) -> int:
-    """Like ``exclusive``, until the returned file descriptor is closed or the process ends."""
+def hold(folder: Path) -> None:
+    """Like ``exclusive``, until the process ends."""
+    _held.append(_acquired(folder, wait=False))
+
+
+def _acquired(folder: Path, wait: bool) -> FileLock:
+    # The kernel's flock: it ends with the process, after kill -9 too. A file that is a lock by
+    # existing would be left behind, so there is no falling back to one.
+    lock = FileLock(Path(folder, ".lock"), fallback_to_soft=False, preserve_lock_file=True)
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
-        handle = os.open(Path(folder, ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise BenchmarkError(
-            f"cannot write to {folder}: {error.strerror}; choose another folder, or make this one"
-            " writable"
-        ) from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        if wait:
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if not wait:
+                raise
             log.warning("%s is in use by another process; waiting for it", folder)
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            return handle
-        os.close(handle)
+            lock.acquire(poll_interval=1)
+    except Timeout:
         raise BenchmarkError(
             f"{folder} is in use by another process; wait for it or stop it"
         ) from None
     except OSError as error:
-        os.close(handle)
+        if error.errno in _NO_LOCKS:
+            raise BenchmarkError(
+                f"cannot lock {folder}: {error.strerror}; its file system has no locks (mount it"
+                " with them, or choose a folder on another one)"
+            ) from error
         raise BenchmarkError(
-            f"cannot lock {folder}: {error.strerror}; its file system knows no locks (mount it with"
-            " them, or choose a folder on another one)"
+            f"cannot write to {folder}: {error.strerror}; choose another folder, or make this one"
+            " writable"
         ) from error
-    return handle
+    return lock

@@ -1,54 +1,35 @@
-"""``python -m benchmark plan``: what a study costs on this machine, from a short measurement.
+"""What a run costs on this machine, from a short measurement with the classes that training uses.
 
-For every map and method one process plays some rounds of battles, some updates and one
-evaluation with the classes that training uses, on one thread as in the workflow. As many processes
-measure side by side as runs would train, so that they get in each other's way as runs do.
+A process plays some rounds of battles, some updates and one evaluation, on one thread as in the
+workflow; as many processes at a time as runs will share the machine or the GPU.
 """
 
-import argparse
 import io
-import math
 import multiprocessing
 import os
 import resource
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import psutil
 import torch
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
 
 from benchmark.envs import make, make_evaluation
-from benchmark.errors import BenchmarkError
-from benchmark.training import provenance
-from benchmark.training.config import DEFAULT, RunConfig
-from benchmark.training.evaluations import evaluation_rows, write_evaluations
-from benchmark.training.full_battles import peak_memory
-from benchmark.training.profiles import Profile, find_profile, jobs_of
+from benchmark.envs.spec import EnvSpec
+from benchmark.training.config import RunConfig
+from benchmark.training.device import keep_freed_memory
 from benchmark.training.protocol import evaluation_grid
-from benchmark.training.rollout import EpisodeStats, evaluate, explore
+from benchmark.training.replay import Episodes
+from benchmark.training.rollout import evaluate, explore
 from benchmark.training.seeding import RandomStreams
-from benchmark.training.status import duration
-from benchmark.training.study import find_study
-from benchmark.training.train import keep_freed_memory, learn, make_learner, make_replay
+from benchmark.training.train import learn, make_learner, make_replay
 
-#: About how long all measurements together may take, in seconds; filling batches comes on top.
-_PATIENCE = 60
+_ROW_BYTES = 13  #: of a row of ``evaluations.parquet``, compressed
 
-_ASSUMPTIONS = (
-    "Assumed: battles as long as at random play (better teams fight longer ones, which means fewer"
-    " but longer updates and about the same total), evaluations as slow as with an untrained"
-    " policy, one thread per run. Memory and checkpoints are upper bounds: updates and full replay"
-    " buffers of battles that all last to the limit, compressed like random play."
-)
+#: Updates before the next one, so that what is due every so many updates is due in it.
+_UPDATES = 10**6 - 1
 
 
 @dataclass(frozen=True)
@@ -78,7 +59,7 @@ def measure(run: RunConfig, seconds: float) -> Cost:
     rules, streams = run.training, RandomStreams(run.seed)
     env = make(run.map, rules.n_envs, run.backend, run.env)
     evaluation_env = make_evaluation(env, run.map, rules.evaluation_episodes, run.backend, run.env)
-    full_battles = peak_memory(run, env.spec, seconds)
+    peaks = peak_memory(run, env.spec, seconds)
     learner = make_learner(run, streams, "auto", env.spec)
     learner.skip_pretraining()
     replay = make_replay(env.spec, rules)
@@ -86,44 +67,42 @@ def measure(run: RunConfig, seconds: float) -> Cost:
 
     def collect() -> int:
         seeds, exploration = streams.seeds("battles", rules.n_envs), streams["exploration"]
-        episodes, outcome = explore(env, learner, rules, seeds, lambda _: 1.0, exploration)
+        episodes, stats = explore(env, learner, rules, seeds, lambda _: 1.0, exploration)
         replay.add(episodes)
-        lengths.extend(outcome.length)
+        lengths.extend(stats.length)
         learner.on_collect(episodes, sum(lengths))
-        return int(outcome.length.sum())
+        return int(stats.length.sum())
 
     def update() -> int:
         learn(learner, replay, rules, streams)
         learner.read_metrics()  # waits for the device
         return 1
 
+    def evaluation() -> int:
+        seeds = streams.seeds("evaluation", rules.evaluation_episodes)
+        return len(evaluate(evaluation_env, learner, rules, seeds).length)
+
     while len(replay) < rules.batch_size:  # the first round also compiles the simulator
         collect()
     per_step = _seconds_per_unit(collect, seconds / 4)
     update()
     per_update = _seconds_per_unit(update, seconds / 2)
-    begin = time.perf_counter()
-    seeds = streams.seeds("evaluation", rules.evaluation_episodes)
-    outcome = evaluate(evaluation_env, learner, rules, seeds)
-    per_evaluation = (time.perf_counter() - begin) / rules.evaluation_episodes
+    per_episode = _seconds_per_unit(evaluation, 0)
     env.close()
     evaluation_env.close()
 
-    evaluations = len(evaluation_grid(rules)) * rules.evaluation_episodes + rules.absolute_episodes
-    battles = rules.budget / float(np.mean(lengths))
-    updates = battles * rules.updates_per_episode
+    evaluated = len(evaluation_grid(rules)) * rules.evaluation_episodes + rules.absolute_episodes
+    updates = rules.budget / float(np.mean(lengths)) * rules.updates_per_episode
     # No more steps than the budget has, however long the battles.
     kept_steps = min(rules.replay_episodes * env.spec.episode_limit, rules.budget)
     replay_bytes = kept_steps * replay.nbytes / sum(lengths[-len(replay) :])
-    measured_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - replay.nbytes
+    main, device = np.maximum(peaks, _peaks(learner.device) - [replay.nbytes, 0])
     policy = _saved_bytes(learner.policy_state())
-    on_gpu = learner.device.type == "cuda"
-    measured_on_gpu = torch.cuda.max_memory_reserved(learner.device) if on_gpu else 0.0
     return Cost(
-        seconds=rules.budget * per_step + updates * per_update + evaluations * per_evaluation,
-        memory=max(measured_bytes, full_battles[0]) + replay_bytes,
-        device_memory=max(measured_on_gpu, full_battles[1]),
-        results=policy + _table_bytes(run, outcome, evaluations),
+        seconds=rules.budget * per_step + updates * per_update + evaluated * per_episode,
+        memory=main + replay_bytes,
+        device_memory=device,
+        results=policy + evaluated * _ROW_BYTES,
         checkpoints=replay_bytes + 2 * (policy + _saved_bytes(learner.training_state())),
         replay=replay_bytes,
     )
@@ -144,213 +123,87 @@ def _saved_bytes(state: dict) -> int:
     return file.tell()
 
 
-def _table_bytes(run: RunConfig, outcome: EpisodeStats, rows: int) -> int:
-    """Size of a table of evaluations with that many rows like the measured ones."""
+def peak_memory(run: RunConfig, spec: EnvSpec, seconds: float) -> np.ndarray:
+    """The peaks of main memory (of this process) and of the GPU's during an update, bytes [2].
+
+    All battles last to the limit, as learned play nears it; the battles of ``measure`` are of
+    random play, and short. Memory grows in proportion to the batch, so batches grow until they are
+    as large as the run's or the time is up, and the last two give the slope. Call it before
+    anything large was in memory, which an update would use again unnoticed.
+
+    Args:
+        run: what is to be trained.
+        spec: sizes of its map.
+        seconds: no further batch is begun after that time, but two are always measured.
+    """
+    streams = RandomStreams(run.seed)
+    learner, replay = make_learner(run, streams, "auto", spec), make_replay(spec, run.training)
+    learner.skip_pretraining()
+    battle = _made_up(spec)
+    replay.add(battle)
+    replay.restore(replay.packed(0, 1) * (replay.capacity - 1))  # the same bytes, many times
+    learner.on_collect(battle, spec.episode_limit)
+    last = run.training.batch_size
+
+    def update(size: int) -> None:
+        learner.updates = _UPDATES
+        learn(learner, replay, run.training.model_copy(update={"batch_size": size}), streams)
+        learner.read_metrics()  # waits for the device
+
+    size, peaks, begin = min(2, last), {}, time.perf_counter()
+    update(size)  # what stays, like the optimiser's averages, shall not count as growth
+    while last not in peaks and (len(peaks) < 2 or time.perf_counter() - begin < seconds):
+        update(size)
+        peaks[size] = _peaks(learner.device)
+        size = min(2 * size, last)
+    sizes = list(peaks)[-2:]
+    slope = (peaks[sizes[-1]] - peaks[sizes[0]]) / max(1, sizes[-1] - sizes[0])
+    at_last = peaks[sizes[-1]] + slope * (last - sizes[-1])
+    learner.rehearse_round(replay)
+    return np.maximum(at_last, _peaks(learner.device))
+
+
+def _peaks(device: torch.device) -> np.ndarray:
+    """The most bytes so far of this process, and on the GPU."""
+    main = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    on_gpu = device.type == "cuda"
+    return np.array([main, torch.cuda.max_memory_reserved(device) if on_gpu else 0], np.float64)
+
+
+def _made_up(spec: EnvSpec) -> Episodes:
+    """One battle of full length in which every action is always available."""
     rng = np.random.default_rng(0)
-    picked = rng.integers(len(outcome.length), size=rows)
-    columns = {
-        "battle_won": outcome.battle_won[picked],
-        "return": outcome.returns[picked] + rng.random(rows),  # real ones hardly ever repeat
-        "length": outcome.length[picked],
-        "dead_allies": outcome.dead_allies[picked],
-        "dead_enemies": outcome.dead_enemies[picked],
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "evaluations.parquet")
-        write_evaluations(evaluation_rows(run.identity, 0, "training", columns), path)
-        return path.stat().st_size
+    steps, agents = spec.episode_limit, spec.n_agents
+    return Episodes(
+        obs=rng.standard_normal((1, steps + 1, agents, spec.obs_size), np.float32),
+        state=rng.standard_normal((1, steps + 1, spec.state_size), np.float32),
+        available=np.ones((1, steps + 1, agents, spec.n_actions), np.bool_),
+        actions=rng.integers(spec.n_actions, size=(1, steps, agents), dtype=np.uint8),
+        reward=rng.random((1, steps), np.float32),
+        terminated=np.zeros(1, np.bool_),
+        length=np.array([steps], np.int32),
+    )
 
 
-def measure_all(runs: list[RunConfig], side_by_side: int) -> Iterator[tuple[RunConfig, Cost]]:
-    """Measures one run after the other, each in a process of its own.
+def measure_all(
+    runs: list[RunConfig], at_a_time: int, seconds: float
+) -> Iterator[tuple[RunConfig, Cost]]:
+    """Measures each run in a process of its own, and yields it with its cost when that is done.
 
     Args:
         runs: what to measure.
-        side_by_side: processes at a time.
-
-    Yields:
-        The runs with their costs, as they are done.
+        at_a_time: processes.
+        seconds: about how long to measure each.
     """
-    seconds = min(3.0, max(1.0, _PATIENCE * side_by_side / len(runs)))
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ[name] = "1"  # for the processes that are started below
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
-    with ProcessPoolExecutor(side_by_side, mp_context=context, max_tasks_per_child=1) as pool:
+    with ProcessPoolExecutor(at_a_time, mp_context=context, max_tasks_per_child=1) as pool:
         pending = {pool.submit(measure, run, seconds): run for run in runs}
         try:
             for done in as_completed(pending):
                 yield pending[done], done.result()
         finally:
-            for each in pending:
-                each.cancel()
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's options."""
-    parser.add_argument("study", help="study file, or the name of one in config/")
-    parser.add_argument("--maps", nargs="+", metavar="MAP", help="only these of the study's maps")
-    parser.add_argument("--cores", type=int, help="runs at a time (default: this machine's cores)")
-    parser.add_argument(
-        "--profile", help="a Snakemake profile: a folder, or the name of one in profiles"
-    )
-    parser.add_argument(
-        "--runs-per-gpu",
-        type=int,
-        metavar="N",
-        help="with a profile that asks Slurm for shards: how many runs one GPU takes",
-    )
-
-
-def main(arguments: argparse.Namespace) -> None:
-    """Runs the command."""
-    for option in ("cores", "runs_per_gpu"):
-        value = getattr(arguments, option)
-        if value is not None and value < 1:
-            raise BenchmarkError(f"--{option.replace('_', '-')} {value}: at least 1")
-    if arguments.profile and arguments.cores:
-        raise BenchmarkError("the profile says how many runs there are at a time; no --cores then")
-    profile = None
-    at_a_time = side_by_side = arguments.cores or _cores()
-    if arguments.profile:
-        profile = find_profile(arguments.profile, _cores(), arguments.runs_per_gpu)
-        at_a_time, side_by_side = profile.at_a_time, profile.sharing
-    study = find_study(arguments.study)
-    maps = arguments.maps or study.maps
-    if unknown := sorted(set(maps) - set(study.maps)):
-        raise BenchmarkError(
-            f"--maps {' '.join(unknown)}: not in the study, which has {', '.join(study.maps)}"
-        )
-    groups: dict[tuple, list[RunConfig]] = {}
-    for run in (each for each in study.runs() if each.map in maps):
-        groups.setdefault((run.map, run.algorithm, run.variant), []).append(run)
-    first = [runs[0] for runs in groups.values()]
-    costs: dict[tuple, Cost] = {}
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("measuring", total=len(first))
-        for run, cost in measure_all(first, min(side_by_side, _cores(), len(first))):
-            costs[run.map, run.algorithm, run.variant] = cost
-            progress.update(task, advance=1, description=f"measured {run.algorithm} on {run.map}")
-    console = Console(width=None if Console().is_terminal else 120)
-    console.print(_table(study.name, groups, costs))
-    for line in _totals(groups, costs, at_a_time, side_by_side):
-        console.print(line, highlight=False)
-    if profile is not None:
-        each = [costs[key] for key, runs in groups.items() for _ in runs]
-        for line in _on_profile(profile, each):
-            console.print(line, highlight=False)
-
-
-def _table(name: str, groups: dict[tuple, list[RunConfig]], costs: dict[tuple, Cost]) -> Table:
-    table = Table(title=f"study {name}", title_justify="left", box=SIMPLE)
-    headings = ("map", "method", "runs", "budget", "steps/s", "time each", "memory")
-    for heading in (*headings, "replay"):
-        right = heading not in ("map", "method")
-        justify = "right" if right else "left"
-        table.add_column(heading, justify=justify, no_wrap=right, overflow="fold")
-    for key, runs in groups.items():
-        map, algorithm, variant = key
-        budget, cost = runs[0].training.budget, costs[key]
-        table.add_row(
-            map,
-            algorithm if variant == DEFAULT else f"{algorithm} {variant}",
-            str(len(runs)),
-            f"{budget:,}",
-            f"{budget / cost.seconds:,.0f}",
-            duration(cost.seconds),
-            size(cost.memory),
-            size(cost.replay),
-        )
-    return table
-
-
-def _totals(
-    groups: dict[tuple, list[RunConfig]],
-    costs: dict[tuple, Cost],
-    at_a_time: int,
-    side_by_side: int,
-) -> Iterator[str]:
-    """The study as a whole, one line per resource.
-
-    Args:
-        groups: its runs.
-        costs: of one run of each group.
-        at_a_time: runs under way, everywhere together.
-        side_by_side: of these, runs that share a machine or a GPU.
-    """
-    each = [costs[key] for key, runs in groups.items() for _ in runs]
-    steps = sum(run.training.budget for runs in groups.values() for run in runs)
-    hours = sum(cost.seconds for cost in each) / 3600
-    longest = max(cost.seconds for cost in each)
-    at_a_time = min(at_a_time, len(each))
-    wall = max(hours * 3600 / at_a_time, longest)
-    yield f"{len(each)} runs, {steps:,} env steps, {hours:,.1f} run hours"
-    yield (
-        f"time    about {duration(wall)} with {at_a_time} runs at a time, the longest run"
-        f" {duration(longest)}; measured on {_machine()}"
-    )
-    together = min(side_by_side, at_a_time)
-    runs = "1 run" if together == 1 else f"{together} runs"
-    memory = sum(sorted((cost.memory for cost in each), reverse=True)[:together])
-    here = psutil.virtual_memory().total
-    short = "" if memory < here else "; let fewer run at a time, or take more memory"
-    yield f"memory  up to {size(memory)} with {runs}, here {size(here)}{short}"
-    if any(cost.device_memory for cost in each):
-        gpu = sorted((cost.device_memory for cost in each), reverse=True)[:together]
-        yield f"GPU     up to {size(sum(gpu))} with {runs}"
-    unfinished = sorted((cost.checkpoints for cost in each), reverse=True)[:at_a_time]
-    yield (
-        f"disk    {size(sum(cost.results for cost in each))} of results, and up to"
-        f" {size(sum(unfinished))} of checkpoints while {at_a_time} runs are under way"
-    )
-    yield _ASSUMPTIONS
-
-
-def _on_profile(profile: Profile, costs: list[Cost]) -> Iterator[str]:
-    """What a profile makes of the study's runs, and where it does not suffice."""
-    hours = sum(cost.seconds for cost in costs) / 3600
-    longest = max(cost.seconds for cost in costs)
-    most = max(cost.memory for cost in costs)
-    at_a_time = min(profile.at_a_time, len(costs))
-    yield f"profile {profile.name}: {at_a_time} runs at a time"
-    if profile.gpus_per_run:
-        sharing = round(1 / profile.gpus_per_run) if profile.gpus_per_run < 1 else 1
-        yield (
-            f"  GPUs    {hours * profile.gpus_per_run:,.1f} GPU hours on up to"
-            f" {math.ceil(at_a_time * profile.gpus_per_run)} GPUs, {sharing} run(s) on each"
-        )
-        if not any(cost.device_memory for cost in costs):
-            yield "          measured without a GPU; plan again on a node that has one"
-        elif sharing > _cores():
-            yield f"          measured with {_cores()} runs on the GPU, as many as there are cores"
-    if profile.memory is not None:
-        note = "" if most <= profile.memory else ": too little, raise mem_mb"
-        yield f"  memory  {size(profile.memory)} for a run, the largest takes {size(most)}{note}"
-    if profile.seconds is not None:
-        jobs = jobs_of(profile, longest)
-        note = "" if jobs <= profile.attempts else ": too few, raise retries or runtime"
-        yield (
-            f"  limit   {duration(profile.seconds)} for a job; the longest run takes {jobs} of"
-            f" {profile.attempts} attempts{note}"
-        )
-
-
-def _machine() -> str:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    about = provenance.hardware(device)
-    gpu = "" if about["device"] == "cpu" else f"{about['device']}, "
-    return f"{gpu}{about['cpu']}, {about['cores']} cores"
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    has_affinity = hasattr(os, "sched_getaffinity")
-    return len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
-
-
-def size(count: float) -> str:
-    """Bytes for people: 40 kB, 12 MB, 3.4 GB."""
-    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
-        if count >= factor:
-            return f"{count / factor:.{1 if unit == 'GB' else 0}f} {unit}"
-    return f"{count / 1e3:.0f} kB"
+            for future in pending:
+                future.cancel()

@@ -1,11 +1,13 @@
-"""How a run shows that it is alive: a bar on a terminal, a line per evaluation in a log, a file."""
+"""How a run reports: bar on a terminal, log line per evaluation, ``progress.json``, TensorBoard."""
 
+import importlib.util
 import logging
 import os
 import platform
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
@@ -14,23 +16,19 @@ from rich.progress import Progress as Bar
 from benchmark import files
 from benchmark.training import provenance
 from benchmark.training.config import RunConfig
-from benchmark.training.rollout import EpisodeStats
-from benchmark.training.tensorboard import Board
+
+if TYPE_CHECKING:
+    from benchmark.training.rollout import EpisodeStats
 
 log = logging.getLogger("benchmark")
 
-#: What ``progress.json`` says.
+#: The keys of ``progress.json``.
 KEYS = (
-    "state",
-    "step",
-    "budget",
-    "steps_per_second",
-    "win_rate",
-    "host",
-    "pid",
-    "updated",
-    "error",
+    *("state", "step", "budget", "steps_per_second", "win_rate"),
+    *("host", "pid", "updated", "error"),
 )
+
+_INTERVAL = 30  #: seconds between two ``progress.json``
 
 
 class Progress:
@@ -44,7 +42,7 @@ class Progress:
         self._written = 0.0
         self._win_rate: float | None = None
         self._bar: Bar | None = None
-        self._board = Board(folder)
+        self._tensorboard = TensorBoardLogger(folder / "tensorboard")
 
     def show(self, steps: int) -> None:
         """After every round of battles."""
@@ -52,7 +50,7 @@ class Progress:
             self._begin = (time.monotonic(), steps)
             self._open_bar()
         self._steps = steps
-        if time.monotonic() - self._written > 30:
+        if time.monotonic() - self._written > _INTERVAL:
             self._write("running")
         if self._bar is not None:
             self._bar.update(
@@ -62,14 +60,14 @@ class Progress:
                 win_rate="-" if self._win_rate is None else f"{self._win_rate:.0%}",
             )
 
-    def evaluated(self, step: int, outcome: EpisodeStats, metrics: dict[str, float]) -> None:
+    def evaluated(self, step: int, stats: "EpisodeStats", metrics: dict[str, float]) -> None:
         """After every evaluation: one line in the log."""
-        self._win_rate = float(outcome.battle_won.mean())
+        self._win_rate = float(stats.battle_won.mean())
         self._steps = max(self._steps, step)
         self._write("running")
-        length, returns = outcome.length.mean(), outcome.returns.mean()
+        length, returns = stats.length.mean(), stats.returns.mean()
         of_evaluation = {"win_rate": self._win_rate, "return": returns, "length": length}
-        self._board.write(
+        self._tensorboard.write(
             step,
             {f"evaluation/{name}": float(value) for name, value in of_evaluation.items()}
             | {f"training/{name}": value for name, value in metrics.items()},
@@ -91,18 +89,17 @@ class Progress:
         """At the end: state is "done", "interrupted" or "failed"."""
         if self._bar is not None:
             self._bar.stop()
-        self._board.close()
+        self._tensorboard.close()
         self._write(state, error)
 
     def _open_bar(self) -> None:
         if not sys.stderr.isatty():
             return
+        columns = "{task.percentage:>3.0f}%  {task.fields[rate]}  won {task.fields[win_rate]}"
         self._bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(),
-            TextColumn(
-                "{task.percentage:>3.0f}%  {task.fields[rate]}  won {task.fields[win_rate]}"
-            ),
+            TextColumn(columns),
             TimeRemainingColumn(),
             console=Console(stderr=True),
         )
@@ -134,3 +131,42 @@ class Progress:
             files.write_json(value, self._folder / "progress.json")
         except Exception as problem:  # a report must never end the run that it reports on
             log.warning("cannot report progress: %s", problem)
+
+
+class TensorBoardLogger:
+    """A run's evaluations and losses as event files, where TensorBoard's package is installed.
+
+    Installing it (``pip install -e '.[tensorboard]'``) switches this on, for the workflow's runs
+    too; ``tensorboard --logdir results`` shows them. Nothing else reads these files.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._writer = folder, None
+        self._on = importlib.util.find_spec("tensorboard") is not None
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        """Adds one point to each curve.
+
+        Args:
+            step: env steps; points of a killed attempt beyond the first step of this one are
+                hidden.
+            values: by the curve's name.
+        """
+        if not self._on:
+            return
+        try:
+            if self._writer is None:
+                from torch.utils.tensorboard import SummaryWriter
+
+                self._writer = SummaryWriter(str(self._folder), purge_step=step)
+            for name, value in values.items():
+                self._writer.add_scalar(name, value, step)
+            self._writer.flush()
+        except Exception as problem:  # a report must never end the run that it reports on
+            log.warning("cannot write %s: %s; going on without", self._folder, problem)
+            self._on = False
+
+    def close(self) -> None:
+        """Closes the files."""
+        if self._writer is not None:
+            self._writer.close()

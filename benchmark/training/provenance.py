@@ -1,27 +1,40 @@
-"""Where a run comes from: its code, versions and machine, as ``run.json`` tells."""
+"""Where a run comes from: its code, versions and machine, as written to ``run.json``."""
 
+import ast
 import hashlib
 import os
 import platform
 import re
 import subprocess
-import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
-import torch
 
+from algorithms import PLUGINS, source_file
 from benchmark.files import ROOT
-from benchmark.training.evaluations import IDENTITY
+from benchmark.training.config import IDENTITY
 
-#: What a run's ``run.json`` says.
+if TYPE_CHECKING:
+    import torch
+
+#: The keys of a run's ``run.json``.
 RUN_KEYS = (
     *IDENTITY,
     *("backend_version", "budget", "config", "config_hash", "commit", "dirty", "source_hash"),
     *("versions", "hardware", "env_steps", "episodes", "updates", "attempts"),
     *("wall_seconds", "steps_per_second", "end_reason"),
+)
+
+#: The modules that decide a run's numbers, as far as the method or the training loop imports them.
+#: The rest of ``benchmark`` names, records and shows runs.
+_DECIDING = (
+    *("algorithms.", "benchmark.envs"),
+    *(f"benchmark.training.{name}" for name in ("protocol", "replay", "rollout", "seeding")),
 )
 
 
@@ -30,25 +43,84 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def source_hash(module: str) -> str:
-    """Hash of an algorithm's source: its module and every ``algorithms`` module it builds on.
+def source_hash(algorithm: str, backend: str) -> str:
+    """Hash of the code that decides a run's numbers; comments and docstrings do not count.
+
+    That is the method, the training loop, and whatever of ``_DECIDING`` they import, directly or
+    not. Runs in the simulator do not depend on the client of StarCraft II.
 
     Args:
-        module: dotted name, e.g. ``algorithms.qmix``.
+        algorithm: a name in ``algorithms.ALGORITHMS``.
+        backend: that the run was played on.
     """
-    pending, seen = [module], {}
+    game = "benchmark.envs.starcraft2"
+    pending = [source_file(algorithm), _file("benchmark.training.train")]
+    if backend != "simulator":
+        pending.append(_file(f"{game}.client"))  # workers import it by name
+    hashes: dict[Path, str] = {}
     while pending:
-        name = pending.pop()
-        loaded = getattr(sys.modules.get(name), "__file__", None)  # may lie outside
-        path = Path(loaded or ROOT.joinpath(*name.split(".")).with_suffix(".py"))
-        if name in seen or not path.exists():
+        path = pending.pop()
+        if path in hashes or not path.exists():
             continue
-        seen[name] = path.read_bytes()
-        pending += re.findall(r"^from (algorithms[.\w]+) import", seen[name].decode(), re.MULTILINE)
-    digest = hashlib.sha256()
-    for name in sorted(seen):
-        digest.update(name.encode() + seen[name])
-    return digest.hexdigest()[:16]
+        hashes[path], imported = _code(path.read_bytes())
+        names = [name for name in imported if name.startswith(_DECIDING)]
+        if backend == "simulator":
+            names = [name for name in names if not name.startswith(game)]
+        pending += map(_file, names)
+    ordered = sorted((path.name, found) for path, found in hashes.items())
+    return hashlib.sha256(repr(ordered).encode()).hexdigest()[:16]
+
+
+def _file(module: str) -> Path:
+    path = ROOT.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+@cache
+def _code(source: bytes) -> tuple[str, list[str]]:
+    """The hash of a module's code, and the dotted names that it imports."""
+    tree = ast.parse(source)
+    imported = list(_imports(tree))
+    for node in ast.walk(tree):
+        if isinstance(body := getattr(node, "body", None), list):
+            node.body = [statement for statement in body if not _is_text(statement)]
+    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest(), imported
+
+
+def _is_text(statement: ast.stmt) -> bool:
+    value = getattr(statement, "value", None)
+    return (
+        isinstance(statement, ast.Expr)
+        and isinstance(value, ast.Constant)
+        and isinstance(value.value, str)
+    )
+
+
+def _imports(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def plugin_source(algorithm: str) -> bytes | None:
+    """The source of a method outside the repository, which no commit holds; else None."""
+    return PLUGINS[algorithm].read_bytes() if algorithm in PLUGINS else None
+
+
+def made_by(algorithm: str, backend: str, device: "torch.device") -> dict:
+    """The code and the machine of an attempt, for its record."""
+    revision, dirty = commit()
+    return {
+        "commit": revision,
+        "dirty": dirty,
+        "source_hash": source_hash(algorithm, backend),
+        "hardware": hardware(device),
+        "host": platform.node(),
+        "slurm_job": os.environ.get("SLURM_JOB_ID"),
+    }
 
 
 def commit() -> tuple[str | None, bool | None]:
@@ -64,16 +136,22 @@ def commit() -> tuple[str | None, bool | None]:
         return None, None
 
 
-def hardware(device: torch.device) -> dict:
+def cores() -> int:
+    """CPU cores that this process may use."""
+    has_affinity = hasattr(os, "sched_getaffinity")
+    return len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+
+
+def hardware(device: "torch.device") -> dict:
     """The machine that a run used."""
+    import torch
+
     on_gpu = device.type == "cuda"
     return {
         "device": torch.cuda.get_device_name(device) if on_gpu else "cpu",
         "visible_gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),  # set by Slurm: those of the job
         "cpu": _cpu_name(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cores": cores(),
         "threads": torch.get_num_threads(),
         "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
         "host": platform.node(),

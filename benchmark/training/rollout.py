@@ -22,6 +22,16 @@ class EpisodeStats:
     dead_allies: np.ndarray  #: [E] int32
     dead_enemies: np.ndarray  #: [E] int32
 
+    def columns(self) -> dict[str, list]:
+        """The battles as columns of the table of evaluations, of length E."""
+        return {
+            "battle_won": self.battle_won.tolist(),
+            "return": self.returns.tolist(),
+            "length": self.length.tolist(),
+            "dead_allies": self.dead_allies.tolist(),
+            "dead_enemies": self.dead_enemies.tolist(),
+        }
+
 
 def explore(
     env: Env,

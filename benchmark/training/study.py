@@ -15,7 +15,6 @@ from pydantic import (
 )
 
 from algorithms import ALGORITHMS
-from algorithms.acorm import ACORM
 from benchmark.errors import BenchmarkError
 from benchmark.training.config import (
     DEFAULT,
@@ -126,8 +125,7 @@ class Study(BaseModel):
 
     @model_validator(mode="after")
     def _folder_names(self) -> "Study":
-        named = [*self.variants, *self.ablations]
-        for name in [self.name, *(each.name for each in named)]:
+        for name in [self.name, *(part.name for part in [*self.variants, *self.ablations])]:
             if not _FOLDER_NAME.fullmatch(name):
                 raise ValueError(
                     f"{name!r} names a folder: use lower-case letters, digits and _ only"
@@ -169,7 +167,7 @@ class Study(BaseModel):
                     f"ablations: no map has runs of every method of {ablation.name!r}; each must be"
                     " an algorithm of the study (variant default) or one of its variants"
                 )
-        names = [each.name for each in self.ablations]
+        names = [ablation.name for ablation in self.ablations]
         if len(set(names)) < len(names):
             raise ValueError("ablations: every name must be different")
         return self
@@ -177,8 +175,8 @@ class Study(BaseModel):
     def ablation_maps(self, ablation: Ablation) -> list[str]:
         """The maps on which every method of an ablation has runs."""
         maps = {(name, DEFAULT): self.maps for name in self.algorithms}
-        maps |= {(each.algorithm, each.name): each.maps for each in self.variants}
-        of_curves = [maps.get((each.algorithm, each.variant), []) for each in ablation.curves]
+        maps |= {(variant.algorithm, variant.name): variant.maps for variant in self.variants}
+        of_curves = [maps.get((curve.algorithm, curve.variant), []) for curve in ablation.curves]
         return [map for map in of_curves[0] if all(map in others for others in of_curves)]
 
     @model_validator(mode="after")
@@ -192,6 +190,8 @@ class Study(BaseModel):
         for kind, value, values in chosen:
             if value not in values:
                 raise ValueError(f"roles: {value!r} is not among the study's {kind}s")
+        from algorithms.acorm import ACORM  # here, because torch takes seconds
+
         for name in self.roles.algorithms:
             if name in ALGORITHMS and not issubclass(ALGORITHMS[name], ACORM):
                 raise ValueError(f"roles: {name} has no roles")
@@ -213,8 +213,8 @@ class Study(BaseModel):
         Raises:
             BenchmarkError: an unknown name or key, or a value out of range.
         """
-        methods = [(name, DEFAULT, self.maps, {}) for name in self.algorithms]
-        methods += [(v.algorithm, v.name, v.maps, v.set) for v in self.variants]
+        methods = [(name, DEFAULT, self.maps) for name in self.algorithms]
+        methods += [(variant.algorithm, variant.name, variant.maps) for variant in self.variants]
         return [
             resolve_run(
                 study=self.name,
@@ -224,17 +224,29 @@ class Study(BaseModel):
                 algorithm=algorithm,
                 variant=variant,
                 seed=seed,
-                overrides=[
-                    self.set,
-                    self.per_map.get(map, {}),
-                    self.per_algorithm.get(algorithm, {}),
-                    changes,
-                ],
+                overrides=self.overrides(map, algorithm, variant).values(),
             )
-            for algorithm, variant, maps, changes in methods
+            for algorithm, variant, maps in methods
             for map in maps
             for seed in self.seeds
         ]
+
+    def overrides(self, map: str, algorithm: str, variant: str) -> dict[str, dict[str, Any]]:
+        """What the study sets for a run, by the key that says so; later ones win.
+
+        Raises:
+            BenchmarkError: the study has no such variant.
+        """
+        changes = {part.name: part.set for part in self.variants if part.algorithm == algorithm} | {
+            DEFAULT: {}
+        }
+        known("variant", variant, changes, self.name)
+        return {
+            f"{self.name}, set": self.set,
+            f"{self.name}, per_map": self.per_map.get(map, {}),
+            f"{self.name}, per_algorithm": self.per_algorithm.get(algorithm, {}),
+            f"{self.name}, variant": changes[variant],
+        }
 
 
 def parse_study(values: dict, source: str) -> Study:

@@ -1,9 +1,7 @@
 """One run: collect, learn, evaluate, until the budget; killed at any moment, it can go on."""
 
-import ctypes
 import logging
 import os
-import platform
 import signal
 import time
 from contextlib import closing, contextmanager
@@ -22,20 +20,23 @@ from benchmark.errors import BenchmarkError, first_line
 from benchmark.training import checkpoint, provenance, run_state
 from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.config import RunConfig
+from benchmark.training.device import choose_device, keep_freed_memory, ran_out_of_memory
 from benchmark.training.evaluations import evaluation_rows, write_evaluations
 from benchmark.training.lock import exclusive
 from benchmark.training.progress import Progress
 from benchmark.training.protocol import Training, epsilon, evaluation_grid
 from benchmark.training.replay import ReplayBuffer
-from benchmark.training.rollout import EpisodeStats, evaluate, explore
+from benchmark.training.rollout import evaluate, explore
 from benchmark.training.seeding import RandomStreams
 
 log = logging.getLogger("benchmark")
 
-DEVICES = ("auto", "cpu", "cuda")
-
-#: Parameters of glibc's mallopt(3).
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+#: The files of a run folder that are written whole or not at all.
+_FILES = (
+    *run_state.RECORDS,
+    *(f".{name}" for name in run_state.RECORDS),
+    *("policy.pt", "progress.json", "checkpoint.pt", "replay/*.pt", "*.py"),
+)
 
 
 def train(
@@ -51,7 +52,7 @@ def train(
     Args:
         config: the resolved run.
         folder: where ``evaluations.parquet``, ``run.json`` and the checkpoints go.
-        device: one of ``DEVICES``; "auto" is CUDA where there is one.
+        device: one of ``device.DEVICES``; "auto" is CUDA where there is one.
         checkpoint_seconds: wall-clock time between checkpoints; never changes the results.
         replace: begin anew where the folder holds an unfinished run of another configuration.
 
@@ -65,7 +66,7 @@ def train(
     # A job of Slurm may meet one of a workflow that was killed, which still trains the same run.
     wait = "SLURM_JOB_ID" in os.environ
     with exclusive(folder, wait), _deferred_signals() as interrupted:
-        files.remove_unfinished(folder)
+        files.remove_unfinished(folder, _FILES)
         if run_state.is_done(config, folder):
             Checkpoints(folder).delete()  # a kill may have come between the record and this
             return
@@ -78,30 +79,12 @@ def train(
             raise
         except BaseException as error:
             progress.stop("failed", str(error) or type(error).__name__)
-            if _out_of_memory(error):
+            if ran_out_of_memory(error):
                 raise BenchmarkError(
                     f"memory ran out ({first_line(error)}); let fewer runs share the machine or its"
                     " GPU, `python -m benchmark plan` measures what one takes"
                 ) from error
             raise
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    kinds = (MemoryError, torch.OutOfMemoryError)
-    return isinstance(error, kinds) or "can't allocate memory" in str(error)  # torch on the CPU
-
-
-def keep_freed_memory() -> None:
-    """Lets glibc keep large freed blocks, which otherwise return to the kernel after every tensor.
-
-    Faulting them in again costs a quarter of an update on the CPU. Without effect elsewhere.
-    """
-    try:
-        libc = ctypes.CDLL("libc.so.6")
-    except OSError:
-        return
-    libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
-    libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
 class Run:
@@ -135,22 +118,18 @@ class Run:
         self.best: dict | None = None
         self.steps = 0  # env steps of all training battles
         self.episodes = 0
-        self.owed = 0.0  # updates that are paid for, less than one after a round
+        self.pending_updates = 0.0  # due by the episodes so far; below one after a round
         self.attempts: list[dict] = []
         self.wall_seconds = 0.0
         self.checkpoints = Checkpoints(folder)
-        made_by = _made_by(self.learner)  # now, before anyone changes the files of the program
+        # Now, before anyone changes the files of the program.
+        made_by = provenance.made_by(config.algorithm, config.backend, self.learner.device)
+        if plugin := provenance.plugin_source(config.algorithm):
+            with files.atomic(folder / f"{config.algorithm}.py") as temporary:
+                temporary.write_bytes(plugin)
         self._restore(made_by["source_hash"], replace)
         self._started = time.monotonic()
-        self.attempts.append(
-            {
-                "started": provenance.now(),
-                "from_step": self.steps,
-                "host": platform.node(),
-                "slurm_job": os.environ.get("SLURM_JOB_ID"),
-                **made_by,
-            }
-        )
+        self.attempts.append({"started": provenance.now(), "from_step": self.steps, **made_by})
 
     def play(self, checkpoint_seconds: float, interrupted: "list[int]") -> None:
         """Runs to the end; checkpoints now and then and when interrupted."""
@@ -180,7 +159,7 @@ class Run:
             how many were played to their end.
         """
         begin = self.steps
-        episodes, outcome = explore(
+        episodes, stats = explore(
             self.env,
             self.learner,
             self.rules,
@@ -190,16 +169,17 @@ class Run:
         )
         self.replay.add(episodes)
         self.episodes += len(episodes.length)
-        self.steps += int(outcome.length.sum())
+        self.steps += int(stats.length.sum())
         self.learner.on_collect(episodes, self.steps)
-        return len(outcome.length)
+        return len(stats.length)
 
     def _learn(self, collected: int) -> None:
-        """The updates that so many collected episodes pay for."""
+        """The updates that are due after so many further episodes."""
         if len(self.replay) < max(self.rules.batch_size, self.rules.burn_in_episodes):
             return
-        self.owed += collected * self.rules.updates_per_episode
-        due, self.owed = divmod(self.owed, 1)  # a rest where the game broke off a battle
+        self.pending_updates += collected * self.rules.updates_per_episode
+        # A fraction remains where the game aborted a battle.
+        due, self.pending_updates = divmod(self.pending_updates, 1)
         for _ in range(int(due)):
             learn(self.learner, self.replay, self.rules, self.streams)
         self.learner.after_round(self.replay)
@@ -211,54 +191,53 @@ class Run:
             if step > self.steps:
                 return
             seeds = self.streams.seeds("evaluation", self.rules.evaluation_episodes)
-            outcome = evaluate(self.evaluation_env, self.learner, self.rules, seeds)
-            self.evaluations.append({"step": step, "phase": "training", **_columns(outcome)})
-            score = [float(outcome.battle_won.mean()), float(outcome.returns.mean())]
+            stats = evaluate(self.evaluation_env, self.learner, self.rules, seeds)
+            self.evaluations.append({"step": step, "phase": "training", **stats.columns()})
+            score = [float(stats.battle_won.mean()), float(stats.returns.mean())]
             if self.best is None or score >= self.best["score"]:
                 self.best = {"step": step, "score": score, "policy": self.learner.policy_state()}
-            self.progress.evaluated(step, outcome, self.learner.read_metrics())
+            self.progress.evaluated(step, stats, self.learner.read_metrics())
             if self._diverged():
                 log.warning("%s: the policy's weights are not finite at step %d", self.folder, step)
 
     def _finish(self) -> None:
         """Measures the best policy once more, then writes the record and drops the checkpoints."""
         end_reason = run_state.DIVERGED if self._diverged() else run_state.END
+        evaluations = list(self.evaluations)
         if self.rules.absolute_episodes:
             self.learner.load_state_dict(self.best["policy"])
             seeds = self.streams.seeds("evaluation", self.rules.absolute_episodes)
-            outcome = evaluate(self.evaluation_env, self.learner, self.rules, seeds)
-            self.evaluations.append(
-                {"step": self.best["step"], "phase": "absolute", **_columns(outcome)}
-            )
-        tables = [
-            evaluation_rows(self._identity(), each.pop("step"), each.pop("phase"), each)
-            for each in map(dict, self.evaluations)
-        ]
+            stats = evaluate(self.evaluation_env, self.learner, self.rules, seeds)
+            step = self.best["step"]
+            evaluations.append({"step": step, "phase": "absolute", **stats.columns()})
+        # With the backend that really played.
+        identity = {**self.config.identity, "backend": self.env.spec.backend}
+        table = pd.concat(
+            [evaluation_rows(identity, evaluation) for evaluation in evaluations],
+            ignore_index=True,
+        )
         self._note_backend()
         self.attempts[-1]["ended"] = provenance.now()
-        write_evaluations(pd.concat(tables, ignore_index=True), self.folder / "evaluations.parquet")
+        write_evaluations(table, self.folder / "evaluations.parquet")
         policy = {"config": self.config.resolved(), "policy": self.best["policy"]}
         checkpoint.write(policy, self.folder / "policy.pt")
-        files.write_json(self._provenance(end_reason), self.folder / "run.json")
+        files.write_json(self._record(end_reason), self.folder / "run.json")
         run_state.keep_records(self.folder)
         self.checkpoints.delete()
         self.progress.stop("done")
 
     def _diverged(self) -> bool:
         weights = self.learner.state_dict().values()
-        return not all(torch.isfinite(each).all() for each in weights)
-
-    def _identity(self) -> dict:
-        """What names this run in the table: with the backend that really played."""
-        return {**self.config.identity, "backend": self.env.spec.backend}
+        return not all(torch.isfinite(weight).all() for weight in weights)
 
     def _note_backend(self) -> None:
-        """Puts on record what the backend says about this attempt."""
+        """Adds to the attempt's record what the backend says about it."""
         if about := self.env.provenance():
             self.attempts[-1]["backend"] = about
 
-    def _provenance(self, end_reason: str) -> dict:
-        wall = self.wall_seconds + time.monotonic() - self._started
+    def _record(self, end_reason: str) -> dict:
+        """The content of ``run.json``."""
+        wall = self._wall_seconds()
         last = self.attempts[-1]
         return {
             **self.config.identity,
@@ -266,9 +245,8 @@ class Run:
             "budget": self.rules.budget,
             "config": self.config.resolved(),
             "config_hash": self.config.hash,
-            **{name: last[name] for name in ("commit", "dirty", "source_hash")},
+            **{name: last[name] for name in ("commit", "dirty", "source_hash", "hardware")},
             "versions": provenance.versions(),
-            "hardware": last["hardware"],
             "env_steps": self.steps,
             "episodes": self.episodes,
             "updates": self.learner.updates,
@@ -278,34 +256,42 @@ class Run:
             "end_reason": end_reason,
         }
 
+    def _wall_seconds(self) -> float:
+        """Of all attempts together."""
+        return self.wall_seconds + time.monotonic() - self._started
+
     # Resume ---------------------------------------------------------------------------------------
 
     def _save(self) -> None:
         """Everything that the rest of the run depends on."""
         self.attempts[-1]["until_step"] = self.steps
         self._note_backend()
-        wall = self.wall_seconds + time.monotonic() - self._started
         state = {
             "config": self.config.resolved(),
             "backend_version": self.env.spec.backend_version,
             "device": self.learner.device.type,
             "learner": self.learner.training_state(),
             "streams": self.streams.state(),
-            "evaluations": [_tensors(each) for each in self.evaluations],
+            "evaluations": self.evaluations,
             "best": self.best,
             "steps": self.steps,
             "episodes": self.episodes,
-            "owed": self.owed,
+            "pending_updates": self.pending_updates,
             "attempts": self.attempts,
-            "wall_seconds": wall,
+            "wall_seconds": self._wall_seconds(),
         }
         self.checkpoints.save(state, self.replay)
 
     def _restore(self, source_hash: str, replace: bool) -> None:
+        """Continues from the run's checkpoint, if there is one.
+
+        Raises:
+            BenchmarkError: it is of another configuration or device.
+        """
         state = self.checkpoints.load(self.replay)
         if state is None:
             return
-        other = not self._began_with(state)
+        other = not self._continues(state)
         if other and not replace:
             raise BenchmarkError(
                 f"{self.folder} holds an unfinished run with other options:"
@@ -326,20 +312,16 @@ class Run:
                 " checkpoint*.pt to begin anew"
             )
         if state["attempts"][-1]["source_hash"] != source_hash:
-            log.warning(
-                "%s: the source of %s has changed on the way", self.folder, self.config.algorithm
-            )
+            log.warning("%s: code that decides its numbers has changed on the way", self.folder)
         self.learner.load_training_state(state["learner"])
         self.streams.restore(state["streams"])
-        self.evaluations = [_arrays(each) for each in state["evaluations"]]
-        self.best, self.steps = state["best"], state["steps"]
-        self.episodes, self.owed = state["episodes"], state["owed"]
-        self.attempts = state["attempts"]
+        for name in ("evaluations", "best", "steps", "episodes", "pending_updates", "attempts"):
+            setattr(self, name, state[name])
         self.wall_seconds = state["wall_seconds"]
         log.info("continuing %s at step %d", self.folder, self.steps)
 
-    def _began_with(self, state: dict) -> bool:
-        """Whether this run, too, comes to that checkpoint.
+    def _continues(self, state: dict) -> bool:
+        """Whether this run would have come to the same checkpoint.
 
         The budget decides when a run ends and nothing before, so it may have been changed.
         """
@@ -348,7 +330,7 @@ class Run:
             return True
         budget = self.rules.budget
         same_rules = ours == theirs | {"training": theirs["training"] | {"budget": budget}}
-        evaluated = [each["step"] for each in state["evaluations"]]
+        evaluated = [evaluation["step"] for evaluation in state["evaluations"]]
         same_points = evaluated == self.grid[: len(evaluated)]
         return same_rules and same_points and state["steps"] < budget
 
@@ -356,41 +338,18 @@ class Run:
 def learn(learner: Learner, replay: ReplayBuffer, rules: Training, streams: RandomStreams) -> None:
     """One update of a learner on as many batches as it asks for.
 
-    The first batch has a stream of its own: a method that draws more than another sees the same
+    The first batch has a stream of its own: a method that draws more than another gets the same
     episodes in its TD steps.
     """
     purposes = ["replay"] + ["further_replay"] * (learner.BATCHES - 1)
-    learner.update(*(replay.sample(rules.batch_size, streams[each]) for each in purposes))
+    learner.update(*(replay.sample(rules.batch_size, streams[purpose]) for purpose in purposes))
 
 
 def make_learner(config: RunConfig, streams: RandomStreams, device: str, spec: EnvSpec) -> Learner:
-    """The run's learner with its initial weights; ``device`` as for :func:`choose_device`."""
+    """The run's learner with its initial weights; ``device`` as for ``choose_device``."""
     seed = int(streams.seeds("learner", 1)[0] >> np.uint64(1))  # torch takes 63 bits
     algorithm = ALGORITHMS[config.algorithm]
-    device = choose_device(device)
-    return algorithm(spec, config.hyperparameters, config.training, seed, device)
-
-
-def choose_device(name: str) -> str:
-    """The device of that name, one of ``DEVICES``: "cpu" or "cuda".
-
-    Raises:
-        BenchmarkError: there is none.
-    """
-    if name not in DEVICES:
-        raise BenchmarkError(f"unknown device {name!r}; choose {', '.join(DEVICES)}")
-    granted = os.environ.get("SLURM_JOB_GPUS") or os.environ.get("CUDA_VISIBLE_DEVICES")
-    if name == "auto" and granted not in (None, "", "-1") and not torch.cuda.is_available():
-        raise BenchmarkError(
-            f"GPU {granted} was granted, but torch {torch.__version__} cannot use it: install torch"
-            " for the driver's version of CUDA, or train on the CPU with --device cpu or"
-            " BENCHMARK_DEVICE=cpu"
-        )
-    if name == "cuda" and not torch.cuda.is_available():
-        raise BenchmarkError("no CUDA device is visible; use --device cpu")
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return name
+    return algorithm(spec, config.hyperparameters, config.training, seed, choose_device(device))
 
 
 def make_replay(spec: EnvSpec, rules: Training) -> ReplayBuffer:
@@ -398,44 +357,9 @@ def make_replay(spec: EnvSpec, rules: Training) -> ReplayBuffer:
     return ReplayBuffer(spec, rules.replay_episodes, rules.replayed_last_action, rules.replay_tails)
 
 
-def _made_by(learner: Learner) -> dict:
-    """What an attempt is made by, for its record."""
-    commit, dirty = provenance.commit()
-    return {
-        "commit": commit,
-        "dirty": dirty,
-        "source_hash": provenance.source_hash(type(learner).__module__),
-        "hardware": provenance.hardware(learner.device),
-    }
-
-
-def _columns(outcome: EpisodeStats) -> dict[str, np.ndarray]:
-    return {
-        "battle_won": outcome.battle_won,
-        "return": outcome.returns,
-        "length": outcome.length,
-        "dead_allies": outcome.dead_allies,
-        "dead_enemies": outcome.dead_enemies,
-    }
-
-
-def _tensors(evaluation: dict) -> dict:
-    return {
-        name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
-        for name, value in evaluation.items()
-    }
-
-
-def _arrays(evaluation: dict) -> dict:
-    return {
-        name: value.numpy() if isinstance(value, torch.Tensor) else value
-        for name, value in evaluation.items()
-    }
-
-
 @contextmanager
 def _deferred_signals():
-    """Ctrl-C and SIGTERM only leave a note, so that the run stops at a point it can resume from."""
+    """Ctrl-C and SIGTERM are only noted, so that the run stops at a point it can resume from."""
     received: list[int] = []
 
     def note(number, frame):

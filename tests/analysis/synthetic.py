@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 
 from benchmark.training import run_state
-from benchmark.training.evaluations import EVALUATION_SCHEMA, IDENTITY
+from benchmark.training.config import IDENTITY
+from benchmark.training.evaluations import EVALUATION_SCHEMA
 from benchmark.training.provenance import source_hash
 
 SMAC = ["5m_vs_6m", "MMM2", "3s5z_vs_3s6z", "27m_vs_30m", "corridor", "6h_vs_8z"]
@@ -94,7 +95,7 @@ def provenance(evaluations: pd.DataFrame, **changes) -> list[dict]:
             "config_hash": "c0ffee",
             "commit": "0123456789abcdef",
             "dirty": False,
-            "source_hash": source_hash(f"algorithms.{row['algorithm']}"),
+            "source_hash": source_hash(row["algorithm"], row["backend"]),
             "versions": {"python": "3.11.7", "torch": "2.13.0"},
             "hardware": {"device": "cpu", "cpu": "Some CPU", "cores": 2, "memory_gb": 8.0},
             "attempts": [{"started": "2026-01-01T00:00:00", "ended": "2026-01-01T01:00:00"}],

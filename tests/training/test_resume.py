@@ -95,10 +95,13 @@ def test_killed_run_gives_the_same_bytes(tmp_path, replay_episodes):
 
 def test_what_a_kill_left_half_written_is_removed(tmp_path):
     (tmp_path / "replay").mkdir()
-    for path in (tmp_path / ".checkpoint.pt.abc.tmp", tmp_path / "replay" / ".1.pt.abc.tmp"):
-        path.write_bytes(b"half")
+    own = (".checkpoint.pt.abcdefgh.tmp", "replay/.00000000-00000009.pt.abcdefgh.tmp")
+    others = (".notes.abcdefgh.tmp", ".checkpoint.pt.backup.tmp", "replay/.notes.tmp")
+    for name in (*own, *others):
+        (tmp_path / name).write_bytes(b"half")
     train.train(small_run(budget=400), tmp_path, device="cpu")
-    assert not list(tmp_path.rglob("*.tmp"))
+    assert not any((tmp_path / name).exists() for name in own)
+    assert all((tmp_path / name).exists() for name in others)
 
 
 def test_sigterm_saves_and_stops(tmp_path):

@@ -15,8 +15,7 @@ from algorithms.learner import NEVER
 from benchmark import commands
 from benchmark.analysis.roles import MEASURES, summary
 from benchmark.envs import spec_of
-from benchmark.training.config import resolve_run
-from benchmark.training.evaluations import IDENTITY
+from benchmark.training.config import IDENTITY, resolve_run
 from benchmark.training.seeding import RandomStreams
 from benchmark.training.train import make_learner
 from benchmark.visualization.roles import battles, clusters, figure, measures

@@ -71,7 +71,7 @@ onstart:
     # Two workflows on one folder would take each other's files for broken ones. Unlike Snakemake's
     # own lock, which profiles/default switches off, this one does not outlive a killed workflow.
     try:
-        lock.acquire(Path(RESULTS))
+        lock.hold(Path(RESULTS))
     except BenchmarkError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

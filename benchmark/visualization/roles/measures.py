@@ -10,7 +10,7 @@ import pandas as pd
 
 from algorithms.learner import NEVER
 from algorithms.role_swap import policy_divergence
-from benchmark.training.evaluations import IDENTITY
+from benchmark.training.config import IDENTITY
 from benchmark.training.policy import Policy
 from benchmark.visualization.roles import clusters
 from benchmark.visualization.roles.battles import Battle
