@@ -34,7 +34,7 @@ COMMANDS = {
     "roles": ("benchmark.commands.roles", "show the roles of trained policies, and measure them"),
     "export": ("benchmark.analysis.export", "write a study's evaluations as marl-eval's JSON"),
     "report": ("benchmark.commands.report", "write the HTML report"),
-    "published": ("benchmark.commands.published", "check published results and judge claims"),
+    "published": ("benchmark.commands.published", "check published results and test claims"),
 }
 
 

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> None:
     """Runs the command."""
     from benchmark.analysis import report
-    from benchmark.published.document import section
+    from benchmark.published.report import section
     from benchmark.training.study import find_study
 
     output = arguments.output or arguments.folder / "report.html"

@@ -1,8 +1,8 @@
 """Finds what is wrong with a release, by rule, and says what is left out because of it.
 
 A rule is one function in ``rules/``. It looks at the curves of a release, is told nothing about
-where a defect is, and yields findings. A finding may exclude a curve, or some rows of it; users put
-back what they like with ``--keep``, by rule or by file.
+where a defect is, and yields findings. A finding may exclude a curve, or some rows of it; with
+``--keep`` they stay, by rule or by file.
 """
 
 import fnmatch
@@ -15,11 +15,10 @@ import pandas as pd
 
 from benchmark import files
 from benchmark.errors import BenchmarkError
-from benchmark.published import runs
 from benchmark.published.findings import SEVERITIES, Exclusion, Finding
-from benchmark.published.release import Release
+from benchmark.published.release import Cell, Release
 from benchmark.published.rules import RULES
-from benchmark.published.table import Cell
+from benchmark.published.run_scores import Measurement, scores
 
 COLUMNS = [
     *("source", "severity", "rule", "map", "algorithm", "variant", "metric"),
@@ -40,7 +39,7 @@ class Audit:
 
     def as_released(self) -> Release:
         """The release as it is; but a curve that several figures draw is there once."""
-        return _without(self.release, [each for each in self.findings if each.rule == "reused"])
+        return _without(self.release, [f for f in self.findings if f.rule == "reused"])
 
     def rules_of(self, cell: Cell, left: bool = False) -> list[str]:
         """The rules that found something against a cell's curves; notes are left out.
@@ -48,17 +47,13 @@ class Audit:
         Args:
             left: only what the cleaned data still hold.
         """
-        found = []
+        found = {}
         for finding in self.findings:
-            gone = {(each.file, each.column) for each in finding.excludes}
-            about = [
-                each
-                for each in finding.series
-                if each.cell == cell and not (left and (each.file, each.column) in gone)
-            ]
-            if finding.severity != "note" and about and not (left and finding.excludes):
-                found.append(finding.rule)
-        return list(dict.fromkeys(found))
+            if finding.severity == "note" or (left and finding.excludes):
+                continue
+            if any(curve.cell == cell for curve in finding.curves):
+                found[finding.rule] = None
+        return list(found)
 
     def table(self) -> pd.DataFrame:
         """The findings as rows of ``COLUMNS``, the worst first."""
@@ -68,11 +63,11 @@ class Audit:
                 "severity": finding.severity,
                 "rule": finding.rule,
                 **(finding.cell or Cell("", "", "", ""))._asdict(),
-                "files": " | ".join(finding.files),
+                "files": " | ".join(curve.name for curve in finding.curves),
                 "evidence": finding.evidence,
                 "effect": finding.effect,
                 "size": finding.size,
-                "excluded": " | ".join(map(_excluded, finding.excludes)),
+                "excluded": " | ".join(map(str, finding.excludes)),
             }
             for finding in self.findings
         ]
@@ -83,35 +78,34 @@ def audit(release: Release, keep: Sequence[str] = ()) -> Audit:
     """Applies every rule to a release.
 
     Args:
-        keep: what is put back though a rule excludes it: a rule's name, or a pattern of file names
-            such as ``*seed3*``.
-
+        keep: what stays though a rule excludes it: a rule's name, or a pattern of file names such
+            as ``*seed3*``.
     """
     findings = []
     for name, rule in RULES.items():
         for finding in rule(release):
-            kept = tuple(each for each in finding.excludes if not _is_kept(name, each, keep))
-            findings.append(replace(finding, rule=name, excludes=kept))
+            excludes = [part for part in finding.excludes if not _is_kept(name, part, keep)]
+            findings.append(replace(finding, rule=name, excludes=excludes))
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     return _with_effects(Audit(release, findings))
 
 
 def check_keep(keep: Sequence[str], releases: Sequence[Release]) -> None:
-    """Checks that what is put back exists.
+    """Checks that what is to stay exists.
 
     Raises:
         BenchmarkError: something is neither a rule nor a file of one of the releases.
     """
-    files = {each.file for release in releases for each in release.series}
+    names = {curve.file for release in releases for curve in release.curves}
     for text in keep:
-        if text not in RULES and not fnmatch.filter(files, text):
+        if text not in RULES and not fnmatch.filter(names, text):
             raise BenchmarkError(
                 f"--keep {text}: neither a rule ({', '.join(RULES)}) nor a file of the release"
             )
 
 
 def _is_kept(rule: str, exclusion: Exclusion, keep: Sequence[str]) -> bool:
-    return rule in keep or any(fnmatch.fnmatch(exclusion.file, text) for text in keep)
+    return rule in keep or any(fnmatch.fnmatch(exclusion.curve.file, text) for text in keep)
 
 
 def _with_effects(found: Audit) -> Audit:
@@ -128,37 +122,28 @@ def _with_effects(found: Audit) -> Audit:
 
 
 def _final(release: Release, cell: Cell) -> str:
-    series = release.cells.get(cell, [])
-    how = runs.Measurement(release.source.interval, release.episodes)
-    scores = runs.scores(series, release.end(cell.map) or 0, how)
-    if not len(scores.value):
+    how = Measurement(release.source.interval, release.episodes)
+    found = scores(release.cells.get(cell, []), release.end(cell.map), how)
+    if not len(found.value):
         return "none"
-    return f"{np.mean(scores.value):.2f} (n = {len(scores.value)})"
+    return f"{np.mean(found.value):.2f} (n = {len(found.value)})"
 
 
 def _without(release: Release, findings: Iterable[Finding]) -> Release:
     whole, parts = set(), {}
-    for finding in findings:
-        for each in finding.excludes:
-            if each.rows is None:
-                whole.add((each.file, each.column))
-            else:
-                parts.setdefault((each.file, each.column), []).append(each.rows)
+    for exclusion in (part for finding in findings for part in finding.excludes):
+        if exclusion.rows is None:
+            whole.add(exclusion.curve)
+        else:
+            parts.setdefault(exclusion.curve, []).append(exclusion.rows)
     kept = []
-    for series in release.series:
-        key = series.file, series.column
-        if key in whole:
-            continue
-        for first, last in parts.get(key, ()):
-            series = series.only((series.rows < first) | (series.rows > last))
-        kept.append(series)
-    return replace(release, series=kept)
-
-
-def _excluded(exclusion: Exclusion) -> str:
-    column = "" if exclusion.column in ("Value", "array") else f":{exclusion.column}"
-    rows = f" rows {exclusion.rows[0]} to {exclusion.rows[1]}" if exclusion.rows else ""
-    return f"{exclusion.file}{column}{rows}"
+    for curve in release.curves:
+        remaining = curve
+        for first, last in parts.get(curve, ()):
+            remaining = remaining.only((remaining.rows < first) | (remaining.rows > last))
+        if curve not in whole and len(remaining.rows):
+            kept.append(remaining)
+    return replace(release, curves=kept)
 
 
 def write(found: Audit, folder: Path) -> None:

@@ -1,7 +1,7 @@
 """The paper's claims as data: ``config/claims.yaml``.
 
 The margins below which a difference counts as none are part of the file, and were fixed before any
-claim was judged. ``judgement`` judges them.
+claim was tested. ``claim_tests`` tests them.
 """
 
 from pathlib import Path
@@ -26,10 +26,12 @@ def _method(text: str) -> Method:
     return Method(algorithm, variant or DEFAULT)
 
 
-class Comparison(BaseModel):
-    """What every kind of claim says."""
-
+class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Comparison(_Model):
+    """What every kind of claim says."""
 
     id: str = Field(pattern=r"^[a-z0-9_]+$")
     says: str
@@ -82,19 +84,15 @@ class LargestGain(Comparison):
 Claim = Annotated[PerMap | PerSuite | LargestGain, Field(discriminator="kind")]
 
 
-class Shown(BaseModel):
+class Shown(_Model):
     """The comparison that has a picture of its own."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     claim: str
     right: str
 
 
-class Claims(BaseModel):
+class Claims(_Model):
     """The file ``config/claims.yaml``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     version: Literal[1]
     paper: str

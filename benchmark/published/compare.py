@@ -13,15 +13,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmark import files
 from benchmark.analysis import figures, labels, plots
-from benchmark.errors import BenchmarkError
-from benchmark.published import judgement
+from benchmark.analysis.scores import evaluations_to_points
+from benchmark.published import claim_tests, facts
+from benchmark.published.claim_tests import CLEANED, Dataset, Sides
 from benchmark.published.claims import Claims
-from benchmark.published.inference import Difference, Moments, welch
-from benchmark.published.judgement import CLEANED, Evidence, Sides
-from benchmark.published.redraw import WIDTH, Curve, line, mean_curve, steps_axis
-from benchmark.published.table import Cell, own_runs
+from benchmark.published.intervals import Difference, Moments, mean, welch
+from benchmark.published.release import Cell, Curve
+from benchmark.published.replot import WIDTH, MeanCurve, line, mean_curve, steps_axis
+from benchmark.published.run_scores import Measurement
 from benchmark.training.config import DEFAULT
 
 NAMES = ("claims.csv", "reproduction.csv", "compare.png", "compare.pdf")  #: files that are written
@@ -42,7 +42,7 @@ _ROW = 1.35  #: inches per map
 class Comparison(NamedTuple):
     """A study compared with the published facts."""
 
-    claims: pd.DataFrame  #: ``judgement.COLUMNS``, published and ours
+    claims: pd.DataFrame  #: ``claim_tests.COLUMNS``, published and ours
     reproduction: pd.DataFrame  #: ``COLUMNS``
     figure: Figure
 
@@ -64,45 +64,89 @@ def compare(
     Raises:
         BenchmarkError: the table is empty, damaged, or mixes backends or protocols.
     """
-    series = own_runs(evaluations)
+    cells = own_runs(evaluations)
     backend, protocol = evaluations[["backend", "protocol"]].iloc[0]
-    ends = about["sources"][0]["ends"]
-    ours = judgement.of_runs(series, "ours", backend, ends, claims.window)
-    judged = judgement.judge(claims, [Sides("ours", ours, ours)], replications)
+    spacing = [
+        np.median(np.diff(run.steps))
+        for runs in cells.values()
+        for run in runs
+        if len(run.steps) > 1
+    ]
+    how = Measurement(int(max(spacing, default=1)), None, claims.window)
+    # our runs count where they were trained as long as the published ones
+    ours = Dataset("ours", backend, cells, about["sources"][0]["ends"], how, {})
+    tests = claim_tests.run(claims, [Sides("ours", ours, ours)], replications)
     return Comparison(
-        pd.concat([published["claims"], judged], ignore_index=True),
+        pd.concat([published["claims"], tests], ignore_index=True),
         _reproduction(published["final"], about["sources"], ours, protocol, claims),
-        _figure(published["curves"], about, ours, protocol),
+        _figure(published["curves"], about["sources"], ours, protocol),
     )
 
 
+def own_runs(evaluations: pd.DataFrame) -> dict[Cell, list[Curve]]:
+    """Our own runs as curves, both metrics of each.
+
+    Args:
+        evaluations: rows of ``EVALUATION_SCHEMA``.
+
+    Raises:
+        BenchmarkError: the table is empty, damaged, or mixes backends or protocols.
+    """
+    points = evaluations_to_points(evaluations)
+    points = points[points["phase"] == "training"]
+    cells: dict[Cell, list[Curve]] = {}
+    run = ["map", "algorithm", "variant", "seed"]
+    for (map, algorithm, variant, seed), rows in points.groupby(run, sort=True):
+        nothing = np.full(len(rows), np.nan)
+        for metric in labels.METRICS:
+            cell = Cell(map, algorithm, variant, metric)
+            curve = Curve(
+                cell=cell,
+                kind="run",
+                seed=int(seed),
+                panel="main",
+                tag=metric,
+                file=f"{map}/{algorithm}/{variant}/{seed}",
+                column=metric,
+                steps=rows["step"].to_numpy(),
+                value=rows[metric].to_numpy(float),
+                low=nothing,
+                high=nothing,
+                rows=np.arange(len(rows)),
+                wall=nothing,
+            )
+            cells.setdefault(cell, []).append(curve)
+    return cells
+
+
 def _reproduction(
-    final: pd.DataFrame, sources: list[dict], ours: Evidence, protocol: str, claims: Claims
+    final: pd.DataFrame, sources: list[dict], ours: Dataset, protocol: str, claims: Claims
 ) -> pd.DataFrame:
     """Each published number and ours, where we have runs of that method on that map."""
-    theirs_are = {source["name"]: (source["backend"], source["protocol"]) for source in sources}
+    made_by = {source["name"]: (source["backend"], source["protocol"]) for source in sources}
     rows = []
-    for each in final[final["data"] == CLEANED].to_dict("records"):
-        cell = Cell(each["map"], each["algorithm"], each["variant"], each["metric"])
+    for published in final[final["data"] == CLEANED].to_dict("records"):
+        cell = Cell(*(published[name] for name in Cell._fields))
         if cell not in ours.cells:
             continue
-        scores = ours.scores(cell, int(each["at"]))
-        theirs = Moments(int(each["n"]), each["mean"], each["sd"])
-        other = _other((ours.backend, protocol), theirs_are[each["source"]])
+        at, n = int(published["at"]), int(published["n"])
+        scores = ours.scores(cell, at)
+        other = _other((ours.backend, protocol), made_by[published["source"]])
         difference = Difference(np.nan, np.nan, np.nan)
         if not other:
+            theirs = Moments(n, published["mean"], published["sd"])
             (difference,) = welch([(Moments.of(scores), theirs)])
         rows.append(
             {
-                "source": each["source"],
-                "published_backend": each["backend"],
+                "source": published["source"],
+                "published_backend": published["backend"],
                 "backend": ours.backend,
                 **cell._asdict(),
-                "at": int(each["at"]),
-                "n_published": int(each["n"]),
-                "mean_published": each["mean"],
+                "at": at,
+                "n_published": n,
+                "mean_published": published["mean"],
                 "n_ours": len(scores),
-                "mean_ours": float(np.mean(scores)) if len(scores) else np.nan,
+                "mean_ours": mean(scores),
                 "difference": difference.value,
                 "low": difference.low,
                 "high": difference.high,
@@ -120,10 +164,10 @@ def _other(ours: tuple[str, str], theirs: tuple[str, str]) -> str:
 
 
 def reproduction(difference: Difference, margin: float) -> str:
-    """Whether our mean is within the margin of the published one, as far as the interval tells.
+    """Whether our mean is within the margin of the published one, as far as the interval says.
 
     Unlike a claim's verdict it asks for nothing else: a difference that is surely there, but may
-    lie within the margin, is inconclusive.
+    be within the margin, is inconclusive.
     """
     if np.isnan(difference.low):
         return "no valid data"
@@ -134,27 +178,20 @@ def reproduction(difference: Difference, margin: float) -> str:
     return "inconclusive"
 
 
-def _figure(curves: pd.DataFrame, about: dict, ours: Evidence, protocol: str) -> Figure:
+def _figure(curves: pd.DataFrame, sources: list[dict], ours: Dataset, protocol: str) -> Figure:
     """A row per map of the study that somebody published: a panel per source, and ours."""
     plots.style()
-    curves = curves[(curves["data"] == CLEANED) & (curves["variant"] == DEFAULT)]
-    curves = curves[curves["metric"] == "win_rate"]
-    mine = {cell.map for cell in ours.cells}
-    maps = sorted(mine & set(curves["map"]), key=labels.map_order)
+    kept = (curves["data"] == CLEANED) & (curves["variant"] == DEFAULT)
+    curves = curves[kept & (curves["metric"] == "win_rate")]
+    maps = sorted({cell.map for cell in ours.cells} & set(curves["map"]), key=labels.map_order)
     if not maps:
         figure = Figure(figsize=(WIDTH, 1.0))
         plots.nothing(figure, "no map of this study has published results")
         return figures.finish(figure, f"Ours: {labels.source(ours.backend, protocol)}.")
-    sources = [
-        each
-        for each in about["sources"]
-        if curves.query("source == @each['name']")["map"].isin(maps).any()
-    ]
+    curves = curves[curves["map"].isin(maps)]
+    sources = [source for source in sources if source["name"] in set(curves["source"])]
     figure = Figure(figsize=(WIDTH, 0.45 + _ROW * len(maps)))
     grid = figure.subplots(len(maps), len(sources) + 1, squeeze=False, sharey=True)
-    algorithms = {cell.algorithm for cell in ours.cells} | set(
-        curves[curves["map"].isin(maps)]["algorithm"]
-    )
     for row, map in zip(grid, maps, strict=True):
         end = max(source["ends"].get(map, 0) for source in sources)
         for axes, source in zip(row, sources, strict=False):
@@ -166,29 +203,30 @@ def _figure(curves: pd.DataFrame, about: dict, ours: Evidence, protocol: str) ->
     for axes in grid[-1]:
         axes.set_xlabel("env steps (millions)")
     figure.supylabel("test win rate", fontsize=7)
+    algorithms = {cell.algorithm for cell in ours.cells} | set(curves["algorithm"])
     ordered = sorted(algorithms, key=labels.order)
     plots.legend(figure, ordered, columns=len(ordered))
     return figures.finish(figure, CAPTION)
 
 
-def _published(rows: pd.DataFrame) -> dict[str, Curve]:
+def _published(rows: pd.DataFrame) -> dict[str, MeanCurve]:
     return {
-        algorithm: Curve(*(part[name].to_numpy(float) for name in Curve._fields))
+        algorithm: MeanCurve(*(part[name].to_numpy(float) for name in MeanCurve._fields))
         for algorithm, part in rows.groupby("algorithm")
     }
 
 
-def _own(ours: Evidence, map: str) -> dict[str, Curve]:
+def _own(ours: Dataset, map: str) -> dict[str, MeanCurve]:
     found = {}
-    for cell, series in ours.cells.items():
+    for cell, runs in ours.cells.items():
         if (cell.map, cell.variant, cell.metric) == (map, DEFAULT, "win_rate"):
-            last = int(max(each.steps.max() for each in series))
+            last = int(max(run.steps.max() for run in runs))
             width = max(ours.how.interval, last // 30)
-            found[cell.algorithm] = mean_curve(series, last, ours.how, width)
+            found[cell.algorithm] = mean_curve(runs, last, ours.how, width)
     return found
 
 
-def _panel(axes: Axes, found: dict[str, Curve], end: int) -> None:
+def _panel(axes: Axes, found: dict[str, MeanCurve], end: int) -> None:
     for algorithm in sorted(found, key=labels.order, reverse=True):
         line(axes, found[algorithm], labels.plot_style(algorithm))
     if not found:
@@ -199,11 +237,7 @@ def _panel(axes: Axes, found: dict[str, Curve], end: int) -> None:
 
 def write(found: Comparison, folder: Path) -> None:
     """Writes ``NAMES`` into a folder."""
-    for name in ("claims", "reproduction"):
-        with files.atomic(Path(folder) / f"{name}.csv") as temporary:
-            getattr(found, name).to_csv(
-                temporary, index=False, float_format="%.4f", lineterminator="\n"
-            )
+    facts.write({"claims": found.claims, "reproduction": found.reproduction}, folder)
     figures.save(found.figure, "compare", folder, dpi=160)
 
 
@@ -213,19 +247,8 @@ def read(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     Raises:
         BenchmarkError: a file is missing or of another version.
     """
-    tables = []
-    for name, columns in (("claims", judgement.COLUMNS), ("reproduction", COLUMNS)):
-        path = Path(folder) / f"{name}.csv"
-        try:
-            table = pd.read_csv(path, keep_default_na=True)
-        except (OSError, ValueError) as error:
-            raise BenchmarkError(
-                f"cannot read {path}: {error}; make it with python -m benchmark published compare"
-            ) from error
-        if list(table.columns) != columns:
-            raise BenchmarkError(
-                f"{path} does not have the columns of this version; delete it and run"
-                " python -m benchmark published compare again"
-            )
-        tables.append(table)
-    return tuple(tables)
+    names = {"claims": claim_tests.COLUMNS, "reproduction": COLUMNS}
+    return tuple(
+        facts.read_table(Path(folder) / f"{name}.csv", columns, "compare")
+        for name, columns in names.items()
+    )

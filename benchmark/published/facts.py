@@ -1,11 +1,10 @@
 """The distilled facts of releases, small enough to keep: ``results/published/``.
 
-They come from the raw files by one command, and hold what is needed to set our own runs beside the
-published ones, to judge claims, and to check what the audit says, without the raw files.
+They come from the raw files by one command, and hold what is needed to compare our own runs with
+the published ones, to test claims, and to check what the audit says, without the raw files.
 """
 
 import hashlib
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,19 +15,17 @@ import pandas as pd
 from benchmark import files
 from benchmark.analysis.labels import DEFAULT
 from benchmark.errors import BenchmarkError
-from benchmark.published import audit, judgement
+from benchmark.published import audit, claim_tests
 from benchmark.published.audit import Audit
+from benchmark.published.claim_tests import AS_RELEASED, CLEANED, WIDEST, Dataset, Sides
 from benchmark.published.claims import Claims
-from benchmark.published.judgement import AS_RELEASED, CLEANED, WIDEST, Evidence, Sides
-from benchmark.published.redraw import drawn_curve, mean_curve
-from benchmark.published.runs import WINDOW, Measurement, estimate, scores
-from benchmark.published.table import Cell, Series
+from benchmark.published.release import Cell, Curve
+from benchmark.published.replot import drawn_curve, mean_curve
+from benchmark.published.run_scores import WINDOW, Measurement, estimate, scores
 
 FOLDER = files.ROOT / "results" / "published"
 
 DRAWN = "as drawn"  #: by the authors' notebook
-
-_TEXT = {"flags", "excluded", "effect", "map", "algorithm", "variant", "metric"}
 
 _CELL = ["source", "backend", "data", "map", "algorithm", "variant", "metric"]
 
@@ -38,9 +35,15 @@ COLUMNS = {
     "scores": [*_CELL, "at", "run", "score"],
     "curves": [*_CELL, "step", "n", "mean", "low", "high"],
     "findings": audit.COLUMNS,
-    "claims": judgement.COLUMNS,
+    "exclusions": [
+        *("source", "rule", "severity", "map", "algorithm", "variant", "metric"),
+        *("file", "column", "first_row", "last_row"),
+    ],
+    "offsets": ["source", "map", "metric", "panel", "method", "offset", "share"],
+    "claims": claim_tests.COLUMNS,
     "recovery": ["source", "map", "algorithm", "at", "n", "sd", "sd_estimated", "sd_widest"],
 }
+_TEXT = {"flags", "excluded", "effect", "map", "algorithm", "variant", "metric"}
 
 
 def outputs() -> list[str]:
@@ -49,7 +52,7 @@ def outputs() -> list[str]:
 
 
 def content_hash(folder: Path = FOLDER) -> str:
-    """Hash of the facts, for the workflow: a study is set beside them again when they change."""
+    """Hash of the facts, for the workflow: a study is compared again when they change."""
     digest = hashlib.sha256()
     for name in outputs():
         path = Path(folder) / name
@@ -61,39 +64,37 @@ def distil(audits: Sequence[Audit], claims: Claims, replications: int) -> dict[s
     """Computes the facts of some releases.
 
     Args:
-        audits: the audited releases; claims are judged on the first one, and on each of the others
-            as another release of the compared methods.
+        audits: the audited releases; claims are tested on the first one, and on it against each of
+            the others as another release of the compared methods.
 
     Returns:
         One table per name in ``COLUMNS``.
     """
-    rows = {
-        "final": itertools.chain.from_iterable(map(_final, audits)),
-        "scores": itertools.chain.from_iterable(map(_scores, audits)),
-        "curves": itertools.chain.from_iterable(map(_curves, audits)),
-        "recovery": itertools.chain.from_iterable(map(_recovery, audits)),
+    parts = {"final": final, "scores": _scores, "curves": _curves, "recovery": _recovery}
+    parts |= {"exclusions": _exclusions, "offsets": _offsets}
+    tables = {
+        name: pd.DataFrame((row for found in audits for row in part(found)), columns=COLUMNS[name])
+        for name, part in parts.items()
     }
-    tables = {name: pd.DataFrame(found, columns=COLUMNS[name]) for name, found in rows.items()}
-    findings = pd.concat([each.table() for each in audits], ignore_index=True)
-    judged = judgement.judge(claims, _sides(audits, claims), replications)
-    return {**tables, "findings": findings, "claims": judged}
+    tables["findings"] = pd.concat([found.table() for found in audits], ignore_index=True)
+    tables["claims"] = claim_tests.run(claims, _sides(audits, claims), replications)
+    return tables
 
 
 def about(audits: Sequence[Audit], pictures: dict[str, str]) -> dict:
-    """Where the facts come from, and which pictures lie beside them."""
+    """Where the facts come from, and which pictures belong to them (name -> caption)."""
+    named = {"name", "title", "origin", "commit", "backend", "protocol", "interval"}
     return {
         "sources": [
             {
-                **each.release.source.model_dump(
-                    include={"name", "title", "origin", "commit", "backend", "protocol", "interval"}
-                ),
-                "ends": {map: each.release.end(map) for map in each.release.source.ends},
-                "episodes": each.release.episodes,
-                "files": len(each.release.digests),
-                "curves": len(each.release.series),
-                "released_numbers": int(sum(len(s.value) for s in each.release.series)),
+                **release.source.model_dump(include=named),
+                "ends": {map: release.end(map) for map in release.source.ends},
+                "episodes": release.episodes,
+                "files": len(release.digests),
+                "curves": len(release.curves),
+                "released_numbers": sum(len(curve.value) for curve in release.curves),
             }
-            for each in audits
+            for release in (found.release for found in audits)
         ],
         "window": WINDOW,
         "pictures": pictures,
@@ -103,16 +104,16 @@ def about(audits: Sequence[Audit], pictures: dict[str, str]) -> dict:
 def _sides(audits: Sequence[Audit], claims: Claims) -> Iterator[Sides]:
     first, *others = audits
     for name in (AS_RELEASED, CLEANED, WIDEST):
-        side = judgement.of_release(first, name, claims.window)
+        side = claim_tests.of_release(first, name, claims.window)
         yield Sides(name, side, side)
-    cleaned = judgement.of_release(first, CLEANED, claims.window)
+    cleaned = claim_tests.of_release(first, CLEANED, claims.window)
     for other in others:
-        right = judgement.of_release(other, CLEANED, claims.window)
+        right = claim_tests.of_release(other, CLEANED, claims.window)
         yield Sides(f"against {other.release.source.title}", cleaned, right)
 
 
-def _evidence(found: Audit) -> list[Evidence]:
-    return [judgement.of_release(found, name, WINDOW) for name in (AS_RELEASED, CLEANED)]
+def _datasets(found: Audit) -> list[Dataset]:
+    return [claim_tests.of_release(found, name, WINDOW) for name in (AS_RELEASED, CLEANED)]
 
 
 def _named(found: Audit, data: str, cell: Cell) -> dict:
@@ -120,49 +121,47 @@ def _named(found: Audit, data: str, cell: Cell) -> dict:
     return {"source": source.name, "backend": source.backend, "data": data, **cell._asdict()}
 
 
-def _final(found: Audit) -> Iterator[dict]:
+def final(found: Audit) -> Iterator[dict]:
     """Per cell: mean over runs of their final scores, as released, cleaned and as drawn."""
-    for side in _evidence(found):
-        for cell, series in side.cells.items():
-            at = side.ends[cell.map]
-            bound = side.how._replace(widest=True)
-            widest = estimate(scores(series, at, bound).value, cell.metric)
-            value = estimate(side.scores(cell, at), cell.metric)
+    for data in _datasets(found):
+        for cell, curves in data.cells.items():
+            at = data.ends[cell.map]
+            widest = scores(curves, at, data.how._replace(widest=True))
             yield {
-                **_named(found, side.name, cell),
+                **_named(found, data.name, cell),
                 "at": at,
-                **value._asdict(),
-                "sd_widest": widest.sd,
-                "identified": all(each.kind == "run" for each in series),
-                "flags": "; ".join(side.flagged(cell)),
+                **estimate(data.scores(cell, at), cell.metric)._asdict(),
+                "sd_widest": estimate(widest.value, cell.metric).sd,
+                "identified": all(curve.kind == "run" for curve in curves),
+                "flags": "; ".join(data.flagged(cell)),
             }
-    for cell, series in _drawn(found):
-        curve = drawn_curve(series, found.release.end(cell.map))
+    for cell, curves in _drawn(found):
+        curve = drawn_curve(curves, found.release.end(cell.map))
         ends = {name: getattr(curve, name)[-1] for name in ("mean", "low", "high")}
         yield {**_named(found, DRAWN, cell), "at": int(curve.step[-1]), **ends}
 
 
 def _scores(found: Audit) -> Iterator[dict]:
     """Per cell and run: its final score."""
-    for side in _evidence(found):
-        for cell, series in side.cells.items():
-            at = side.ends[cell.map]
-            each = scores(series, at, side.how)
-            for run, score in zip(each.names, each.value, strict=True):
-                yield {**_named(found, side.name, cell), "at": at, "run": run, "score": score}
+    for data in _datasets(found):
+        for cell, curves in data.cells.items():
+            at = data.ends[cell.map]
+            of_runs = scores(curves, at, data.how)
+            for run, score in zip(of_runs.names, of_runs.value, strict=True):
+                yield {**_named(found, data.name, cell), "at": at, "run": run, "score": score}
 
 
 def _curves(found: Audit) -> Iterator[dict]:
-    """Mean curves, thinned: as drawn (the last drawn value before each step) and cleaned."""
-    cleaned = judgement.of_release(found, CLEANED, WINDOW)
-    for cell, series in cleaned.cells.items():
-        curve = mean_curve(series, cleaned.ends[cell.map], cleaned.how)
-        for row in zip(*curve, strict=True):
-            point = dict(zip(curve._fields, row, strict=True))
-            yield {**_named(found, CLEANED, cell), **point}
-    for cell, series in _drawn(found):
+    """Mean curves, thinned: cleaned, and as drawn (the last drawn value before each step)."""
+    cleaned = claim_tests.of_release(found, CLEANED, WINDOW)
+    for cell, curves in cleaned.cells.items():
+        curve = mean_curve(curves, cleaned.ends[cell.map], cleaned.how)
+        for point in zip(*curve, strict=True):
+            values = dict(zip(curve._fields, point, strict=True))
+            yield {**_named(found, CLEANED, cell), **values}
+    for cell, curves in _drawn(found):
         end = found.release.end(cell.map)
-        curve = drawn_curve(series, end)
+        curve = drawn_curve(curves, end)
         for step in range(WINDOW, end + 1, WINDOW):
             last = np.searchsorted(curve.step, step, side="right") - 1
             if last >= 0 and step - curve.step[last] < WINDOW:
@@ -170,52 +169,86 @@ def _curves(found: Audit) -> Iterator[dict]:
                 yield {**_named(found, DRAWN, cell), "step": step, **values}
 
 
-def _drawn(found: Audit) -> Iterator[tuple[Cell, list[Series]]]:
+def _drawn(found: Audit) -> Iterator[tuple[Cell, list[Curve]]]:
     """The curves that the published figures draw, by cell; a cell counts in its first panel."""
+    end = found.release.end
     panels = {name for figure in found.release.source.figures for name in figure.panels}
-    for cell, series in found.release.cells.items():
-        main = sorted(series, key=lambda each: (each.panel != "main", each.panel))[0].panel
-        if main in panels:
-            yield cell, [each for each in series if each.panel == main]
+    for cell, curves in found.release.cells.items():
+        first = min(curves, key=lambda curve: (curve.panel != "main", curve.panel)).panel
+        drawn = [curve for curve in curves if curve.panel == first]
+        if first in panels and any(len(curve.between(-1, end(cell.map)).steps) for curve in drawn):
+            yield cell, drawn
+
+
+def _exclusions(found: Audit) -> Iterator[dict]:
+    """Per finding and curve: what the cleaned data do without; no rows mean the whole curve."""
+    for finding in found.findings:
+        for curve, rows in finding.excludes:
+            first, last = rows or (None, None)
+            yield {
+                "source": found.release.source.name,
+                "rule": finding.rule,
+                "severity": finding.severity,
+                **curve.cell._asdict(),
+                "file": curve.file,
+                "column": curve.column,
+                "first_row": first,
+                "last_row": last,
+            }
+
+
+def _offsets(found: Audit) -> Iterator[dict]:
+    """Per map, panel and method that counts its steps from elsewhere: the groups of offsets."""
+    for finding in found.findings:
+        for method, offsets in finding.offsets.items():
+            for offset, share in offsets:
+                yield {
+                    "source": found.release.source.name,
+                    "map": finding.cell.map,
+                    "metric": finding.cell.metric,
+                    "panel": finding.cell.variant,
+                    "method": method,
+                    "offset": offset,
+                    "share": share,
+                }
 
 
 def _recovery(found: Audit) -> Iterator[dict]:
-    """How well scores by rank tell the spread of runs: tried on win rates of runs that are known.
+    """How well scores by rank show the spread of runs: tried on win rates of runs that are known.
 
     The identities are taken away, as a wandb group does, and the spread compared with the true one.
     """
     cleaned = found.cleaned()
     how = Measurement(cleaned.source.interval, cleaned.episodes)
-    for cell, series in cleaned.cells.items():
-        runs = [each for each in series if each.kind == "run"]
+    for cell, curves in cleaned.cells.items():
+        runs = [curve for curve in curves if curve.kind == "run"]
         end = cleaned.end(cell.map)
-        inside = [each.between(end - WINDOW, end) for each in runs]
-        known = scores(runs, end, how)
-        if cell.metric != "win_rate" or len(known.value) < 2 or len(known.value) < len(runs):
+        known = scores(runs, end, how).value
+        if cell.metric != "win_rate" or len(known) < 2 or len(known) < len(runs):
             continue
-        true = float(np.std(known.value, ddof=1))
+        true = float(np.std(known, ddof=1))
         if not true:
             continue
-        group = _as_group(inside, end, how.interval)
-        spreads = [
-            float(np.std(scores([group], end, each).value, ddof=1))
-            for each in (how, how._replace(widest=True))
-        ]
+        group = _as_group([run.between(end - WINDOW, end) for run in runs], end, how.interval)
+        estimated, widest = (
+            float(np.std(scores([group], end, how._replace(widest=bound)).value, ddof=1))
+            for bound in (False, True)
+        )
         yield {
             "source": cleaned.source.name,
             "map": cell.map,
             "algorithm": cell.algorithm if cell.variant == DEFAULT else "/".join(cell[1:3]),
             "at": end,
-            "n": len(known.value),
+            "n": len(known),
             "sd": true,
-            "sd_estimated": spreads[0],
-            "sd_widest": spreads[1],
+            "sd_estimated": estimated,
+            "sd_widest": widest,
         }
 
 
-def _as_group(runs: list[Series], end: int, interval: int) -> Series:
-    """Runs as a wandb group shows them: values per evaluation, and no word of whose they are."""
-    back = [np.arange(len(each.value))[::-1] for each in runs]  # evaluations before the last one
+def _as_group(runs: list[Curve], end: int, interval: int) -> Curve:
+    """Runs as a wandb group shows them: values per evaluation, without whose they are."""
+    back = [np.arange(len(run.value))[::-1] for run in runs]  # evaluations before the last one
     steps = end - np.concatenate(back) * interval
     order = np.argsort(steps, kind="stable")
     nothing = np.full(len(steps), np.nan)
@@ -223,7 +256,7 @@ def _as_group(runs: list[Series], end: int, interval: int) -> Series:
         runs[0],
         kind="group",
         steps=steps[order],
-        value=np.concatenate([each.value for each in runs])[order],
+        value=np.concatenate([run.value for run in runs])[order],
         low=nothing,
         high=nothing,
         rows=np.arange(len(steps)),
@@ -232,7 +265,7 @@ def _as_group(runs: list[Series], end: int, interval: int) -> Series:
 
 
 def write(tables: dict[str, pd.DataFrame], folder: Path) -> None:
-    """Writes each table as CSV, with four decimals."""
+    """Writes each table as ``NAME.csv``, with four decimals."""
     for name, table in tables.items():
         with files.atomic(Path(folder) / f"{name}.csv") as temporary:
             table.to_csv(temporary, index=False, float_format="%.4f", lineterminator="\n")
@@ -244,20 +277,24 @@ def read(folder: Path = FOLDER) -> tuple[dict[str, pd.DataFrame], dict]:
     Raises:
         BenchmarkError: a file is missing, or is not what this version writes.
     """
-    tables = {}
-    for name, columns in COLUMNS.items():
-        path = Path(folder) / f"{name}.csv"
-        try:
-            table = pd.read_csv(path)
-        except (OSError, ValueError) as error:
-            raise BenchmarkError(
-                f"cannot read {path}: {error}; it is part of the repository (git checkout {path}),"
-                " or make it with python -m benchmark published distill"
-            ) from error
-        if list(table.columns) != columns:
-            raise BenchmarkError(
-                f"{path} does not have the columns of this version; make it again with"
-                " python -m benchmark published distill"
-            )
-        tables[name] = table.fillna(dict.fromkeys(_TEXT & set(columns), ""))
+    tables = {
+        name: read_table(Path(folder) / f"{name}.csv", columns, "facts")
+        for name, columns in COLUMNS.items()
+    }
     return tables, files.read_json(Path(folder) / "sources.json")
+
+
+def read_table(path: Path, columns: list[str], step: str) -> pd.DataFrame:
+    """Reads a table that a step of ``published`` wrote.
+
+    Raises:
+        BenchmarkError: it is missing, or is not what this version writes.
+    """
+    again = f"make it again with python -m benchmark published {step}"
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise BenchmarkError(f"cannot read {path}: {error}; {again}") from error
+    if list(table.columns) != columns:
+        raise BenchmarkError(f"{path} does not have the columns of this version; {again}")
+    return table.fillna(dict.fromkeys(_TEXT & set(columns), ""))

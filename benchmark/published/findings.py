@@ -1,26 +1,24 @@
-"""What a rule of the audit yields."""
+"""What a rule of the audit is, and what it yields."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from benchmark.published.table import Cell, Series
+from benchmark.published.release import Cell, Curve, Release
 
 #: error: the published figure shows something else than it says; warning: it says more than the
-#: numbers carry; note: worth knowing.
+#: numbers support; note: worth knowing.
 SEVERITIES = ("error", "warning", "note")
 
 
 class Exclusion(NamedTuple):
     """A curve, or rows of it, that the cleaned data do without."""
 
-    file: str
-    column: str
+    curve: Curve
     rows: tuple[int, int] | None = None  #: first and last row of the file; None for all
 
-    @classmethod
-    def of(cls, series: Series, rows: tuple[int, int] | None = None) -> "Exclusion":
-        """The exclusion of a curve."""
-        return cls(series.file, series.column, rows)
+    def __str__(self) -> str:
+        return self.curve.name + (f" rows {self.rows[0]} to {self.rows[1]}" if self.rows else "")
 
 
 @dataclass(frozen=True)
@@ -28,20 +26,34 @@ class Finding:
     """One thing that is wrong, or that a reader should know."""
 
     severity: str
-    cell: Cell | None  #: None where a whole map or release is meant
-    series: tuple[Series, ...]  #: that it is about; the first one is what a picture shows
+    cell: Cell | None  #: None where a whole release is meant
+    curves: Sequence[Curve]  #: that it is about; the first one is what a picture shows
     evidence: str
     effect: str  #: on the published figure
-    excludes: tuple[Exclusion, ...] = ()
+    excludes: Sequence[Exclusion] = ()
     size: float = 0.0  #: how much of it there is, among findings of one rule
+    offsets: dict[str, list[tuple[int, float]]] = field(default_factory=dict)  #: of ``step_offset``
     rule: str = ""  #: filled in by the audit
 
-    @property
-    def files(self) -> list[str]:
-        """Names of the curves."""
-        return [each.name for each in self.series]
+
+Rule = Callable[[Release], Iterator[Finding]]
 
 
-def whole(*series: Series) -> tuple[Exclusion, ...]:
+def finds(what: str) -> Callable[[Rule], Rule]:
+    """Says in the words of the reports what a rule finds."""
+
+    def mark(rule: Rule) -> Rule:
+        rule.finds = what
+        return rule
+
+    return mark
+
+
+def whole(*curves: Curve) -> list[Exclusion]:
     """Exclusions of whole curves."""
-    return tuple(Exclusion.of(each) for each in series)
+    return [Exclusion(curve) for curve in curves]
+
+
+def count(curves: Sequence[Curve]) -> str:
+    """``one curve``, or ``5 curves``."""
+    return "one curve" if len(curves) == 1 else f"{len(curves)} curves"

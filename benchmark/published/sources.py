@@ -13,22 +13,25 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from benchmark.analysis.labels import DEFAULT, METRICS, Metric
 from benchmark.errors import BenchmarkError
-from benchmark.published.formats import Curve
+from benchmark.published.formats import Column
 from benchmark.training.config import load_yaml, one_line_errors
 
 _FOLDER = Path(__file__).parent / "sources"
+_GROUPS = {"map", "algorithm", "variant", "seed", "panel", "metric"}
 
 
-class FileRule(BaseModel):
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class FileRule(_Model):
     """Which files a rule is about, and what is known of them.
 
     ``match`` is a regular expression for the end of a file's path, from a folder's or the file's
     first letter on. Its named groups ``map``, ``algorithm``, ``variant``, ``seed``, ``panel`` and
-    ``metric`` say what the path tells; a value beside ``match`` says what is the same for all. What
-    neither tells is taken from inside the file (wandb's and marl-eval's names).
+    ``metric`` are what the path says; a value next to ``match`` is the same for all its files. What
+    neither says is taken from inside the file (wandb's and marl-eval's names).
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     match: str
     map: str | None = None
@@ -47,28 +50,18 @@ class FileRule(BaseModel):
             pattern = re.compile(value)
         except re.error as error:
             raise ValueError(f"not a regular expression: {error}") from None
-        unknown = set(pattern.groupindex) - {
-            "map",
-            "algorithm",
-            "variant",
-            "seed",
-            "panel",
-            "metric",
-        }
-        if unknown:
+        if unknown := set(pattern.groupindex) - _GROUPS:
             raise ValueError(f"the group {unknown.pop()!r} has no meaning")
         return value
 
     @cached_property
     def pattern(self) -> re.Pattern:
         """The expression, anchored at a folder's beginning and the path's end."""
-        return re.compile(rf"(?:^|.*/){self.match}$")
+        return re.compile(rf"(?:^|.*/)(?:{self.match})$")
 
 
-class Names(BaseModel):
+class Names(_Model):
     """Names of the release -> ours, where they differ."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     map: dict[str, str] = {}
     algorithm: dict[str, str] = {}
@@ -76,10 +69,8 @@ class Names(BaseModel):
     metric: dict[str, str] = {}
 
 
-class PaperFigure(BaseModel):
+class PaperFigure(_Model):
     """A figure of the paper: a panel for each map, or for each ``panel`` of one map's files."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     name: str = Field(pattern=r"^[a-z0-9_]+$")
     title: str
@@ -89,10 +80,8 @@ class PaperFigure(BaseModel):
     """Panel of the files -> its title; without a title the map's name stands there."""
 
 
-class Source(BaseModel):
+class Source(_Model):
     """A release: where it comes from, how its numbers were made, and what its files are."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     version: Literal[1]
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_]*$")
@@ -115,7 +104,7 @@ class Source(BaseModel):
     names: Names = Names()
     files: list[FileRule] = Field(min_length=1)
     figures: list[PaperFigure] = []
-    """What ``redraw`` draws."""
+    """What ``replot`` draws."""
 
     def rule_of(self, path: str) -> FileRule | None:
         """The first rule that a path matches."""
@@ -125,7 +114,7 @@ class Source(BaseModel):
 
 
 class Identity(NamedTuple):
-    """What a curve is."""
+    """What a column of a file is."""
 
     map: str
     algorithm: str
@@ -136,40 +125,42 @@ class Identity(NamedTuple):
     seed: int | None
 
 
-def identify(source: Source, rule: FileRule, path: str, curve: Curve) -> Identity | None:
-    """Names a curve by its path, the mapping, and what stands inside the file.
+def identify(source: Source, rule: FileRule, path: str, column: Column) -> Identity | None:
+    """Names a column by its file's path, the mapping, and what stands inside the file.
 
     Returns:
         None for a metric that this benchmark does not compare.
 
     Raises:
-        BenchmarkError: nothing tells the map or the algorithm.
+        BenchmarkError: nothing tells the map or the algorithm, or the seed is no number.
     """
     groups = rule.pattern.match(path).groupdict()
-    inside = {"map": curve.map, "algorithm": curve.algorithm, "metric": curve.tag}
+    inside = {"map": column.map, "algorithm": column.algorithm, "metric": column.tag}
 
-    def named(what: str, otherwise: str | None = None) -> str:
-        told = (groups.get(what), getattr(rule, what), inside.get(what), otherwise)
-        raw = next((each for each in told if each is not None), None)
-        if not raw and what not in ("variant",):
+    def named(what: str) -> str | None:
+        given = (groups.get(what), getattr(rule, what), inside.get(what))
+        name = next((text for text in given if text is not None), None)
+        if not name and what != "variant":
             raise BenchmarkError(
                 f"nothing tells the {what}; name it in the mapping {source.name}, as a group of"
-                f" `match` or beside it"
+                f" `match` or next to it"
             )
-        return getattr(source.names, what, {}).get(raw, raw)
+        return getattr(source.names, what).get(name, name)
 
     metric = named("metric")
     if metric not in METRICS:
         return None
-    seed = groups.get("seed")
+    variant, seed = named("variant"), groups.get("seed")
+    if seed and not (seed.isascii() and seed.isdigit() and int(seed) < 2**63):
+        raise BenchmarkError(f"{seed!r} is no seed; mend the group in the mapping {source.name}")
     return Identity(
         map=named("map"),
         algorithm=named("algorithm"),
-        variant=named("variant", DEFAULT),
+        variant=DEFAULT if variant is None else variant,
         metric=metric,
         panel=groups.get("panel") or rule.panel,
-        kind=rule.kind or curve.kind,
-        seed=int(seed) if seed else curve.seed,
+        kind=rule.kind or column.kind,
+        seed=int(seed) if seed else column.seed,
     )
 
 

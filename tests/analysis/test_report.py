@@ -12,7 +12,7 @@ from benchmark.analysis import figures, report, statistics
 from benchmark.analysis.roles import MEASURES
 from benchmark.errors import BenchmarkError
 from benchmark.published import claims, compare, facts
-from benchmark.published.document import section
+from benchmark.published.report import section
 from benchmark.training.config import IDENTITY
 from tests.analysis import synthetic
 

@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmark.published.release import Release
+from benchmark.published.release import Cell, Curve, Release
 from benchmark.published.sources import Source
-from benchmark.published.table import Cell, Series
 
 INTERVAL = 10_000
 POINTS = 61  #: evaluations of a run, the first at step 0
@@ -45,7 +44,7 @@ def run(
     variant: str = "default",
     points: int = POINTS,
     late: int = 40,
-) -> Series:
+) -> Curve:
     """A run that learns: win rates of 32 episodes, at steps that come a little after the grid."""
     stream = np.random.default_rng([seed, *f"{map}{algorithm}{variant}".encode()])
     progress = np.arange(points) / (POINTS - 1)
@@ -56,8 +55,7 @@ def run(
     folder = {"win_rate": "win", "return": "return"}[metric]
     name = algorithm if variant == "default" else f"{algorithm}_{variant}"
     nothing = np.full(points, np.nan)
-    return Series(
-        source="made_up",
+    return Curve(
         cell=Cell(map, algorithm, variant, metric),
         kind="run",
         seed=seed,
@@ -74,7 +72,7 @@ def run(
     )
 
 
-def clean(seeds: int = 4, maps=("corridor", "MMM2"), algorithms=("r3dm", "qmix")) -> list[Series]:
+def clean(seeds: int = 4, maps=("corridor", "MMM2"), algorithms=("r3dm", "qmix")) -> list[Curve]:
     """Curves in which there is nothing to find: both metrics of the same runs."""
     return [
         run(map, algorithm, seed, metric=metric, skill=0.8 if algorithm == "r3dm" else 0.4)
@@ -85,18 +83,20 @@ def clean(seeds: int = 4, maps=("corridor", "MMM2"), algorithms=("r3dm", "qmix")
     ]
 
 
-def release(series: list[Series], **source) -> Release:
+def release(curves: list[Curve], **source) -> Release:
     """A release with these curves; files are told apart by their values."""
-    digests = {each.file: str(hash(each.value.tobytes() + each.wall.tobytes())) for each in series}
-    return Release(SOURCE.model_copy(update=source), series, digests)
+    digests = {
+        curve.file: str(hash(curve.value.tobytes() + curve.wall.tobytes())) for curve in curves
+    }
+    return Release(SOURCE.model_copy(update=source), curves, digests)
 
 
-def group(runs: list[Series], name: str | None = None) -> Series:
+def group(runs: list[Curve], name: str | None = None) -> Curve:
     """The runs as a wandb group shows them: mean, minimum and maximum per step."""
     points = pd.DataFrame(
         {
-            "step": np.concatenate([each.steps for each in runs]),
-            "value": np.concatenate([each.value for each in runs]),
+            "step": np.concatenate([curve.steps for curve in runs]),
+            "value": np.concatenate([curve.value for curve in runs]),
         }
     )
     found = points.groupby("step")["value"].agg(["mean", "min", "max"])
@@ -118,19 +118,21 @@ def group(runs: list[Series], name: str | None = None) -> Series:
     )
 
 
-def save(series: list[Series], folder: Path) -> Path:
+def save(curves: list[Curve], folder: Path) -> Path:
     """Writes curves in the format that their kind is released in."""
-    for each in series:
-        path = folder / each.file
+    for curve in curves:
+        path = folder / curve.file
         path.parent.mkdir(parents=True, exist_ok=True)
-        if each.kind == "group":
-            columns = {"Step": each.steps, each.column: each.value}
-            columns |= {f"{each.column}__MIN": each.low, f"{each.column}__MAX": each.high}
+        if curve.kind == "group":
+            columns = {"Step": curve.steps, curve.column: curve.value}
+            columns |= {f"{curve.column}__MIN": curve.low, f"{curve.column}__MAX": curve.high}
             pd.DataFrame(columns).to_csv(path, index=False)
         elif path.suffix == ".npy":
-            np.save(path, each.value)
+            np.save(path, curve.value)
         else:
-            table = pd.DataFrame({"Wall time": each.wall, "Step": each.steps, "Value": each.value})
+            table = pd.DataFrame(
+                {"Wall time": curve.wall, "Step": curve.steps, "Value": curve.value}
+            )
             table.to_csv(path, index=False)
     return folder
 

@@ -1,4 +1,4 @@
-"""Claims are data; they are judged by the same rules everywhere, and those rules are right."""
+"""Claims are data; they are tested by the same rules everywhere, and those rules are right."""
 
 from dataclasses import replace
 
@@ -10,10 +10,10 @@ from scipy import stats
 
 from benchmark.analysis.bootstrap import Bootstrap
 from benchmark.errors import BenchmarkError
-from benchmark.published import claims, inference, judgement
+from benchmark.published import claim_tests, claims, intervals
 from benchmark.published.audit import audit
-from benchmark.published.inference import Difference, Moments, Sample, verdict, welch
-from benchmark.published.judgement import AS_RELEASED, CLEANED, WIDEST, Sides
+from benchmark.published.claim_tests import AS_RELEASED, CLEANED, WIDEST, Sides
+from benchmark.published.intervals import Difference, Moments, Sample, verdict, welch
 from tests.published import releases
 from tests.published.releases import END
 
@@ -35,14 +35,14 @@ def pair(gap: float, n: int = 5):
 def test_holms_correction():
     """The textbook's step-down procedure, and intervals that agree with it."""
     pairs = [pair(gap) for gap in (0.5, 4.0, 2.0, 1.7)]
-    raw = np.array([welch([each])[0].p for each in pairs])
+    raw = np.array([welch([curve])[0].p for curve in pairs])
     found = welch(pairs)
     order = np.argsort(raw)
     corrected = np.maximum.accumulate(raw[order] * np.arange(4, 0, -1)).clip(max=1)
     assert [found[index].p for index in order] == pytest.approx(list(corrected))
-    assert 0 < sum(each.p <= 0.05 for each in found) < 4
-    for each in found:
-        assert (each.p <= 0.05) == (each.low > 0 or each.high < 0)
+    assert 0 < sum(curve.p <= 0.05 for curve in found) < 4
+    for curve in found:
+        assert (curve.p <= 0.05) == (curve.low > 0 or curve.high < 0)
     smallest = order[0]
     narrow, wide = welch([pairs[smallest]])[0], found[smallest]
     assert wide.low < narrow.low
@@ -95,13 +95,13 @@ def sample(mean: float, name: str, n: int = 6) -> Sample:
 
 def test_suites_are_averaged_over_maps():
     pairs = [(sample(0.8, "a"), sample(0.5, "b")), (sample(0.4, "c", 3), sample(0.5, "d", 9))]
-    found = inference.suite(pairs, Bootstrap(0, 4000))
+    found = intervals.suite(pairs, Bootstrap(0, 4000))
     gaps = [left.scores.mean() - right.scores.mean() for left, right in pairs]
     assert found.value == pytest.approx(np.mean(gaps))
     assert found.low < found.value < found.high
     error = np.sqrt(sum(np.var(s.scores) / len(s.scores) for p in pairs for s in p)) / 2
     assert found.high - found.low == pytest.approx(2 * 1.96 * error, rel=0.05)
-    assert np.isnan(inference.suite([], Bootstrap(0, 10)).value)
+    assert np.isnan(intervals.suite([], Bootstrap(0, 10)).value)
 
 
 def test_the_largest_gain_is_over_the_best_other():
@@ -109,7 +109,7 @@ def test_the_largest_gain_is_over_the_best_other():
         (sample(0.9, "a"), [sample(0.1, "b"), sample(0.8, "c")]),
         (sample(0.6, "d"), [sample(0.3, "e"), sample(0.2, "f")]),
     ]
-    found, best = inference.largest_gain(maps, Bootstrap(0, 2000))
+    found, best = intervals.largest_gain(maps, Bootstrap(0, 2000))
     assert best == 1
     one, (first, _) = maps[1]
     assert found.value == pytest.approx(one.scores.mean() - first.scores.mean())
@@ -150,32 +150,32 @@ def write(folder, **changes):
 
 
 @pytest.fixture(scope="module")
-def judged(tmp_path_factory) -> pd.DataFrame:
+def tested(tmp_path_factory) -> pd.DataFrame:
     """Verdicts on a made-up release in which one curve of qmix is a copy."""
-    series = releases.clean(seeds=5)
+    curves = releases.clean(seeds=5)
     copy = replace(releases.run(skill=0.4), file="win/corridor/qmix_seed0 copy.csv")
-    found = audit(releases.release([*series, copy]))
+    found = audit(releases.release([*curves, copy]))
     claimed = claims.load(write(tmp_path_factory.mktemp("claims")))
     sides = [
         Sides(name, side, side)
         for name in (AS_RELEASED, CLEANED, WIDEST)
-        for side in [judgement.of_release(found, name, claimed.window)]
+        for side in [claim_tests.of_release(found, name, claimed.window)]
     ]
-    return judgement.judge(claimed, sides, replications=500)
+    return claim_tests.run(claimed, sides, replications=500)
 
 
-def test_claims_are_judged_on_every_set_of_numbers(judged):
-    assert list(judged.columns) == judgement.COLUMNS
-    assert set(judged["data"]) == {AS_RELEASED, CLEANED, WIDEST}
-    row = judged.query("claim == 'better' and data == 'cleaned' and place == 'corridor'").iloc[0]
+def test_claims_are_judged_on_every_set_of_numbers(tested):
+    assert list(tested.columns) == claim_tests.COLUMNS
+    assert set(tested["data"]) == {AS_RELEASED, CLEANED, WIDEST}
+    row = tested.query("claim == 'better' and data == 'cleaned' and place == 'corridor'").iloc[0]
     assert (row["right"], row["n_left"], row["n_right"]) == ("qmix", 5, 5)
     assert (row["verdict"], row["outcome"], row["at"]) == ("higher", "holds", END)
     assert row["low"] < row["difference"] < row["high"]
     assert row["difference"] == pytest.approx(row["mean_left"] - row["mean_right"])
 
 
-def test_as_released_counts_copies_and_says_so(judged):
-    rows = judged.query("claim == 'better' and place == 'corridor' and right == 'qmix'")
+def test_as_released_counts_copies_and_says_so(tested):
+    rows = tested.query("claim == 'better' and place == 'corridor' and right == 'qmix'")
     counts = rows.set_index("data")["n_right"]
     assert counts.to_dict() == {AS_RELEASED: 6, CLEANED: 5, WIDEST: 5}
     flags = rows.set_index("data")["flags"]
@@ -183,31 +183,31 @@ def test_as_released_counts_copies_and_says_so(judged):
     assert "counted_twice" not in flags[CLEANED]
 
 
-def test_methods_without_runs_have_no_verdict(judged):
-    rows = judged.query("right == 'emc'")
+def test_methods_without_runs_have_no_verdict(tested):
+    rows = tested.query("right == 'emc'")
     assert set(rows["verdict"]) == {"no valid data"}
     assert set(rows["outcome"]) == {"no valid data"}
 
 
-def test_a_wrong_claim_fails(judged):
-    assert set(judged.query("claim == 'wrong'")["outcome"]) == {"fails"}
+def test_a_wrong_claim_fails(tested):
+    assert set(tested.query("claim == 'wrong'")["outcome"]) == {"fails"}
 
 
-def test_claims_on_a_part_of_training(judged):
-    assert set(judged.query("claim == 'half'")["at"]) == {END // 2}
+def test_claims_on_a_part_of_training(tested):
+    assert set(tested.query("claim == 'half'")["at"]) == {END // 2}
 
 
-def test_claims_over_maps(judged):
-    suite = judged.query("claim == 'suite' and data == 'cleaned' and right == 'qmix'").iloc[0]
+def test_claims_over_maps(tested):
+    suite = tested.query("claim == 'suite' and data == 'cleaned' and right == 'qmix'").iloc[0]
     assert (suite["place"], suite["n_left"]) == ("both", 10)
     assert suite["verdict"] == "higher"
-    gain = judged.query("claim == 'gain' and data == 'cleaned'").iloc[0]
+    gain = tested.query("claim == 'gain' and data == 'cleaned'").iloc[0]
     assert gain["place"].startswith("both: ")
     assert gain["difference"] > 0.2
 
 
-def test_the_summary_counts_outcomes(judged):
-    table = judgement.summary(judged).set_index(["claim", "data"])
+def test_the_summary_counts_outcomes(tested):
+    table = claim_tests.summary(tested).set_index(["claim", "data"])
     assert table.loc[("better", CLEANED), "holds"] == 2
     assert table.loc[("better", CLEANED), "no valid data"] == 2
     assert table.loc[("wrong", CLEANED), "fails"] == 2
@@ -215,10 +215,10 @@ def test_the_summary_counts_outcomes(judged):
 
 def test_another_release_is_asked_only_for_what_it_has(tmp_path):
     claimed = claims.load(write(tmp_path))
-    ours = judgement.of_release(audit(releases.release(releases.clean())), CLEANED, 100_000)
+    ours = claim_tests.of_release(audit(releases.release(releases.clean())), CLEANED, 100_000)
     other = [releases.run("corridor", "qmix", seed, skill=0.75) for seed in range(3)]
-    theirs = judgement.of_release(audit(releases.release(other)), CLEANED, 100_000)
-    table = judgement.judge(claimed, [Sides("against", ours, theirs)], 200)
+    theirs = claim_tests.of_release(audit(releases.release(other)), CLEANED, 100_000)
+    table = claim_tests.run(claimed, [Sides("against", ours, theirs)], 200)
     row = table.query("claim == 'better'").iloc[0]
     assert len(table.query("claim == 'better'")) == 1
     assert (row["place"], row["right"], row["n_left"], row["n_right"]) == ("corridor", "qmix", 4, 3)
@@ -228,10 +228,10 @@ def test_another_release_is_asked_only_for_what_it_has(tmp_path):
 def test_backends_are_never_compared(tmp_path):
     claimed = claims.load(write(tmp_path))
     found = audit(releases.release(releases.clean(seeds=2)))
-    real = judgement.of_release(found, CLEANED, 100_000)
-    other = judgement.of_runs([], "ours", "simulator", {}, 100_000)
+    real = claim_tests.of_release(found, CLEANED, 100_000)
+    other = replace(real, backend="simulator")
     with pytest.raises(BenchmarkError, match="starcraft2 and simulator are never compared"):
-        judgement.judge(claimed, [Sides("mixed", real, other)], 10)
+        claim_tests.run(claimed, [Sides("mixed", real, other)], 10)
 
 
 @pytest.mark.parametrize(

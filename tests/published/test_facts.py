@@ -13,18 +13,17 @@ from benchmark.analysis import plots
 from benchmark.errors import BenchmarkError
 from benchmark.published import (
     audit,
+    claim_tests,
     claims,
     compare,
-    document,
     facts,
-    intake,
-    judgement,
-    redraw,
-    release,
+    importer,
+    replot,
+    report,
     sources,
 )
-from benchmark.published.inference import Difference
-from benchmark.published.table import Cell
+from benchmark.published.intervals import Difference
+from benchmark.published.release import Cell
 from benchmark.training.evaluations import write_evaluations
 from tests.analysis import synthetic
 from tests.published import releases
@@ -47,19 +46,19 @@ FIGURES = [
 @pytest.fixture(scope="module")
 def audited():
     """A release with an ablation, one training curve, and a group."""
-    series = releases.clean(seeds=3)
+    curves = releases.clean(seeds=3)
     training = releases.run("corridor", "cia", 0)
     noise = np.random.default_rng(0).uniform(0.2, 0.8, len(training.value)) / 32
     training.value[:] = np.clip(training.value + noise, 0, 0.99)
     acorm = [releases.run("corridor", "acorm", seed) for seed in range(3)]
     slow = [replace(releases.run(variant="slow", seed=seed), panel="speed") for seed in range(3)]
     again = [
-        replace(each, panel="speed", file=f"again/{each.file}")
-        for each in series
-        if each.cell == Cell("corridor", "qmix", "default", "win_rate")
+        replace(curve, panel="speed", file=f"again/{curve.file}")
+        for curve in curves
+        if curve.cell == Cell("corridor", "qmix", "default", "win_rate")
     ]
-    figures = [sources.PaperFigure(**each) for each in FIGURES]
-    every = [*series, training, releases.group(acorm), *slow, *again]
+    figures = [sources.PaperFigure(**curve) for curve in FIGURES]
+    every = [*curves, training, releases.group(acorm), *slow, *again]
     return audit.audit(releases.release(every, figures=figures))
 
 
@@ -130,7 +129,7 @@ def test_the_hash_follows_the_content(folder, tmp_path):
 
 
 def test_figures_are_drawn_twice_side_by_side(audited):
-    figures = dict(redraw.draw(audited))
+    figures = dict(replot.draw(audited))
     assert list(figures) == ["figure_1", "figure_2", "figure_3"]
     first = figures["figure_1"]
     titles = [axes.get_title() for axes in first.axes]
@@ -153,18 +152,18 @@ def test_figures_are_drawn_twice_side_by_side(audited):
 
 def test_a_drawn_curve_is_the_notebooks_and_a_clean_one_the_mean(audited):
     plots.style()
-    axes = dict(redraw.draw(audited))["figure_1"].axes
+    axes = dict(replot.draw(audited))["figure_1"].axes
     orange = next(line for line in axes[3].get_lines() if line.get_color() == "#D55E00")
     runs = audited.release.cells[Cell("MMM2", "r3dm", "default", "win_rate")]
-    last = np.mean([each.between(END - 100_000, END).value.mean() for each in runs])
+    last = np.mean([curve.between(END - 100_000, END).value.mean() for curve in runs])
     assert orange.get_ydata()[-1] == pytest.approx(last)
     drawn = next(line for line in axes[2].get_lines() if line.get_color() == "#D55E00")
-    assert drawn.get_ydata() == pytest.approx(redraw.drawn_curve(runs, END).mean)
+    assert drawn.get_ydata() == pytest.approx(replot.drawn_curve(runs, END).mean)
 
 
-def test_a_release_without_figures_cannot_be_redrawn():
+def test_a_release_without_figures_cannot_be_replotted():
     with pytest.raises(BenchmarkError, match="names no figures"):
-        list(redraw.draw(audit.audit(releases.release(releases.clean(seeds=2)))))
+        list(replot.draw(audit.audit(releases.release(releases.clean(seeds=2)))))
 
 
 def study(backend: str, algorithm: str = "qmix", seeds: int = 3, **changes) -> pd.DataFrame:
@@ -242,7 +241,7 @@ def test_runs_that_are_too_short_have_no_valid_data(folder):
 def test_our_claims_stand_next_to_the_published_ones(folder):
     both = pd.concat([study("simulator"), study("simulator", "r3dm", skill=0.9)])
     found = compared(folder, both)
-    assert {judgement.CLEANED, "ours"} <= set(found.claims["data"])
+    assert {claim_tests.CLEANED, "ours"} <= set(found.claims["data"])
     ours = found.claims.query(
         "data == 'ours' and claim == 'final_win_rate' and place == 'corridor'"
     )
@@ -280,9 +279,9 @@ def test_commands_from_files_to_document(tmp_path, monkeypatch, capsys):
     mapping = str(releases.mapping(tmp_path, figures=FIGURES[:1]))
     assert commands.main(["published", "import", "raw", "--source", mapping]) == 0
     imported = "results/imported/made_up"
-    assert commands.main(["published", "redraw", imported]) == 0
+    assert commands.main(["published", "replot", imported]) == 0
     assert Path(imported, "figures/figure_1.pdf").exists()
-    assert commands.main(["published", "distill", imported, "--replications", "50"]) == 0
+    assert commands.main(["published", "facts", imported, "--replications", "50"]) == 0
     assert sorted(path.name for path in Path("results/published").iterdir()) == sorted(
         [*facts.outputs(), "figures"]
     )
@@ -299,12 +298,12 @@ def test_commands_from_files_to_document(tmp_path, monkeypatch, capsys):
 
 def test_the_document_speaks_of_two_releases(folder, tmp_path):
     with pytest.raises(BenchmarkError, match="r3dm_release and acorm_release"):
-        document.write(folder, tmp_path / "audit.md")
+        report.write(folder, tmp_path / "audit.md")
 
 
 def test_the_document_is_made_from_the_facts(tmp_path):
     """Every number of docs/published_audit.md follows from the facts beside it."""
-    document.write(facts.FOLDER, tmp_path / "audit.md")
+    report.write(facts.FOLDER, tmp_path / "audit.md")
     written = (ROOT / "docs" / "published_audit.md").read_text()
     assert (tmp_path / "audit.md").read_text() == written
 
@@ -313,7 +312,7 @@ def test_the_document_counts_each_rules_findings_by_severity():
     """One rule's findings may be warnings on some maps and notes on others."""
     findings = facts.read()[0]["findings"]
     expected = findings.groupby(["rule", "severity", "source"]).size().to_dict()
-    rules = document.context(facts.FOLDER)["rules"]
+    rules = report.rules(facts.read()[0])
     shown = {
         (rule["name"], rule["severity"], source): count
         for rule in rules
@@ -334,25 +333,27 @@ def test_the_pictures_of_the_facts_are_there():
 
 
 @pytest.fixture(scope="module")
-def raw():
+def raw(tmp_path_factory):
     """The audits of the real releases."""
     found = []
     for name in ("r3dm_release", "acorm_release"):
         if not (RAW / name).is_dir():
             pytest.skip(f"the raw files are not in {RAW} (set R3DM_PUBLISHED)")
-        imported = intake.import_release(RAW / name, sources.load(name))
+        imported = importer.import_release(RAW / name, sources.load(name))
         assert imported.problems == []
-        found.append(audit.audit(release.of_import(imported)))
+        out = tmp_path_factory.mktemp(name)
+        importer.write(imported, out, RAW / name)
+        found.append(audit.audit(importer.read_import(out)))
     return found
 
 
 def test_the_facts_follow_from_the_raw_files(raw):
     """The findings and final values that are kept are those of the releases."""
     kept, about = facts.read()
-    findings = pd.concat([each.table() for each in raw], ignore_index=True)
+    findings = pd.concat([curve.table() for curve in raw], ignore_index=True)
     assert kept["findings"]["evidence"].tolist() == findings["evidence"].tolist()
     assert kept["findings"]["excluded"].tolist() == findings["excluded"].tolist()
-    final = pd.DataFrame([row for each in raw for row in facts._final(each)])
+    final = pd.DataFrame([row for curve in raw for row in facts.final(curve)])
     for name in ("mean", "sd", "low", "high"):
         assert kept["final"][name].tolist() == pytest.approx(
             final[name].astype(float).tolist(), abs=1e-4, nan_ok=True
@@ -375,7 +376,7 @@ def test_the_facts_follow_from_the_raw_files(raw):
 )
 def test_final_values_are_those_known_from_elsewhere(raw, map, algorithm, mean):
     """Read off the files by hand, all evaluations pooled."""
-    rows = pd.DataFrame([row for row in facts._final(raw[0])])
+    rows = pd.DataFrame([row for row in facts.final(raw[0])])
     row = rows.query("data == 'cleaned' and map == @map and algorithm == @algorithm")
     row = row.query("variant == 'default' and metric == 'win_rate'")
     assert row["mean"].item() == pytest.approx(mean, abs=0.015)

@@ -48,7 +48,7 @@ ABLATIONS = [
     *(f"{RESULTS}/tables/{name}" for name in ablations.table_files(STUDY.ablations)),
 ]
 COMPARED = [f"{RESULTS}/published/{name}" for name in compare.NAMES]
-RELEASES = ["r3dm_release", "acorm_release"]  # claims are judged on the first one
+RELEASES = ["r3dm_release", "acorm_release"]  # claims are tested on the first one
 IMPORTED = [f"results/imported/{release}/findings.csv" for release in RELEASES]
 FACTS_HASH = facts.content_hash()
 ROLE_RUNS = [f"results/{run.path.as_posix()}" for run in STUDY.role_runs()]

@@ -69,7 +69,7 @@ rule facts:
     message:
         "published facts"
     shell:
-        "python -m benchmark published distill {params.imports:q} --claims {input.claims:q}"
+        "python -m benchmark published facts {params.imports:q} --claims {input.claims:q}"
         " --output {params.folder:q} > {log:q} 2>&1"
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmark.published.runs import Measurement, estimate, per_evaluation, recovered, scores
+from benchmark.published.run_scores import Measurement, estimate, per_evaluation, recovered, scores
 from tests.published import releases
 from tests.published.releases import END, EPISODES, INTERVAL
 
@@ -56,11 +56,11 @@ def test_of_more_runs_only_the_extremes_are_sure():
 
 
 def test_a_group_gives_back_the_values_of_its_runs():
-    """Where steps differ each row is a run; where they meet, up to three runs come apart."""
+    """Where steps differ curve row is a run; where they meet, up to three runs come apart."""
     members = runs(4, late=40)
     shown = per_evaluation(releases.group(members), INTERVAL)
     for number in range(1, releases.POINTS):
-        true = sorted(float(each.value[number]) for each in members)
+        true = sorted(float(curve.value[number]) for curve in members)
         hidden = len(true) - len(shown[number])
         assert hidden in (0, 1, 2)
         for value in shown[number]:
@@ -69,15 +69,15 @@ def test_a_group_gives_back_the_values_of_its_runs():
 
 def test_scores_by_rank_keep_the_mean_and_never_narrow_the_spread():
     """The widest spread: no order of the values within evaluations gives a wider one."""
-    members = [replace(each, steps=each.steps + 100 * each.seed) for each in runs(4, late=1)]
-    until = END + 500  # past the last evaluation of each
+    members = [replace(curve, steps=curve.steps + 100 * curve.seed) for curve in runs(4, late=1)]
+    until = END + 500  # past the last evaluation of curve
     true = scores(members, until, HOW).value
     group = releases.group(members)
     widest = scores([group], until, HOW._replace(widest=True))
     assert widest.names == [f"rank {rank}" for rank in (1, 2, 3, 4)]
     assert widest.value.mean() == pytest.approx(true.mean())
     stream = np.random.default_rng(0)
-    table = np.array([each.value[-10:] for each in members])
+    table = np.array([curve.value[-10:] for curve in members])
     for _ in range(200):
         mixed = stream.permuted(table, axis=0).mean(axis=1)
         assert np.std(mixed, ddof=1) <= np.std(widest.value, ddof=1) + 1e-12
@@ -109,7 +109,7 @@ def test_the_estimated_spread_leaves_out_the_luck_of_evaluations():
 
 def test_returns_have_no_known_luck():
     members = [
-        replace(each, steps=each.steps + 100 * each.seed) for each in runs(3, metric="return")
+        replace(curve, steps=curve.steps + 100 * curve.seed) for curve in runs(3, metric="return")
     ]
     group = releases.group(members)
     found = scores([group], END, HOW).value

@@ -12,13 +12,12 @@ Described, not copied. Two ways, by method:
 The band is 0.75 of that spread to each side. Which file is first depends on the file system.
 """
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from benchmark.published.table import Series
+from benchmark.published.release import Curve
 
 POOL = 25  #: rows
 SMOOTH = 7  #: rows
@@ -48,32 +47,34 @@ class Drawn(NamedTuple):
         return Drawn(*(array[kept] for array in self))
 
 
-def draw(series: list[Series]) -> Drawn:
+def draw(curves: list[Curve]) -> Drawn:
     """Draws the curves of one method on one map, as one figure shows them."""
-    if np.isfinite(series[0].low).any():
-        first = series[0].file  # the notebook takes the first file and no other
-        return pooled([each for each in series if each.file == first])
-    return row_by_row(series)
+    if np.isfinite(curves[0].low).any():
+        first = curves[0].file  # the notebook takes the first file and no other
+        return pooled([curve for curve in curves if curve.file == first])
+    return row_by_row(curves)
 
 
-def pooled(series: list[Series], extremes: bool = True) -> Drawn:
+def pooled(curves: list[Curve], extremes: bool = True) -> Drawn:
     """Draws the columns of one wandb file.
 
     Args:
         extremes: take minimum and maximum for values too, as the notebook does.
     """
-    rows = np.concatenate([each.rows for each in series])
-    steps = np.concatenate([each.steps for each in series])
+    rows = np.concatenate([curve.rows for curve in curves])
+    steps = np.concatenate([curve.steps for curve in curves])
     columns = ("value", "low", "high") if extremes else ("value",)
-    values = np.array([np.concatenate([getattr(s, name) for s in series]) for name in columns])
+    values = np.array(
+        [np.concatenate([getattr(curve, name) for curve in curves]) for name in columns]
+    )
     number, place = np.unique(rows, return_inverse=True)
     sums = [np.bincount(place, np.nansum(values**power, axis=0), len(number)) for power in (1, 2)]
     count = np.bincount(place, np.isfinite(values).sum(axis=0), len(number))
     # a row of the file in which no column has a value still takes a place in the window
     full = pd.RangeIndex(number[0], number[-1] + 1)
     total, squares, n = (
-        pd.Series(each, number).reindex(full, fill_value=0).rolling(POOL, min_periods=1).sum()
-        for each in (*sums, count)
+        pd.Series(of_row, number).reindex(full, fill_value=0).rolling(POOL, min_periods=1).sum()
+        for of_row in (*sums, count)
     )
     mean = (total / n)[number].to_numpy()
     variance = np.maximum((squares / n)[number].to_numpy() - mean**2, 0)
@@ -82,36 +83,29 @@ def pooled(series: list[Series], extremes: bool = True) -> Drawn:
     return Drawn(at, _smooth(mean), _smooth(np.sqrt(variance)))
 
 
-def row_by_row(series: list[Series]) -> Drawn:
+def row_by_row(runs: list[Curve]) -> Drawn:
     """Draws runs that have a file each."""
-    if len(series) == 1:
-        only = series[0]
+    if len(runs) == 1:
+        only = runs[0]
         return Drawn(only.steps, only.value, np.zeros(len(only.value)))
-    length = min(len(each.value) for each in series)
-    steps = np.mean([each.steps[:length] for each in series], axis=0)
-    values = np.array([each.value[:length] for each in series])
+    length = min(len(run.value) for run in runs)
+    steps = np.mean([run.steps[:length] for run in runs], axis=0)
+    values = np.array([run.value[:length] for run in runs])
     mean = values.mean(axis=0)
     squares = (values[1:] - mean) ** 2  # the first file's deviation is lost
-    spread = np.sqrt(squares.sum(axis=0) / len(series))
-    return Drawn(steps, _smooth(mean), _smooth(spread))
+    return Drawn(steps, _smooth(mean), _smooth(np.sqrt(squares.sum(axis=0) / len(runs))))
 
 
-def difference_by_extremes(series: list[Series]) -> tuple[float, float]:
+def difference_by_extremes(curves: list[Curve]) -> tuple[float, float]:
     """The most by which pooling the extremes moves the drawn mean, and the drawn spread."""
-    pairs = [
-        (pooled(columns), pooled(columns, extremes=False)) for columns in _by_file(series).values()
-    ]
+    by_file: dict[str, list[Curve]] = {}
+    for curve in curves:
+        by_file.setdefault(curve.file, []).append(curve)
+    pairs = [(pooled(found), pooled(found, extremes=False)) for found in by_file.values()]
     return tuple(
         max(float(np.abs(getattr(a, name) - getattr(b, name)).max()) for a, b in pairs)
         for name in ("value", "spread")
     )
-
-
-def _by_file(series: Iterable[Series]) -> dict[str, list[Series]]:
-    found: dict[str, list[Series]] = {}
-    for each in series:
-        found.setdefault(each.file, []).append(each)
-    return found
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:

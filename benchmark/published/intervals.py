@@ -1,4 +1,4 @@
-"""How two methods are compared: Welch per map with Holm's correction, the bootstrap per suite."""
+"""Differences of two methods and what their intervals say: Welch's per map, bootstrap per suite."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -53,17 +53,17 @@ class Moments(NamedTuple):
         """Of scores [n]; fewer than two have no standard deviation."""
         n = len(scores)
         sd = float(np.std(scores, ddof=1)) if n > 1 else np.nan
-        return cls(n, _mean(scores), sd)
+        return cls(n, mean(scores), sd)
 
 
 def welch(pairs: Sequence[tuple[Moments, Moments]], alpha: float = 0.05) -> list[Difference]:
     """Differences of means within one family of comparisons.
 
-    Welch's t for each pair; Holm's correction over the pairs: the smallest p is held against
+    Welch's t for each pair; Holm's correction over the pairs: the smallest p is compared with
     alpha / m, the next one against alpha / (m - 1), and so on until one fails. The interval of a
     pair has the level of its step (of the first failing one from there on), so that it leaves out
-    zero exactly where Holm rejects. What is right together, at the rate alpha, are these decisions
-    which of two means is higher; the intervals do not cover all differences together.
+    zero exactly where Holm rejects. The rate alpha holds for these decisions together (which of two
+    means is higher); the intervals do not cover all differences together.
 
     Args:
         pairs: left and right; a side with fewer than two scores has no interval.
@@ -88,8 +88,8 @@ def welch(pairs: Sequence[tuple[Moments, Moments]], alpha: float = 0.05) -> list
 
 class _Test(NamedTuple):
     error: float  #: standard error of the difference
-    freedom: float
-    p: float
+    freedom: float  #: degrees of freedom
+    p: float  #: two-sided
 
     def reach(self, level: float) -> float:
         """Half the width of the interval of that error rate."""
@@ -109,7 +109,8 @@ def _welch_test(left: Moments, right: Moments) -> _Test | None:
     return _Test(error, freedom, float(2 * stats.t.sf(gap / error, freedom)))
 
 
-def _mean(scores: np.ndarray) -> float:
+def mean(scores: np.ndarray) -> float:
+    """Mean of scores [n], NaN without any."""
     return float(np.mean(scores)) if len(scores) else np.nan
 
 
@@ -133,7 +134,7 @@ def suite(pairs: Sequence[tuple[Sample, Sample]], bootstrap: Bootstrap) -> Diffe
     """
     if not pairs:
         return Difference(np.nan, np.nan, np.nan)
-    value = np.mean([_mean(left.scores) - _mean(right.scores) for left, right in pairs])
+    value = np.mean([mean(left.scores) - mean(right.scores) for left, right in pairs])
     samples = np.mean([x.means(bootstrap) - y.means(bootstrap) for x, y in pairs], axis=0)
     low, high = interval(samples)
     return Difference(float(value), float(low), float(high))
@@ -155,9 +156,9 @@ def largest_gain(
     """
     if not maps:
         return Difference(np.nan, np.nan, np.nan), None
-    leads = [_mean(one.scores) - max(_mean(each.scores) for each in others) for one, others in maps]
+    leads = [mean(one.scores) - max(mean(other.scores) for other in others) for one, others in maps]
     samples = [
-        one.means(bootstrap) - np.max([each.means(bootstrap) for each in others], axis=0)
+        one.means(bootstrap) - np.max([other.means(bootstrap) for other in others], axis=0)
         for one, others in maps
     ]
     low, high = interval(np.max(samples, axis=0))

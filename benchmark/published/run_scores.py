@@ -10,11 +10,11 @@ next evaluation. Scores are therefore made by rank: the best of each evaluation 
 best together, and so on. Their mean is right whatever the true order, and their spread is the
 *widest* that any order could give (rearrangement inequality).
 
-For win rates that bound is needlessly wide, because it takes the luck of each evaluation for a
-difference between runs. The luck is known: a win rate p of n episodes varies by p (1 - p) / n. So
-the spread is *estimated* as all variance beyond the luck of one evaluation, plus the luck that is
-left in the mean of the window, and the scores are drawn together to it. ``recovery.csv`` compares
-both with the truth on the methods whose runs are known.
+For win rates that bound is needlessly wide, because it takes the luck of an evaluation for a
+difference between runs. A win rate p of n episodes varies by p (1 - p) / n. So the spread is
+*estimated* as all variance beyond the luck of one evaluation, plus the luck that is left in the
+mean of the window, and the scores are drawn together to it. ``recovery.csv`` compares both with
+the truth on the methods whose runs are known.
 """
 
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from benchmark.published.table import Series
+from benchmark.published.release import Curve
 
 WINDOW = 100_000  #: env steps
 CONFIDENCE = 0.95
@@ -71,42 +71,42 @@ def estimate(values: np.ndarray, metric: str) -> Estimate:
     return Estimate(n, mean, sd, low, high)
 
 
-def scores(series: Iterable[Series], until: float, how: Measurement) -> Scores:
+def scores(curves: Iterable[Curve], until: float, how: Measurement) -> Scores:
     """One score per run in the window that ends at ``until``.
 
     A run that has not at least half of the window's evaluations has none.
 
     Args:
-        series: the curves of one cell.
+        curves: those of one cell.
         until: env step.
     """
     values, names = [], []
-    for each in series:
-        inside = each.between(until - how.window, until)
-        if each.kind == "group":
+    for curve in curves:
+        inside = curve.between(until - how.window, until)
+        if curve.kind == "group":
             ranked = _by_rank(inside, how)
             names += [f"rank {rank + 1}" for rank in range(len(ranked))]
             values += list(ranked)
         else:
-            spacing = max(how.interval, _spacing(each))
+            spacing = max(how.interval, _spacing(curve))
             finite = inside.value[np.isfinite(inside.value)]
             if len(finite) >= max(1, _SHARE * how.window // spacing):
-                names.append(f"seed {each.seed}" if each.seed is not None else each.column)
+                names.append(f"seed {curve.seed}" if curve.seed is not None else curve.column)
                 values.append(float(np.mean(finite)))
     return Scores(np.array(values), names)
 
 
-def _spacing(series: Series) -> float:
-    return float(np.median(np.diff(series.steps))) if len(series.steps) > 1 else 0.0
+def _spacing(curve: Curve) -> float:
+    return float(np.median(np.diff(curve.steps))) if len(curve.steps) > 1 else 0.0
 
 
-def _by_rank(group: Series, how: Measurement) -> np.ndarray:
+def _by_rank(group: Curve, how: Measurement) -> np.ndarray:
     """Scores of a group's runs by rank, from the evaluations that show the most runs."""
-    evaluations = [np.sort(each) for each in per_evaluation(group, how.interval).values()]
+    evaluations = [np.sort(values) for values in per_evaluation(group, how.interval).values()]
     shown = max(map(len, evaluations), default=0)
     if not shown:
         return np.array([])
-    values = np.array([each[::-1] for each in evaluations if len(each) == shown])  # [K, n]
+    values = np.array([found[::-1] for found in evaluations if len(found) == shown])  # [K, n]
     ranked = values.mean(axis=0)
     if shown == 1 or how.widest or not how.episodes or group.cell.metric != "win_rate":
         return ranked
@@ -118,11 +118,12 @@ def _by_rank(group: Series, how: Measurement) -> np.ndarray:
     return ranked.mean() + share * (ranked - ranked.mean())
 
 
-def per_evaluation(group: Series, interval: int) -> dict[int, np.ndarray]:
+def per_evaluation(group: Curve, interval: int) -> dict[int, np.ndarray]:
     """The runs' values that a group shows at each evaluation, by the evaluation's number."""
     found: dict[int, list[float]] = {}
     for step, mean, low, high in zip(group.steps, group.value, group.low, group.high, strict=True):
-        found.setdefault(int(step // interval), []).extend(recovered(mean, low, high))
+        if np.isfinite(mean):
+            found.setdefault(int(step // interval), []).extend(recovered(mean, low, high))
     return {number: np.array(values) for number, values in found.items()}
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmark.published import notebook
+from benchmark.published import paper_plots
 from tests.published import releases
 
 
@@ -28,7 +28,7 @@ def pooled_plainly(columns: list[np.ndarray]):
 
 def test_groups_are_pooled_with_their_extremes():
     group = releases.group([releases.run(seed=seed) for seed in range(4)])
-    drawn = notebook.draw([group])
+    drawn = paper_plots.draw([group])
     means, spreads = pooled_plainly([group.value, group.low, group.high])
     assert drawn.steps.tolist() == group.steps.tolist()
     assert drawn.value == pytest.approx(means)
@@ -47,7 +47,7 @@ def test_columns_of_one_file_are_pooled():
         column = np.full(3 * len(one.value), np.nan)
         column[rows] = one.value
         columns += [column] * 3
-    drawn = notebook.draw(runs)
+    drawn = paper_plots.draw(runs)
     means, spreads = pooled_plainly(columns)
     assert drawn.steps.tolist() == [100 * row for row in range(len(means))]
     assert drawn.value == pytest.approx(means)
@@ -57,17 +57,17 @@ def test_columns_of_one_file_are_pooled():
 def test_only_the_first_file_of_a_pooled_method_is_drawn():
     one = releases.group([releases.run(seed=seed) for seed in range(3)])
     other = replace(one, file="another.csv", value=one.value * 0)
-    assert notebook.draw([one, other]).value == pytest.approx(notebook.draw([one]).value)
+    assert paper_plots.draw([one, other]).value == pytest.approx(paper_plots.draw([one]).value)
 
 
 def test_files_are_averaged_row_by_row_without_the_first_deviation():
     runs = [releases.run(seed=seed, points=61 - seed) for seed in range(4)]
-    drawn = notebook.draw(runs)
-    values = np.array([each.value[:58] for each in runs])
+    drawn = paper_plots.draw(runs)
+    values = np.array([curve.value[:58] for curve in runs])
     mean = values.mean(axis=0)
     lost = np.sqrt(((values[1:] - mean) ** 2).sum(axis=0) / 4)
     assert len(drawn.steps) == 58
-    assert drawn.steps == pytest.approx(np.mean([each.steps[:58] for each in runs], axis=0))
+    assert drawn.steps == pytest.approx(np.mean([curve.steps[:58] for curve in runs], axis=0))
     assert drawn.value == pytest.approx(smoothed(mean))
     assert drawn.spread == pytest.approx(smoothed(lost))
     assert (drawn.spread <= np.array(smoothed(values.std(axis=0))) + 1e-12).all()
@@ -75,13 +75,13 @@ def test_files_are_averaged_row_by_row_without_the_first_deviation():
 
 def test_one_file_is_drawn_as_it_is():
     one = releases.run()
-    drawn = notebook.draw([one])
+    drawn = paper_plots.draw([one])
     assert drawn.value.tolist() == one.value.tolist()
     assert not drawn.spread.any()
 
 
 def test_curves_are_cut_at_the_figures_end():
-    drawn = notebook.draw([releases.run()]).until(300_000)
+    drawn = paper_plots.draw([releases.run()]).until(300_000)
     assert drawn.steps.max() <= 300_000
     assert len(drawn.steps) == len(drawn.value) == len(drawn.spread)
 
@@ -89,7 +89,7 @@ def test_curves_are_cut_at_the_figures_end():
 def test_what_the_extremes_change():
     apart = [releases.run(seed=seed, late=40) for seed in range(3)]
     together = [releases.run(seed=seed, late=1) for seed in range(3)]
-    mean, spread = notebook.difference_by_extremes([releases.group(together)])
+    mean, spread = paper_plots.difference_by_extremes([releases.group(together)])
     assert mean > 0.001
     assert spread > 0.001
-    assert notebook.difference_by_extremes([releases.group(apart)])[1] < spread
+    assert paper_plots.difference_by_extremes([releases.group(apart)])[1] < spread

@@ -1,4 +1,4 @@
-"""Judges claims on sets of numbers, all by the same rules.
+"""Tests claims on sets of numbers, all by the same rules.
 
 The sets are the released numbers as they are, the same cleaned, the cleaned ones against another
 release of the compared method, and our own runs. Numbers of two backends never meet in one.
@@ -12,13 +12,14 @@ import numpy as np
 import pandas as pd
 
 from benchmark.analysis.bootstrap import REPLICATIONS, Bootstrap
+from benchmark.analysis.scores import Method
 from benchmark.errors import BenchmarkError
-from benchmark.published import inference
+from benchmark.published import intervals
 from benchmark.published.audit import Audit
-from benchmark.published.claims import Claims, Comparison, LargestGain, Method, PerMap, PerSuite
-from benchmark.published.inference import Difference, Moments, Sample
-from benchmark.published.runs import Measurement, scores
-from benchmark.published.table import Cell, Series
+from benchmark.published.claims import Claims, Comparison, LargestGain, PerMap, PerSuite
+from benchmark.published.intervals import Difference, Moments, Sample
+from benchmark.published.release import Cell, Curve
+from benchmark.published.run_scores import Measurement, scores
 
 COLUMNS = [
     *("claim", "says", "stated", "data", "backend", "place", "metric", "at", "left", "right"),
@@ -32,12 +33,12 @@ WIDEST = "cleaned, widest"  #: with the widest spread that groups of unknown run
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Dataset:
     """One set of numbers."""
 
     name: str
     backend: str
-    cells: dict[Cell, list[Series]]
+    cells: dict[Cell, list[Curve]]
     ends: dict[str, int]  #: where the curve of each map ends, in env steps
     how: Measurement
     flags: dict[Cell, list[str]]  #: what the audit found and the numbers still hold
@@ -48,50 +49,34 @@ class Evidence:
 
     def flagged(self, cell: Cell) -> list[str]:
         """What is known against a cell's numbers."""
-        grouped = any(each.kind == "group" for each in self.cells.get(cell, []))
+        grouped = any(curve.kind == "group" for curve in self.cells.get(cell, []))
         return [*self.flags.get(cell, []), *(["run identity unknown"] if grouped else [])]
 
 
-def of_release(found: Audit, name: str, window: int) -> Evidence:
-    """A release as evidence.
+def of_release(found: Audit, name: str, window: int) -> Dataset:
+    """The numbers of a release.
 
     Args:
         name: ``AS_RELEASED``, ``CLEANED`` or ``WIDEST``.
+        window: env steps at the end that a score averages.
     """
     release = found.as_released() if name == AS_RELEASED else found.cleaned()
-    how = Measurement(release.source.interval, release.episodes, window, name == WIDEST)
-    return Evidence(
+    return Dataset(
         name=name,
         backend=release.source.backend,
         cells=release.cells,
         ends={cell.map: release.end(cell.map) for cell in release.cells},
-        how=how,
+        how=Measurement(release.source.interval, release.episodes, window, name == WIDEST),
         flags={cell: found.rules_of(cell, left=name != AS_RELEASED) for cell in release.cells},
     )
-
-
-def of_runs(
-    series: list[Series], name: str, backend: str, ends: dict[str, int], window: int
-) -> Evidence:
-    """Our own runs as evidence; they count where they were trained as long as the published ones.
-
-    Args:
-        ends: where the published curves end.
-    """
-    cells: dict[Cell, list[Series]] = {}
-    for each in series:
-        cells.setdefault(each.cell, []).append(each)
-    spacing = [np.median(np.diff(each.steps)) for each in series if len(each.steps) > 1]
-    interval = int(max(spacing, default=1))
-    return Evidence(name, backend, cells, ends, Measurement(interval, None, window), {})
 
 
 class Sides(NamedTuple):
     """Where the two sides of every comparison come from."""
 
     data: str
-    left: Evidence
-    right: Evidence
+    left: Dataset
+    right: Dataset
 
     def at(self, map: str, part: float = 1.0) -> int:
         """The step at which both are compared: the earlier end, or a part of it; 0 without data."""
@@ -113,8 +98,8 @@ class _Pair(NamedTuple):
         return min(len(self.left.scores), len(self.right.scores)) > 1
 
 
-def judge(claims: Claims, sides: Iterable[Sides], replications: int = REPLICATIONS) -> pd.DataFrame:
-    """Judges every claim on every set of numbers.
+def run(claims: Claims, sides: Iterable[Sides], replications: int = REPLICATIONS) -> pd.DataFrame:
+    """Tests every claim on every set of numbers.
 
     Returns:
         One row of ``COLUMNS`` per comparison, in the order of the claims.
@@ -124,24 +109,25 @@ def judge(claims: Claims, sides: Iterable[Sides], replications: int = REPLICATIO
     """
     rows = []
     bootstrap = Bootstrap(0, replications)
-    for each in sides:
-        if each.left.backend != each.right.backend:
+    for data in sides:
+        if data.left.backend != data.right.backend:
             raise BenchmarkError(
-                f"{each.data}: {each.left.backend} and {each.right.backend} are never compared"
+                f"{data.data}: {data.left.backend} and {data.right.backend} are never compared"
             )
-        rows += _per_map(claims, each)
         for claim in claims.claims:
-            if isinstance(claim, PerSuite):
-                rows += _per_suite(claims, claim, each, bootstrap)
-            elif isinstance(claim, LargestGain):
-                rows += _largest_gain(claims, claim, each, bootstrap)
+            if isinstance(claim, PerMap):
+                rows += _per_map(claims, claim, data)
+            elif isinstance(claim, PerSuite):
+                rows += _per_suite(claims, claim, data, bootstrap)
+            else:
+                rows += _largest_gain(claims, claim, data, bootstrap)
     order = [claim.id for claim in claims.claims]
     rows.sort(key=lambda row: order.index(row["claim"]))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _asked(claim: Comparison, sides: Sides) -> tuple[list[str], list[Method]]:
-    """Maps and methods of the right side; another release is asked only for what it has."""
+def _known(claim: Comparison, sides: Sides) -> tuple[list[str], list[Method]]:
+    """Maps and methods of the right side; of another release only those that it has."""
     if sides.left is sides.right:
         return claim.maps, claim.methods[1]
     there = {(cell.map, *cell[1:3]) for cell in sides.right.cells if cell.metric == claim.metric}
@@ -159,30 +145,25 @@ def _pair(claim: Comparison, sides: Sides, map: str, right: Method, part: float 
     return _Pair(map, at, *samples, flags)
 
 
-def _per_map(claims: Claims, sides: Sides) -> Iterator[dict]:
-    """All comparisons on single maps; those of one claim on one map are one family."""
-    for claim in claims.claims:
-        if not isinstance(claim, PerMap):
-            continue
-        maps, others = _asked(claim, sides)
-        for map in maps:
-            pairs = [_pair(claim, sides, map, right, claim.at) for right in others]
-            samples = [
-                (Moments.of(pair.left.scores), Moments.of(pair.right.scores)) for pair in pairs
-            ]
-            differences = inference.welch(samples, claims.alpha)
-            for right, pair, difference in zip(others, pairs, differences, strict=True):
-                yield _row(claims, claim, sides, map, str(right), [pair], difference)
+def _per_map(claims: Claims, claim: PerMap, sides: Sides) -> Iterator[dict]:
+    """Comparisons on single maps; those on one map are one family."""
+    maps, others = _known(claim, sides)
+    for map in maps:
+        pairs = [_pair(claim, sides, map, right, claim.at) for right in others]
+        samples = [(Moments.of(pair.left.scores), Moments.of(pair.right.scores)) for pair in pairs]
+        differences = intervals.welch(samples, claims.alpha)
+        for right, pair, difference in zip(others, pairs, differences, strict=True):
+            yield _row(claims, claim, sides, map, str(right), [pair], difference)
 
 
 def _per_suite(
     claims: Claims, claim: PerSuite, sides: Sides, bootstrap: Bootstrap
 ) -> Iterator[dict]:
-    maps, others = _asked(claim, sides)
+    maps, others = _known(claim, sides)
     for right in others if maps else ():
         pairs = [_pair(claim, sides, map, right) for map in maps]
         whole = [pair for pair in pairs if pair.whole]
-        difference = inference.suite([(pair.left, pair.right) for pair in whole], bootstrap)
+        difference = intervals.suite([(pair.left, pair.right) for pair in whole], bootstrap)
         left_out = [pair.map for pair in pairs if not pair.whole]
         place = claim.suite + (f" without {', '.join(left_out)}" if left_out and whole else "")
         yield _row(claims, claim, sides, place, str(right), whole, difference)
@@ -191,7 +172,7 @@ def _per_suite(
 def _largest_gain(
     claims: Claims, claim: LargestGain, sides: Sides, bootstrap: Bootstrap
 ) -> Iterator[dict]:
-    maps, others = _asked(claim, sides)
+    maps, others = _known(claim, sides)
     if not maps or not others:
         return
     among = f"best of {', '.join(map(str, others))}"
@@ -205,7 +186,7 @@ def _largest_gain(
         (next(iter(pairs.values())).left, [pair.right for pair in pairs.values()])
         for pairs in found
     ]
-    difference, best = inference.largest_gain(samples, bootstrap)
+    difference, best = intervals.largest_gain(samples, bootstrap)
     if best is None:
         yield _row(claims, claim, sides, claim.suite, among, [], difference)
         return
@@ -224,7 +205,7 @@ def _row(
     difference: Difference,
 ) -> dict:
     around = claim.gain if isinstance(claim, LargestGain) else 0.0
-    verdict = inference.verdict(difference, claims.margins[claim.metric], around)
+    verdict = intervals.verdict(difference, claims.margins[claim.metric], around)
     steps = {pair.at for pair in pairs}
     return {
         "claim": claim.id,
@@ -239,8 +220,8 @@ def _row(
         "right": right,
         "n_left": sum(len(pair.left.scores) for pair in pairs),
         "n_right": sum(len(pair.right.scores) for pair in pairs),
-        "mean_left": _mean([pair.left.scores for pair in pairs]),
-        "mean_right": _mean([pair.right.scores for pair in pairs]),
+        "mean_left": _mean(pair.left.scores for pair in pairs),
+        "mean_right": _mean(pair.right.scores for pair in pairs),
         "difference": difference.value,
         "low": difference.low,
         "high": difference.high,
@@ -252,10 +233,9 @@ def _row(
     }
 
 
-def _mean(samples: list[np.ndarray]) -> float:
+def _mean(samples: Iterable[np.ndarray]) -> float:
     """Mean over maps of the mean over runs."""
-    means = [float(np.mean(each)) for each in samples if len(each)]
-    return float(np.mean(means)) if means else np.nan
+    return intervals.mean([intervals.mean(scores) for scores in samples if len(scores)])
 
 
 def _outcome(verdict: str, expected: list[str]) -> str:
@@ -266,8 +246,8 @@ def _outcome(verdict: str, expected: list[str]) -> str:
     return "holds" if verdict in expected else "fails"
 
 
-def summary(judged: pd.DataFrame) -> pd.DataFrame:
+def summary(tested: pd.DataFrame) -> pd.DataFrame:
     """How many comparisons of each claim hold, fail, stay open or have no valid data, by data."""
-    groups = judged.groupby(["claim", "says", "data"], sort=False)["outcome"]
+    groups = tested.groupby(["claim", "says", "data"], sort=False)["outcome"]
     counts = groups.value_counts().unstack(fill_value=0)  # noqa: PD010, counts, no averaging
     return counts.reindex(columns=list(OUTCOMES), fill_value=0).reset_index()

@@ -1,0 +1,219 @@
+"""What the facts say in words: ``docs/published_audit.md``, and the section of a study's report."""
+
+import itertools
+from pathlib import Path
+
+import jinja2
+import pandas as pd
+
+from benchmark import files
+from benchmark.analysis import labels
+from benchmark.analysis.report import Section, embed
+from benchmark.errors import BenchmarkError
+from benchmark.published import compare, facts
+from benchmark.published.claim_tests import AS_RELEASED, CLEANED, OUTCOMES, summary
+from benchmark.published.findings import SEVERITIES
+from benchmark.published.rules import RULES
+from benchmark.training.config import DEFAULT
+
+_RELEASES = ["r3dm_release", "acorm_release"]
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+def write(folder: Path, output: Path) -> None:
+    """Writes the document from the facts of a folder.
+
+    Raises:
+        BenchmarkError: a file is missing or of another version, or the facts are not those of the
+            releases that the document speaks of.
+    """
+    tables, about = facts.read(folder)
+    sources, tests = about["sources"], tables["claims"]
+    names = [source["name"] for source in sources]
+    if names != _RELEASES:
+        raise BenchmarkError(
+            f"the document speaks of {' and '.join(_RELEASES)}; {folder} holds facts of"
+            f" {' and '.join(names)}"
+        )
+    findings, first = tables["findings"], names[0]
+    errors = findings[(findings["source"] == first) & (findings["severity"] == "error")]
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,
+    )
+    environment.filters.update(number="{:,.0f}".format, label=labels.label)
+    text = environment.get_template("published_audit.md.j2").render(
+        label=labels.label,
+        sources=sources,
+        window=about["window"],
+        rules=rules(tables),
+        findings=findings.to_dict("records"),
+        excluded={name: _excluded(tables["exclusions"], name) for name in names},
+        gone=_gone(tables["final"], first),
+        hit_maps=sorted(set(errors["map"]), key=labels.map_order),
+        offsets=_offsets(tables["offsets"], first),
+        largest=findings.groupby("rule")["size"].max().to_dict(),
+        final=_final(tables["final"], names),
+        claims=claims_by_outcome(tests),
+        against=f"against {sources[1]['title']}",
+        compared=lambda *which: _compared(tests, *which),
+        tally=lambda *which: _tally(tests, *which),
+        recovery=_recovery(tables["recovery"]),
+    )
+    text = "".join(f"{line.rstrip()}\n" for line in text.splitlines())
+    with files.atomic(Path(output)) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def section(folder: Path) -> Section:
+    """The part of a study's report on published results.
+
+    Args:
+        folder: where the study was compared with them.
+
+    Raises:
+        BenchmarkError: it was not, or a file is damaged.
+    """
+    tests, reproduction = compare.read(folder)
+    tables, about = facts.read()
+    content = {
+        "compared": embed(folder, {"compare": compare.CAPTION}, "published compare"),
+        "pictures": embed(facts.FOLDER / "figures", about["pictures"], "published facts"),
+        "sources": about["sources"],
+        "rules": rules(tables),
+        "findings": tables["findings"].to_dict("records"),
+        "claims": claims_by_outcome(tests),
+        "tests": tests[tests["verdict"] != "no valid data"].to_dict("records"),
+        "reproduction": reproduction.to_dict("records"),
+    }
+    return Section(_TEMPLATES / "published.html.j2", content)
+
+
+def rules(tables: dict[str, pd.DataFrame]) -> list[dict]:
+    """Each rule that found something, by how bad that is: how often, and how much it excludes."""
+    found = tables["findings"].groupby(["rule", "severity", "source"]).size()
+    excluded = tables["exclusions"].groupby(["rule", "severity"]).size()
+    return [
+        {
+            "name": name,
+            "finds": rule.finds,
+            "severity": severity,
+            "count": found[name, severity].to_dict(),
+            "excluded": int(excluded.get((name, severity), 0)),
+        }
+        for (name, rule), severity in itertools.product(RULES.items(), SEVERITIES)
+        if (name, severity) in found.index.droplevel("source")
+    ]
+
+
+def claims_by_outcome(tests: pd.DataFrame) -> list[dict]:
+    """Per claim: how many comparisons hold, fail, stay open or have no valid data, by data."""
+    stated = tests.groupby("claim")["stated"].first()
+    return [
+        {
+            "id": claim,
+            "says": says,
+            "stated": stated[claim],
+            "data": part.set_index("data")[list(OUTCOMES)].to_dict("index"),
+        }
+        for (claim, says), part in summary(tests).groupby(["claim", "says"], sort=False)
+    ]
+
+
+def _compared(tests: pd.DataFrame, claim: str, data: str, right: str, place: str = "") -> dict:
+    """One comparison of a claim; None where it was not made."""
+    rows = tests[(tests["claim"] == claim) & (tests["data"] == data)]
+    if right:
+        rows = rows[rows["right"] == right]
+    if place:
+        rows = rows[rows["place"] == place]
+    return rows.iloc[0].to_dict() if len(rows) else None
+
+
+def _tally(tests: pd.DataFrame, claim: str, data: str, right: str) -> dict:
+    """How the comparisons of a claim with one method end."""
+    rows = tests[(tests["claim"] == claim) & (tests["data"] == data) & (tests["right"] == right)]
+    counts = {outcome: int((rows["outcome"] == outcome).sum()) for outcome in OUTCOMES}
+    return {**counts, "with_data": len(rows) - counts["no valid data"]}
+
+
+def _excluded(exclusions: pd.DataFrame, source: str) -> dict:
+    """How many curves of a source are left out whole, and how many because they are no tests."""
+    rows = exclusions[(exclusions["source"] == source) & (exclusions["rule"] != "reused")]
+    whole = rows[rows["first_row"].isna()]
+    no_tests = whole[whole["rule"].isin(("not_test", "not_test_kin", "training_tag"))]
+    curve = ["file", "column"]
+    return {
+        "curves": len(whole.drop_duplicates(curve)),
+        "no_tests": len(no_tests.drop_duplicates(curve)),
+        "algorithms": sorted(set(rows["algorithm"]), key=labels.order),
+    }
+
+
+def _gone(final: pd.DataFrame, source: str) -> list[str]:
+    """Methods of which no valid run is left on a map."""
+    rows = final[(final["source"] == source) & (final["variant"] == DEFAULT) & (final["n"] > 0)]
+    had, has = (
+        {(row["map"], row["algorithm"]) for row in rows[rows["data"] == data].to_dict("records")}
+        for data in (AS_RELEASED, CLEANED)
+    )
+    lost = sorted(had - has, key=lambda cell: (labels.map_order(cell[0]), labels.order(cell[1])))
+    return [f"{labels.label(algorithm)} on {map}" for map, algorithm in lost]
+
+
+def _offsets(offsets: pd.DataFrame, source: str) -> dict:
+    """On which maps methods, or runs of one method, began to count elsewhere."""
+    rows = offsets[(offsets["source"] == source) & (offsets["metric"] == "win_rate")]
+    rows = rows[rows["panel"] == DEFAULT]
+    by_map = {
+        map: part.groupby("method")["offset"].agg(list).to_dict()
+        for map, part in rows.groupby("map", sort=True)
+    }
+    return {
+        "maps": len(by_map),
+        "least": rows[rows["method"] != "qmix"]["offset"].min(),
+        "mixed": [map for map, found in by_map.items() if len(found.get("r3dm", ())) > 1],
+        "unlike": [
+            map
+            for map, found in by_map.items()
+            if {"r3dm", "acorm"} <= set(found) and found["r3dm"][0] != found["acorm"][0]
+        ],
+    }
+
+
+def _final(final: pd.DataFrame, sources: list[str]) -> list[dict]:
+    """Per map: the final win rates of the methods, drawn and cleaned, and from other releases."""
+    rows = final[(final["metric"] == "win_rate") & (final["variant"] == DEFAULT)]
+    rows = rows[rows["mean"].notna()].to_dict("records")
+    known = {(r["source"], r["map"], r["algorithm"], r["data"]): r for r in rows}
+    first, *others = sources
+    maps = {row["map"] for row in rows if row["source"] == first}
+    algorithms = {row["algorithm"] for row in rows if row["source"] == first}
+    algorithms = sorted(algorithms, key=labels.order)
+    return [
+        {
+            "map": map,
+            "cells": {
+                name: {data: known.get((first, map, name, data)) for data in (facts.DRAWN, CLEANED)}
+                for name in algorithms
+            },
+            "elsewhere": {
+                other: {name: known.get((other, map, name, CLEANED)) for name in algorithms}
+                for other in others
+            },
+        }
+        for map in sorted(maps, key=labels.map_order)
+    ]
+
+
+def _recovery(recovery: pd.DataFrame) -> dict:
+    """How the spreads of scores by rank compare with the true ones."""
+    ratios = recovery[["sd_estimated", "sd_widest"]].div(recovery["sd"], axis=0)
+    return {
+        "cells": len(recovery),
+        "estimated": float(ratios["sd_estimated"].median()),
+        "widest": float(ratios["sd_widest"].median()),
+    }
