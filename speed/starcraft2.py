@@ -23,7 +23,7 @@ import numpy as np
 from benchmark.envs import MAPS, make
 from benchmark.envs.starcraft2 import client, worker
 from benchmark.envs.starcraft2.installation import Settings, check, plays_standin
-from benchmark.envs.starcraft2.standin import install
+from benchmark.envs.starcraft2.standin.install import install
 from benchmark.errors import BenchmarkError
 
 _MAPS = ("3m", "3s5z_vs_3s6z", "27m_vs_30m", "protoss_5_vs_5")
@@ -114,7 +114,7 @@ def main() -> None:
         except BenchmarkError:
             os.environ["SC2PATH"] = folder
             try:
-                install.install(Path(folder))
+                install(Path(folder))
                 for name in args.maps:
                     check(MAPS[name], Settings.from_environment())
             except BenchmarkError as error:

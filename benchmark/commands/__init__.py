@@ -14,11 +14,11 @@ COMMANDS = {
     "status": ("benchmark.commands.status", "how far a study is"),
     "plan": ("benchmark.commands.plan", "what a study costs, measured on this machine"),
     "doctor": (
-        "benchmark.envs.starcraft2.doctor",
+        "benchmark.commands.doctor",
         "check StarCraft II and everything that it needs",
     ),
     "install-starcraft2": (
-        "benchmark.envs.starcraft2.install_starcraft2",
+        "benchmark.commands.install_starcraft2",
         "install StarCraft II and its maps",
     ),
     "standin": ("benchmark.commands.standin", "set up a stand-in for StarCraft II, for tests"),

@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--faults",
         default="",
         metavar="NAME=NUMBER,...",
-        help="what goes wrong, to test who has to cope with it; crash, hang and lame (late answers)"
+        help="what goes wrong, to test who has to cope with it; crash, hang and late (answers)"
         " are probabilities per request, or from 1 on the number of the request; stillborn (never"
         " listens) and barren (no units appear) are probabilities per start; slow is by how many"
         " seconds a start may be late",

@@ -1,10 +1,9 @@
-"""``python -m benchmark doctor``: is everything there that StarCraft II needs, and how to mend it.
+"""Checks what StarCraft II needs, and names the command that fixes what is wrong.
 
-Looks at files and versions first; if nothing is missing, it starts the game through both clients
-and plays one step on a map of each.
+Files and versions first; if nothing is missing, the game is started through both clients, and plays
+one step on a map of each.
 """
 
-import argparse
 import os
 import re
 import shutil
@@ -17,28 +16,25 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-import torch
-from rich.console import Console
 
 from benchmark.envs import make
 from benchmark.envs.starcraft2.installation import (
     BUILDS,
     MAP_FILES,
+    MAP_FOLDER,
     PACKAGES,
     Settings,
     client_file,
     executable,
     game_folder,
-    map_file_name,
+    is_standin,
     package_problem,
     sha256,
 )
-from benchmark.envs.starcraft2.standin.install import MAP_FOLDER, is_standin
 from benchmark.envs.starcraft2.worker import sweep
 from benchmark.errors import BenchmarkError
 
-GOOD, NOTE, BAD = "ok", "note", "mend"
-_MARKS = {GOOD: "[green]ok  [/]", NOTE: "[yellow]note[/]", BAD: "[red]mend[/]"}
+GOOD, NOTE, BAD = "ok", "note", "fix"
 
 #: What the clients need besides themselves, in the versions that were tested.
 LIBRARIES = {
@@ -58,34 +54,7 @@ class Finding:
     state: str  #: GOOD, NOTE (works, but know this) or BAD
     subject: str
     text: str
-    remedy: str = ""  #: the command that mends it
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's options."""
-    parser.add_argument(
-        "--no-start", action="store_true", help="only look at files, do not start the game"
-    )
-
-
-def main(arguments: argparse.Namespace) -> int:
-    """Runs the command.
-
-    Returns:
-        0 if StarCraft II can be used, else 1.
-    """
-    console, bad = Console(highlight=False, soft_wrap=True), False
-    for finding in examine(start=not arguments.no_start):
-        bad |= finding.state == BAD
-        console.print(f"{_MARKS[finding.state]}  {finding.subject}: ", end="")
-        console.print(finding.text, markup=False)
-        if finding.remedy:
-            console.print(f"      {finding.remedy}", markup=False)
-    if bad:
-        console.print("backend starcraft2 cannot be used yet; backend simulator can")
-    else:
-        console.print("backend starcraft2 can be used")
-    return int(bad)
+    remedy: str = ""  #: the command that fixes it
 
 
 def examine(start: bool = True) -> Iterator[Finding]:
@@ -104,8 +73,6 @@ def examine(start: bool = True) -> Iterator[Finding]:
         _protobuf,
         lambda: _memory(settings),
         _leftovers,
-        _gpu,
-        _slurm,
     ]
     missing = False
     for check in checks:
@@ -180,16 +147,15 @@ def _maps(folder: Path, settings: Settings) -> Iterator[Finding]:
     program = executable(folder, settings.version)
     maps = folder / MAP_FOLDER
     install = f"python -m benchmark install-starcraft2 {folder} --maps-only"
-    absent = [name for name in MAP_FILES if not (maps / map_file_name(name)).is_file()]
+    absent = [name for name in MAP_FILES if not (maps / name).is_file()]
     if absent:
-        names = ", ".join(map_file_name(name) for name in absent)
-        yield Finding(BAD, "maps", f"{maps} lacks {names}", install)
+        yield Finding(BAD, "maps", f"{maps} lacks {', '.join(absent)}", install)
     elif program.is_file() and is_standin(program):
         yield Finding(NOTE, "maps", "placeholders of the stand-in")
     else:
         changed = [
             name for name, digest in MAP_FILES.items()
-            if sha256(maps / map_file_name(name)) != digest
+            if sha256(maps / name) != digest
         ]  # fmt: skip
         if changed:
             yield Finding(
@@ -261,25 +227,6 @@ def _memory(settings: Settings) -> Iterator[Finding]:
 def _leftovers() -> Iterator[Finding]:
     if swept := sweep():
         yield Finding(NOTE, "leftovers", f"{swept} games of killed runs were ended just now")
-
-
-def _gpu() -> Iterator[Finding]:
-    if torch.cuda.is_available():
-        yield Finding(GOOD, "GPU", torch.cuda.get_device_name())
-    else:
-        yield Finding(NOTE, "GPU", "none that torch can use; everything runs on the CPU")
-
-
-def _slurm() -> Iterator[Finding]:
-    if shutil.which("sbatch") is None:
-        yield Finding(NOTE, "Slurm", "not on this machine; not needed")
-        return
-    done = subprocess.run(["sinfo", "-h", "-o", "%P %a"], capture_output=True, text=True)
-    if done.returncode == 0 and done.stdout.strip():
-        yield Finding(GOOD, "Slurm", f"partitions {', '.join(done.stdout.split()[::2])}")
-    else:
-        reason = (done.stderr.strip() or "no partition").splitlines()[0]
-        yield Finding(NOTE, "Slurm", f"sbatch is there, but sinfo says: {reason}")
 
 
 def _trial(name: str) -> Finding:

@@ -1,8 +1,7 @@
 """Where StarCraft II and its Python packages are, which versions, and the limits they run under.
 
-Everything here looks at files only; nothing starts the game. Settings that cannot change a result
-(limits of time and memory) are environment variables, listed in ``Settings``, and stand in no
-configuration of a run.
+Nothing here starts the game. Settings that cannot change a result (limits of time and memory) are
+environment variables, listed in ``Settings``, and not part of a run's configuration.
 """
 
 import hashlib
@@ -13,27 +12,24 @@ from importlib import metadata, util
 from pathlib import Path
 
 from benchmark.envs.maps import Map
-from benchmark.envs.starcraft2.standin.install import FLAT_MAP, MAP_FOLDER, is_standin
 from benchmark.errors import BenchmarkError
 
 #: Versions of the game with which SMAC results were published, and their builds.
 BUILDS = {"4.10": 75689, "4.6.2": 69232}
+EXECUTABLE = Path("Versions", "Base75689", "SC2_x64")  #: of 4.10, below the game's folder
+MAP_FOLDER = Path("Maps", "SMAC_Maps")
+FLAT_MAP = "32x32_flat"  #: the file behind all SMACv2 maps
+STANDIN_MARK = "stand-in for StarCraft II"  #: in the stand-in's executable and its map files
+INSTALL_SCRIPT = Path(__file__).with_name("install.sh")
 
 
-#: The map files that are needed, by their SHA-256; both client repositories carry the same.
-MAP_FILES = {
-    "27m_vs_30m": "ce84853869c37ce6fdd8266e883a95ce6d10c5fdaa0bf1eb4dc4c149db313f18",
-    "2s3z": "928d21db081910096628ecc14627caa972940a7ccb99cc3448de28f7ec770a12",
-    "32x32_flat": "c6dc0ce9eb59387a91828b434f2ab802890da75d49a9c7a6e677f78ff6ab4a8c",
-    "3m": "d6e086e190a80fa473364497199ef4d6c0f6cd281e9f0dd9d64a8159f73a7d47",
-    "3s5z": "20ce045f7442eba0010548cb26c03f80db93a4b5a4d94eae1d2486404774e088",
-    "3s5z_vs_3s6z": "9265fe0a54ca05680ad4a9d67adadb3fa90544fca3f2aab7fe6681b3227fecf9",
-    "5m_vs_6m": "ca31d3f570e173b9ed2d8e681b700d2ac754abe62fdafc947432985bc0afb9d7",
-    "6h_vs_8z": "2510f604d5a5e60afccf2b1547a6c31327bc307ae8a2083df2772fbe51f14bf1",
-    "8m": "fe806ea90ddb919267eb0d3e2e91a00a07f759a1ab0ef33cb2422c4502d3476a",
-    "MMM2": "797df232260bc50678cc5b48438b606056b2dd799469c872a2635e98d4f5c1d6",
-    "corridor": "5ca2caf7acda480ebfc8009bb95b855518349627a334639a78045d4c195ab28f",
-}
+def _map_files() -> dict[str, str]:
+    lines = Path(__file__).with_name("maps.sha256").read_text().splitlines()
+    return {name: digest for digest, name in map(str.split, lines)}
+
+
+#: File name -> SHA-256 of the maps that are needed; both client repositories have the same files.
+MAP_FILES = _map_files()
 
 
 @dataclass(frozen=True)
@@ -124,12 +120,7 @@ def executable(folder: Path, version: str) -> Path:
 
 def map_file(folder: Path, one: Map) -> Path:
     """Where a map's file belongs."""
-    return folder / MAP_FOLDER / map_file_name(FLAT_MAP if one.generated else one.name)
-
-
-def map_file_name(name: str) -> str:
-    """The file name of one of ``MAP_FILES``."""
-    return f"{name}.SC2Map"
+    return folder / MAP_FOLDER / f"{FLAT_MAP if one.generated else one.name}.SC2Map"
 
 
 def package_of(one: Map) -> str:
@@ -206,8 +197,14 @@ def _importable(name: str) -> bool:
         return False
 
 
+def is_standin(program: Path) -> bool:
+    """Whether a game's executable is the stand-in."""
+    with open(program, "rb") as file:
+        return STANDIN_MARK.encode() in file.read(200)
+
+
 def plays_standin(settings: Settings) -> bool:
-    """Whether the stand-in is installed in the game's place."""
+    """Whether the stand-in takes the game's place."""
     return is_standin(executable(game_folder(), settings.version))
 
 

@@ -1,13 +1,13 @@
-"""Runs a command of which nothing may outlive its owner: no process, no temporary file.
+"""Runs a command so that no process and no temporary file of it outlives its owner.
 
     python supervisor.py FOLDER FD COMMAND...
 
 The owner holds the other end of this process's standard input. When the command ends, or the owner
-closes its end or dies in whatever way, the guard kills the command with everything that it started,
-removes FOLDER, and ends. FD is a descriptor that the command inherits.
+closes its end or dies, the supervisor kills the command with everything that it started, removes
+FOLDER, and ends. FD is a descriptor that the command inherits.
 
 A script of its own that needs the standard library alone, so that it takes little memory: there is
-one guard per battle of StarCraft II.
+one supervisor per battle of StarCraft II.
 """
 
 import contextlib

@@ -1,10 +1,9 @@
 """A battle of StarCraft II in a process of its own: the worker, and the owner's handle on it.
 
 The game and its clients crash, hang and leak, and both client packages cannot live in one process.
-So each battle has a worker: a process that imports one client, starts one game, and does what it is
-told over a pipe. It runs under a ``guard``, which kills everything below it once the owner is gone,
-however that happened. The owner never waits longer than it wants to, and never uses a worker again
-that failed.
+So each battle has a worker: a process that imports one client, starts one game, and answers
+requests from a pipe. It runs under a ``supervisor``, which kills everything below it once the owner
+is gone. The owner waits for a limited time, and never uses a worker again that failed.
 """
 
 import contextlib
@@ -36,7 +35,7 @@ FOLDERS = Path(tempfile.gettempdir(), f"benchmark-starcraft2-{os.getuid()}")
 MARK = "BENCHMARK_STARCRAFT2_FOLDER"
 CLIENT = "benchmark.envs.starcraft2.client"  #: the module whose ``Client`` a worker talks to
 _OWNER = "owner.json"
-_STOP_SECONDS = 10.0  #: what a guard may take to end everything
+_STOP_SECONDS = 10.0  #: what a supervisor may take to end everything
 _ABANDONED_SECONDS = 3600.0  #: a folder without an owner is nobody's after so long
 _PR_SET_PDEATHSIG = 1  #: of Linux's prctl(2)
 
@@ -90,13 +89,13 @@ class Worker:
             f"import sys; sys.path.insert(0, {str(_ROOT)!r});"
             " from benchmark.envs.starcraft2.worker import serve; serve(*sys.argv[1:])"
         )
-        guard = [sys.executable, "-I", "-S", str(Path(__file__).with_name("supervisor.py"))]
+        supervisor = [sys.executable, "-I", "-S", str(Path(__file__).with_name("supervisor.py"))]
         worker = [
             sys.executable, "-I", "-c", serve, str(other.fileno()), client or CLIENT, arguments,
         ]  # fmt: skip
         with open(self.log, "wb") as log:
-            self._guard = subprocess.Popen(
-                [*guard, str(self.folder), str(other.fileno()), *worker],
+            self._supervisor = subprocess.Popen(
+                [*supervisor, str(self.folder), str(other.fileno()), *worker],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -105,8 +104,8 @@ class Worker:
                 env=os.environ | {MARK: str(self.folder), "TMPDIR": str(self.folder)},
             )
         other.close()
-        started = psutil.Process(self._guard.pid).create_time()
-        owner = {"pid": self._guard.pid, "started": started}
+        started = psutil.Process(self._supervisor.pid).create_time()
+        owner = {"pid": self._supervisor.pid, "started": started}
         (self.folder / _OWNER).write_text(json.dumps(owner))
 
     def ask(self, seconds: float, request: str, *arguments) -> None:
@@ -145,7 +144,7 @@ class Worker:
         """Bytes of memory that the worker and its game take."""
         total = 0
         with contextlib.suppress(psutil.Error):
-            for process in psutil.Process(self._guard.pid).children(recursive=True):
+            for process in psutil.Process(self._supervisor.pid).children(recursive=True):
                 with contextlib.suppress(psutil.Error):
                     total += process.memory_info().rss
         return total
@@ -153,12 +152,12 @@ class Worker:
     def stop(self) -> None:
         """Kills the worker with all that it started, and removes its folder."""
         self._pipe.close()
-        self._guard.stdin.close()
+        self._supervisor.stdin.close()
         try:
-            self._guard.wait(_STOP_SECONDS)
+            self._supervisor.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            self._guard.kill()
-            self._guard.wait()
+            self._supervisor.kill()
+            self._supervisor.wait()
             _remove(self.folder)
 
     def _fault(self, kind: str, text: str) -> Fault:
@@ -170,7 +169,7 @@ class Worker:
 
 
 def sweep() -> int:
-    """Ends and removes what is left of workers whose guard was killed.
+    """Ends and removes what is left of workers whose supervisor was killed.
 
     Only folders of ours are looked at, and only processes that carry such a folder's name in their
     environment are killed.
@@ -183,9 +182,9 @@ def sweep() -> int:
         abandoned = False  # also where it vanishes meanwhile
         try:
             owner = json.loads((folder / _OWNER).read_text())
-            guard = psutil.Process(owner["pid"])
-            dead = guard.status() == psutil.STATUS_ZOMBIE
-            abandoned = dead or guard.create_time() != owner["started"]
+            supervisor = psutil.Process(owner["pid"])
+            dead = supervisor.status() == psutil.STATUS_ZOMBIE
+            abandoned = dead or supervisor.create_time() != owner["started"]
         except (OSError, ValueError):  # it is just being made, or its maker died
             with contextlib.suppress(OSError):
                 abandoned = time.time() - folder.stat().st_mtime > _ABANDONED_SECONDS
@@ -214,7 +213,7 @@ def serve(descriptor: str, module: str, text: str) -> None:
         module: where ``Client`` is.
         text: JSON of the client's arguments.
     """
-    with contextlib.suppress(OSError, AttributeError):  # do not outlive the guard
+    with contextlib.suppress(OSError, AttributeError):  # do not outlive the supervisor
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     pipe = Connection(int(descriptor))
     settings = json.loads(text)

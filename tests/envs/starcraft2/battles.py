@@ -11,7 +11,7 @@ from benchmark.envs.scripted import POLICIES
 from benchmark.envs.simulator.orders import FIRST_TARGET, NO_OP, NORTH, STOP
 from benchmark.envs.spec import Observation
 from benchmark.envs.starcraft2.env import StarCraft2
-from benchmark.envs.starcraft2.standin.install import Journal
+from benchmark.envs.starcraft2.standin.process import Journal
 from tests.envs.starcraft2.mirror import Seen
 
 _MOVES = np.array([(0.0, 1.0), (0.0, -1.0), (1.0, 0.0), (-1.0, 0.0)])  # N, S, E, W

@@ -12,13 +12,13 @@ from benchmark.envs.starcraft2.installation import PACKAGES, package_problem
 
 
 def _missing() -> str:
-    for name in ("google.protobuf", "s2clientprotocol"):
+    for name in ("google.protobuf", "s2clientprotocol", "websockets"):
         try:
             found = find_spec(name)
         except ModuleNotFoundError:
             found = None
         if found is None:
-            return f"{name} is not installed (pip install protobuf s2clientprotocol)"
+            return f"{name} is not installed (pip install protobuf s2clientprotocol websockets)"
     return ""
 
 
@@ -40,11 +40,11 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture
 def game(tmp_path, monkeypatch):
     """A function that sets up the stand-in with some peculiarities and points SC2PATH at it."""
-    from benchmark.envs.starcraft2.standin import install
+    from benchmark.envs.starcraft2.standin.install import install
 
     def set_up(**peculiarities):
         folder = tmp_path / "StarCraftII"
-        install.install(folder, **peculiarities)
+        install(folder, **peculiarities)
         monkeypatch.setenv("SC2PATH", str(folder))
         return folder
 

@@ -19,7 +19,7 @@ from rich.progress import track
 
 from benchmark.envs import MAPS, make
 from benchmark.envs.starcraft2.installation import package_of
-from benchmark.envs.starcraft2.standin import install
+from benchmark.envs.starcraft2.standin.install import install
 from tests.envs.starcraft2.battles import follow
 from tests.envs.starcraft2.mirror import SHOWN
 
@@ -50,7 +50,7 @@ def main() -> None:
 def _record(name, seed, policy, handicap, packages) -> dict[str, np.ndarray]:
     with tempfile.TemporaryDirectory() as folder:
         game, journal = Path(folder, "game"), Path(folder, "journal")
-        install.install(game, handicap=handicap, journal=journal)
+        install(game, handicap=handicap, journal=journal)
         os.environ["SC2PATH"] = str(game)
         env = make(name, 1, "starcraft2")
         try:

@@ -11,7 +11,8 @@ import pytest
 from benchmark.commands import main
 from benchmark.envs import MAPS
 from benchmark.envs.simulator.units import GAME_ID, TYPE_ID, UNITS
-from benchmark.envs.starcraft2.standin.install import EXECUTABLE, MAP_FOLDER, Faults, is_standin
+from benchmark.envs.starcraft2.installation import EXECUTABLE, MAP_FOLDER, is_standin
+from benchmark.envs.starcraft2.standin.process import Faults
 from benchmark.errors import BenchmarkError
 
 # Setting up ---------------------------------------------------------------------------------------
@@ -77,9 +78,9 @@ class Talk:
 
     def __init__(self, map="3m", **peculiarities):
         from benchmark.envs.starcraft2.messages import sc2api_pb2
-        from benchmark.envs.starcraft2.standin.server import Game
+        from benchmark.envs.starcraft2.standin.server import Server
 
-        self.api, self.game, self.id = sc2api_pb2, Game(**peculiarities), 0
+        self.api, self.server, self.id = sc2api_pb2, Server(**peculiarities), 0
         if map:
             assert not self.create(map).create_game.HasField("error")
             self("join_game", race=1)
@@ -94,7 +95,7 @@ class Talk:
     def send(self, request):
         self.id += 1
         request.id = self.id
-        response = self.game.answer(request)
+        response = self.server.answer(request)
         if response is not None:
             assert response.id == self.id
             assert response.HasField("status")
@@ -309,11 +310,11 @@ def launch(folder, *more):
     return process, port
 
 
-def connect(process, port):
+def wait_until_it_listens(process, port):
     deadline = time.monotonic() + 30
     while True:
         try:
-            return socket.create_connection(("127.0.0.1", port))
+            return socket.create_connection(("127.0.0.1", port)).close()
         except ConnectionRefusedError:
             assert time.monotonic() < deadline
             assert process.poll() is None, process.stderr.read()
@@ -321,18 +322,33 @@ def connect(process, port):
 
 
 @pytest.mark.protocol
-def test_the_process_ends_with_its_client(game, monkeypatch):
+@pytest.mark.parametrize("farewell", ["quit", "close", "vanish"])
+def test_the_process_serves_one_client_and_ends_with_it(game, monkeypatch, farewell):
+    from websockets.exceptions import InvalidStatus
+    from websockets.sync.client import connect
+
+    from benchmark.envs.starcraft2.messages import sc2api_pb2 as api
+
     monkeypatch.setenv("PYTHONPATH", "/nowhere")  # of no concern to it
-    folder = game()
-    process, port = launch(folder)
-    client = connect(process, port)
-    client.sendall(b"GET /wrong HTTP/1.1\r\n\r\n")
-    assert client.recv(100).startswith(b"HTTP/1.1 404")
-    client.close()
-    with connect(process, port) as client:
-        client.sendall(b"GET /sc2api HTTP/1.1\r\nSec-WebSocket-Key: eA==\r\n\r\n")
-        assert b"101" in client.recv(1000)
-    assert process.wait(20) == 0
+    process, port = launch(game())
+    wait_until_it_listens(process, port)
+    with pytest.raises(InvalidStatus, match="404"), connect(f"ws://127.0.0.1:{port}/wrong"):
+        pass
+    with connect(f"ws://127.0.0.1:{port}/sc2api", compression=None) as client:
+        request = api.Request(id=3)
+        request.create_game.local_map.map_path = "3m.SC2Map"
+        request.create_game.local_map.map_data = bytes(range(256)) * 1000
+        client.send(request.SerializeToString(), text=True)  # pysc2 sends text that is not UTF-8
+        response = client.recv()
+        assert isinstance(response, bytes)  # a binary frame
+        assert api.Response.FromString(response).status == api.init_game
+        if farewell == "quit":
+            client.send(api.Request(quit=api.RequestQuit()).SerializeToString(), text=True)
+        elif farewell == "close":
+            client.close()
+        else:
+            client.socket.shutdown(socket.SHUT_RDWR)
+        assert process.wait(20) == 0
 
 
 @pytest.mark.protocol

@@ -23,7 +23,7 @@ from benchmark.envs.starcraft2.env import StarCraft2
 from benchmark.envs.starcraft2.installation import Settings
 from benchmark.errors import BenchmarkError
 from tests.envs.starcraft2 import fake_client as fake
-from tests.envs.starcraft2.test_guard import gone, wait_for
+from tests.envs.starcraft2.test_supervisor import gone, wait_for
 
 
 def fake_spec(one):
@@ -68,12 +68,12 @@ def act(env):
 
 
 def processes(env):
-    """The pids of everything that an env's workers run, guards included."""
+    """The pids of everything that an env's workers run, supervisors included."""
     pids = []
     for each in env._workers:
         if each is not None:
-            guard = psutil.Process(each._guard.pid)
-            pids += [guard.pid, *(child.pid for child in guard.children(recursive=True))]
+            supervisor = psutil.Process(each._supervisor.pid)
+            pids += [supervisor.pid, *(child.pid for child in supervisor.children(recursive=True))]
     return pids
 
 
@@ -302,7 +302,7 @@ def own(tmp_path, then=STAY, seed=2):
         [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
     pids = json.loads(owner.stdout.readline())
-    assert len(pids) == 6  # per battle: guard, worker, game
+    assert len(pids) == 6  # per battle: supervisor, worker, game
     assert not gone(pids)
     return owner, pids
 
@@ -338,16 +338,18 @@ def test_nothing_is_left_when_the_owner_dies_waiting_for_a_hung_game(tmp_path):
     wait_for(lambda: not list((tmp_path / "folders").iterdir()))
 
 
-def test_what_a_killed_guard_leaves_is_swept_up(tmp_path, make):
+def test_what_a_killed_supervisor_leaves_is_swept_up(tmp_path, make):
     owner, pids = own(tmp_path)
     strangers = worker.FOLDERS / "other"
     strangers.mkdir()
-    guards = [pid for pid in pids if "supervisor.py" in " ".join(psutil.Process(pid).cmdline())]
-    assert len(guards) == 2
-    for pid in [*guards, owner.pid]:
+    supervisors = [
+        pid for pid in pids if "supervisor.py" in " ".join(psutil.Process(pid).cmdline())
+    ]
+    assert len(supervisors) == 2
+    for pid in [*supervisors, owner.pid]:
         os.kill(pid, signal.SIGKILL)
     owner.wait(20)
-    wait_for(lambda: gone(guards))
+    wait_for(lambda: gone(supervisors))
     games = [pid for pid in pids if not gone([pid]) and psutil.Process(pid).name() == "sleep"]
     assert len(games) == 2  # they live on in sessions of their own
     make(1)

@@ -1,8 +1,8 @@
 """What the stand-in answers: StarCraft II's API for the battles of SMAC and SMACv2, on our engine.
 
-One ``Game`` is one process of the game. It understands the requests that the smac and smacv2
-clients send through pysc2, and answers every other one with an error, as the game does for requests
-that it cannot fulfil. How it differs from the game beyond the engine:
+It understands the requests that the smac and smacv2 clients send through pysc2, and answers every
+other one with an error, as the game does for requests that it cannot fulfil. How it differs from
+the game beyond the engine:
 
 * orders: stop, move to a point, attack a unit, heal a unit; never queued;
 * units are created on an empty map only;
@@ -19,9 +19,9 @@ from benchmark.envs.simulator.engine import Engine, armies
 from benchmark.envs.simulator.records import HEAL, MOVE, UNIT_DTYPE
 from benchmark.envs.simulator.terrain import find_terrain
 from benchmark.envs.simulator.units import ENERGY_MAX, GAME_ID, UNITS, Unit
+from benchmark.envs.starcraft2.installation import FLAT_MAP
 from benchmark.envs.starcraft2.messages import common_pb2, data_pb2, error_pb2, raw_pb2
 from benchmark.envs.starcraft2.messages import sc2api_pb2 as api
-from benchmark.envs.starcraft2.standin.install import FLAT_MAP
 from benchmark.errors import BenchmarkError
 
 VERSION = "4.10.0 (stand-in)"
@@ -43,7 +43,7 @@ class Refused(Exception):
     """A request that the game answers with an error."""
 
 
-class Game:
+class Server:
     """One process of the game, from launch to quit.
 
     Args:

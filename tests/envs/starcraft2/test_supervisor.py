@@ -1,4 +1,4 @@
-"""Nothing outlives its owner: processes that a guard runs, in every way an owner can go."""
+"""Nothing outlives its owner: processes that a supervisor runs, in every way an owner can go."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ import pytest
 
 from benchmark.envs.starcraft2 import supervisor
 
-GUARD = Path(supervisor.__file__)
+SUPERVISOR = Path(supervisor.__file__)
 #: Starts a child in a session of its own, as a game might, tells both pids, and stays.
 COMMAND = """
 import os, subprocess, sys, time
@@ -23,14 +23,14 @@ time.sleep(float(sys.argv[2]))
 
 
 def start(tmp_path, seconds=600.0, **options):
-    """A guarded command that runs for so long, its folder, and its two processes."""
+    """A supervised command that runs for so long, its folder, and its two processes."""
     folder, pids = tmp_path / "folder", tmp_path / "pids"
     folder.mkdir()
     (folder / "left").write_text("behind")
     reader, writer = os.pipe()
     command = [sys.executable, "-c", COMMAND, str(pids), str(seconds)]
     process = subprocess.Popen(
-        [sys.executable, "-I", "-S", str(GUARD), str(folder), str(writer), *command],
+        [sys.executable, "-I", "-S", str(SUPERVISOR), str(folder), str(writer), *command],
         stdin=subprocess.PIPE,
         pass_fds=[writer],
         start_new_session=True,
@@ -87,7 +87,7 @@ import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by what runs in the background
 sys.path[:0] = {path!r}
 from pathlib import Path
-from tests.envs.starcraft2.test_guard import start
+from tests.envs.starcraft2.test_supervisor import start
 process, folder, pids, reader = start(Path({tmp!r}))
 print(process.pid, flush=True)
 import time
@@ -101,17 +101,17 @@ def test_the_owner_dies(tmp_path, number):
     owner = subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
-    guard_pid = int(owner.stdout.readline())
+    supervisor_pid = int(owner.stdout.readline())
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
     assert not gone(pids)
     owner.send_signal(number)
     owner.wait(20)
-    wait_for(lambda: gone([*pids, guard_pid]))
+    wait_for(lambda: gone([*pids, supervisor_pid]))
     assert not (tmp_path / "folder").exists()
 
 
-def test_a_guards_other_children_do_not_end_it(tmp_path):
-    """An orphan that the guard adopted may die without taking the battle along."""
+def test_a_supervisors_other_children_do_not_end_it(tmp_path):
+    """An orphan that the supervisor adopted may die without taking the battle along."""
     process, _, (_, child), reader = start(tmp_path)
     os.kill(child, signal.SIGKILL)
     time.sleep(0.3)
