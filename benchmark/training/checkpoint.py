@@ -45,13 +45,13 @@ class Checkpoints:
             BenchmarkError: the folder cannot be written or the disk is full.
         """
         oldest = replay.added - len(replay)
-        segments = [each for each in self._segments if each[1] > oldest]
+        segments = [segment for segment in self._segments if segment[1] > oldest]
         start = segments[-1][1] if segments else oldest
         if start < replay.added:
             stored = replay.packed(start, replay.added)
             write(_as_tensors(stored), self._file(start, replay.added))
             segments.append((start, replay.added))
-        state = state | {"segments": [list(each) for each in segments], "added": replay.added}
+        state = state | {"segments": [list(segment) for segment in segments], "added": replay.added}
         if self.current.exists():
             os.replace(self.current, self.previous)
         write(state, self.current)
@@ -72,8 +72,8 @@ class Checkpoints:
                 continue
             try:
                 state = _read(path)
-                segments = [tuple(each) for each in state["segments"]]
-                episodes = [_as_packed(_read(self._file(*each))) for each in segments]
+                segments = [tuple(segment) for segment in state["segments"]]
+                episodes = [_as_packed(_read(self._file(*segment))) for segment in segments]
             except (FileNotFoundError, RuntimeError, KeyError, ValueError, EOFError) as error:
                 reason = first_line(error)
                 log.warning("%s is damaged (%s) and set aside", path, reason)
@@ -85,8 +85,8 @@ class Checkpoints:
                     " command again once the disk answers"
                 ) from error
             replay.added = segments[0][0] if segments else 0
-            for each in episodes:
-                replay.restore(each)
+            for stored in episodes:
+                replay.restore(stored)
             self._segments = self._previous_segments = segments
             return state
         return None
@@ -103,7 +103,7 @@ class Checkpoints:
         return self._replay / f"{first:08d}-{last:08d}.pt"
 
     def _delete_unused(self) -> None:
-        used = {self._file(*each) for each in self._segments + self._previous_segments}
+        used = {self._file(*segment) for segment in self._segments + self._previous_segments}
         for path in self._replay.glob("*.pt"):
             if path not in used:
                 path.unlink(missing_ok=True)
@@ -154,7 +154,7 @@ def _as_tensors(stored: list[Packed]) -> dict[str, torch.Tensor]:
     data, length, terminated, kept = zip(*stored, strict=True)
     return {
         "data": torch.frombuffer(bytearray().join(data), dtype=torch.uint8),
-        "bytes": torch.tensor([len(each) for each in data]),
+        "bytes": torch.tensor([len(part) for part in data]),
         "length": torch.tensor(length),
         "terminated": torch.tensor(terminated),
         "kept": torch.tensor(kept),

@@ -75,7 +75,7 @@ class RunConfig(BaseModel):
         return json.loads(self.model_dump_json())
 
     def differences(self, other: dict) -> str:
-        """In what another resolved run differs, for messages: the first keys with both values."""
+        """How another resolved run differs, for messages: the first keys with both values."""
         ours, theirs = flat(self.resolved()), flat(other)
         values = {key: (theirs.get(key), ours.get(key)) for key in ours | theirs}
         listed = [

@@ -2,8 +2,9 @@
 
 Two protocols. ``unified`` is a fair ranking: one way to collect, replay, explore and evaluate for
 all methods. ``released`` is how the authors of a method ran it, quirks included, to ask whether
-published numbers come back. The values of both stand side by side below; an algorithm adds its own
-released rules in its ``RELEASED`` table, beside its hyper-parameters.
+published numbers come back. ``Training`` explains every rule, ``RULES`` gives its value in both
+protocols, ``MAP_RULES`` the exceptions of single maps; an algorithm adds its own released rules in
+its ``RELEASED`` table, with its hyper-parameters.
 """
 
 from typing import Literal
@@ -18,6 +19,8 @@ class Training(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
+    # Collecting and learning
+
     budget: int = Field(gt=0)
     """Env steps of training; every step of every training battle counts."""
     n_envs: int = Field(gt=0)
@@ -29,37 +32,43 @@ class Training(BaseModel):
     batch_size: int = Field(gt=0)
     """Episodes per update, drawn uniformly without replacement; updates wait for as many."""
     burn_in_episodes: int = Field(ge=0)
-    """Episodes for which updates wait besides."""
+    """Updates also wait until the replay buffer holds so many episodes."""
+
+    # Exploration: epsilon-greedy, see ``epsilon`` below
 
     epsilon_start: float = Field(ge=0, le=1)
-    """Exploration at the first env step."""
+    """Probability of a random action at the first env step."""
     epsilon_end: float = Field(ge=0, le=1)
-    """Exploration from ``epsilon_steps`` on."""
+    """Probability of a random action from ``epsilon_steps`` on."""
     epsilon_steps: int = Field(gt=0)
     """Env steps of the linear decay."""
     epsilon_schedule: Literal["step", "round"]
-    """Whether exploration decays with every env step, or between rounds of battles only."""
+    """Whether epsilon decays with every env step, or between rounds of battles only."""
     epsilon_per: Literal["agent", "team"]
-    """Who tosses: each agent for itself, or one coin for the whole team."""
+    """Who draws whether to act at random: each agent on its own, or once for the whole team."""
     hidden_on_random_steps: Literal["advanced", "frozen"]
-    """Whether the agents' memory sees the steps that are played at random (team coin only)."""
+    """Whether the agents' hidden state advances on random steps; "frozen" needs one draw per team."""
+
+    # Time limit, last actions, padding
 
     truncation: Literal["terminal", "bootstrap"]
-    """Whether the value of the state at the time limit is zero or bootstrapped."""
+    """The value of the state at the time limit in TD targets: zero, or bootstrapped."""
     replayed_last_action: Literal["correct", "shifted"]
     """Last action in the replayed inputs: a[t-1], or a[t-2] as in ACORM's and R3DM's buffers."""
     replay_tails: Literal["zeros", "stale"]
-    """What lies behind the end of a replayed episode: zeros, or what longer episodes left in its
-    place, as in ACORM's and R3DM's buffers. Nothing reads it but imagination without an end."""
+    """What follows the end of a replayed episode: zeros, or the rest of longer, older episodes, as
+    in ACORM's and R3DM's buffers. Only imagination beyond the end reads it."""
     evaluated_last_action: Literal["correct", "zero"]
     """Last action in evaluation: a[t-1], or always none as in ACORM's and R3DM's code."""
+
+    # Evaluation
 
     evaluation_interval: int = Field(gt=0)
     """Env steps between evaluations, on a fixed grid that begins at 0 and ends at the budget."""
     evaluation_episodes: int = Field(gt=0)
-    """Greedy episodes per evaluation, in battles of their own."""
+    """Greedy episodes per evaluation; never replayed, and not counted as training."""
     absolute_episodes: int = Field(ge=0)
-    """Greedy episodes of the run's best policy at its end (the absolute metric); 0 for none."""
+    """Greedy episodes of the run's best policy at its end (the absolute metric); 0 is none."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Training":
@@ -68,7 +77,7 @@ class Training(BaseModel):
                 f"n_envs x updates_per_episode must be a whole number of updates,"
                 f" not {self.n_envs} x {self.updates_per_episode}"
             )
-        for name in ("batch_size", "burn_in_episodes"):  # else updates would wait for ever
+        for name in ("batch_size", "burn_in_episodes"):  # else there would never be an update
             if getattr(self, name) > self.replay_episodes:
                 raise ValueError(
                     f"{name} {getattr(self, name)} exceeds replay_episodes {self.replay_episodes}"

@@ -19,7 +19,7 @@ from benchmark.envs.spec import EnvSpec
 
 @dataclass
 class Episodes:
-    """Whole battles as played, to the longest's T steps; E episodes. Nobody reads their padding."""
+    """E battles as played, padded to T steps of the longest; padding is arbitrary."""
 
     obs: np.ndarray  #: [E, T + 1, N, O] float32
     state: np.ndarray  #: [E, T + 1, S] float32
@@ -46,7 +46,7 @@ class Batch:
     terminated: Tensor  #: [T, B] bool, true at the last step of an episode that was won or lost
     truncated: Tensor  #: [T, B] bool, true at the last step of an episode that hit the limit
     mask: Tensor  #: [T, B] bool: the step was played, it is no padding
-    length: Tensor  #: [B] int64, steps; stays on the CPU, so that nobody waits for a GPU
+    length: Tensor  #: [B] int64, steps; stays on the CPU, so that reading it never waits for a GPU
 
     @property
     def size(self) -> int:
@@ -73,7 +73,7 @@ class Batch:
         """The same episodes in parts of at most ``size``, padded as before."""
         values = (getattr(self, field.name) for field in fields(self))
         parts = (value.split(size, dim=min(1, value.dim() - 1)) for value in values)
-        return [Batch(*each) for each in zip(*parts, strict=True)]
+        return [Batch(*part) for part in zip(*parts, strict=True)]
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on ``device``."""
@@ -93,7 +93,7 @@ class Packed(NamedTuple):
     data: bytes  #: its arrays one after the other, compressed
     length: int  #: steps
     terminated: bool  #: ended by a wipe-out
-    kept: int  #: steps that the arrays hold; more than ``length`` if a longer one shows behind it
+    kept: int  #: steps that the arrays hold; more than ``length`` with an older one's tail
 
 
 class ReplayBuffer:
@@ -114,7 +114,7 @@ class ReplayBuffer:
     ) -> None:
         agents = spec.n_agents
         self.capacity, self._last_actions, self._tails = capacity, last_actions, tails
-        self.added = 0  #: episodes ever added; episode k lies in slot k % capacity
+        self.added = 0  #: episodes ever added; episode k is in slot k % capacity
         self._slots: list[Packed | None] = [None] * capacity
         #: name -> shape and type of a step, and 1 where the final observation counts
         self._layout = {
@@ -132,7 +132,7 @@ class ReplayBuffer:
     @property
     def nbytes(self) -> int:
         """Memory that the episodes take."""
-        return sum(len(each.data) for each in self._slots if each)
+        return sum(len(packed.data) for packed in self._slots if packed)
 
     def add(self, episodes: Episodes) -> None:
         """Stores episodes, over the oldest ones once the buffer is full."""
@@ -142,7 +142,7 @@ class ReplayBuffer:
                 for name, (_, _, extra) in self._layout.items()
                 if name != "last_actions"
             }
-            arrays["last_actions"] = self._filed(arrays["actions"])
+            arrays["last_actions"] = self._stored_last(arrays["actions"])
             kept, older = length, self._slots[self.added % self.capacity]
             if self._tails == "stale" and older and older.kept > length:
                 kept, behind = older.kept, self._unpack(older)
@@ -159,15 +159,15 @@ class ReplayBuffer:
     def sample(self, size: int, rng: np.random.Generator) -> Batch:
         """Draws episodes uniformly without replacement."""
         drawn = [self._slots[slot] for slot in rng.choice(len(self), size=size, replace=False)]
-        length = np.array([each.length for each in drawn])
-        won_or_lost = np.array([each.terminated for each in drawn])
+        length = np.array([packed.length for packed in drawn])
+        won_or_lost = np.array([packed.terminated for packed in drawn])
         steps = int(length.max())
         tensors = {
             name: torch.from_numpy(np.zeros((steps + extra, size, *shape), dtype))
             for name, (shape, dtype, extra) in self._layout.items()
         }
-        for index, each in enumerate(drawn):
-            for name, array in self._unpack(each).items():
+        for index, packed in enumerate(drawn):
+            for name, array in self._unpack(packed).items():
                 array = array[: len(tensors[name])]
                 tensors[name][: len(array), index] = torch.from_numpy(array)
         tensors["actions"] = tensors["actions"].long()
@@ -185,43 +185,43 @@ class ReplayBuffer:
     def episodes(self, first: int, last: int) -> Episodes:
         """The stored episodes ``first`` to ``last - 1``, counted from the run's beginning."""
         stored = self.packed(first, last)
-        length = np.array([each.length for each in stored], np.int32)
+        length = np.array([packed.length for packed in stored], np.int32)
         arrays = {
             name: np.zeros((len(stored), length.max(initial=0) + extra, *shape), dtype)
             for name, (shape, dtype, extra) in self._layout.items()
             if name != "last_actions"
         }
-        for index, each in enumerate(stored):
-            unpacked = self._unpack(each)
+        for index, packed in enumerate(stored):
+            unpacked = self._unpack(packed)
             for name, whole in arrays.items():
-                own = each.length + self._layout[name][2]
+                own = packed.length + self._layout[name][2]
                 whole[index, :own] = unpacked[name][:own]
         return Episodes(
-            **arrays, terminated=np.array([each.terminated for each in stored]), length=length
+            **arrays, terminated=np.array([packed.terminated for packed in stored]), length=length
         )
 
     def packed(self, first: int, last: int) -> list[Packed]:
-        """The same as they are stored, for a checkpoint."""
+        """Episodes ``first`` to ``last - 1`` as they are stored, for a checkpoint."""
         return [self._slots[number % self.capacity] for number in range(first, last)]
 
     def restore(self, stored: list[Packed]) -> None:
         """Adds what ``packed`` gave."""
-        for each in stored:
-            self._slots[self.added % self.capacity] = each
+        for packed in stored:
+            self._slots[self.added % self.capacity] = packed
             self.added += 1
 
-    def _filed(self, actions: np.ndarray) -> np.ndarray:
-        """The last actions of one episode as the buffer files them, [L, N] -> [L + 1, N].
+    def _stored_last(self, actions: np.ndarray) -> np.ndarray:
+        """The last actions of one episode as they are stored, [L, N] -> [L + 1, N].
 
-        ACORM's and R3DM's buffers file them one index too late, all but the final one.
+        ACORM's and R3DM's buffers store them one index too late, all but the final one.
         """
-        filed = np.concatenate([np.zeros_like(actions[:1]), actions + 1])
+        last = np.concatenate([np.zeros_like(actions[:1]), actions + 1])
         if self._last_actions == "shifted":
-            filed[1:-1] = filed[:-2].copy()
-        return filed
+            last[1:-1] = last[:-2].copy()
+        return last
 
     def _unpack(self, stored: Packed) -> dict[str, np.ndarray]:
-        """The arrays of one episode, of its own length, or longer where an older one shows."""
+        """The arrays of one episode, of its own length, or longer with an older one's tail."""
         data = lz4.block.decompress(stored.data, return_bytearray=True)
         arrays, begin = {}, 0
         for name, (shape, dtype, extra) in self._layout.items():

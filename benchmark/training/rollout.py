@@ -14,7 +14,7 @@ from benchmark.training.replay import Episodes
 
 @dataclass
 class EpisodeStats:
-    """How each of E battles went; those that the game broke off are not among them."""
+    """How each of E battles went; without those that the game aborted."""
 
     battle_won: np.ndarray  #: [E] bool
     returns: np.ndarray  #: [E] float64, sum of rewards
@@ -49,24 +49,24 @@ def explore(
         rng: stream of the exploration.
 
     Returns:
-        the episodes, and how they went; without those that the game broke off.
+        the episodes, and how they went; without those that the game aborted.
     """
     recorder = _Recorder(env)
-    outcome, whole = _play(env, learner, rules, seeds, _Explorer(rules, epsilon, rng), recorder)
-    return recorder.episodes(outcome.length, whole), outcome
+    stats, whole = _play(env, learner, rules, seeds, _Explorer(rules, epsilon, rng), recorder)
+    return recorder.episodes(stats.length, whole), stats
 
 
 def evaluate(env: Env, learner: Learner, rules: Training, seeds: np.ndarray) -> EpisodeStats:
     """Plays ``len(seeds)`` greedy battles, as many at a time as the env holds.
 
-    A battle that the game breaks off is played again.
+    A battle that the game aborts is played again.
     """
     parts, places = [], []
     waiting = np.arange(len(seeds))
     while len(waiting):
         playing, waiting = waiting[: env.n_envs], waiting[env.n_envs :]
-        outcome, whole = _play(env, learner, rules, seeds[playing], None, None)
-        parts.append(outcome)
+        stats, whole = _play(env, learner, rules, seeds[playing], None, None)
+        parts.append(stats)
         places.append(playing[whole])
         waiting = np.concatenate([waiting, playing[~whole]])
     order = np.argsort(np.concatenate(places))
@@ -80,8 +80,8 @@ def record_greedy(
 ) -> tuple[Episodes, EpisodeStats]:
     """Plays one greedy battle per env of the batch and records them, as ``explore`` does."""
     recorder = _Recorder(env)
-    outcome, whole = _play(env, learner, rules, seeds, None, recorder)
-    return recorder.episodes(outcome.length, whole), outcome
+    stats, whole = _play(env, learner, rules, seeds, None, recorder)
+    return recorder.episodes(stats.length, whole), stats
 
 
 def _play(
@@ -92,7 +92,7 @@ def _play(
     explorer: "_Explorer | None",
     recorder: "_Recorder | None",
 ) -> tuple[EpisodeStats, np.ndarray]:
-    """Plays one episode in each of the first ``len(seeds)`` battles; the others do not count.
+    """Plays one episode in each of the first ``len(seeds)`` envs; the others do not count.
 
     Returns:
         how those went that were played to their end, and which these are, [len(seeds)] bool.
@@ -111,9 +111,11 @@ def _play(
     zero_last_action = explorer is None and rules.evaluated_last_action == "zero"
 
     while running.any():
-        values, new_hidden = learner.act(torch.from_numpy(seen.obs), torch.from_numpy(last), hidden)
-        values = values.cpu().numpy()
-        actions = np.where(seen.available, values, NEVER).argmax(-1)
+        q_values, new_hidden = learner.act(
+            torch.from_numpy(seen.obs), torch.from_numpy(last), hidden
+        )
+        q_values = q_values.cpu().numpy()
+        actions = np.where(seen.available, q_values, NEVER).argmax(-1)
         if explorer is not None:
             actions, random_teams = explorer.choose(actions, seen.available, int(length.sum()))
             if rules.hidden_on_random_steps == "frozen":
@@ -136,7 +138,7 @@ def _play(
         if not zero_last_action:
             last = actions
     if recorder is not None:
-        recorder.see(seen)
+        recorder.observe(seen)
     columns = (won, returns, length, dead_allies, dead_enemies)
     return EpisodeStats(*(column[whole] for column in columns)), whole[:playing]
 
@@ -152,16 +154,16 @@ class _Explorer:
     def choose(
         self, greedy: np.ndarray, available: np.ndarray, steps: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Mixes greedy [B, N] with random actions; says also which teams play at random, [B]."""
+        """Replaces greedy actions [B, N] by random ones; also which teams act at random, [B]."""
         battles, agents = greedy.shape
-        tossers = 1 if self._rules.epsilon_per == "team" else agents
-        random = self._rng.random((battles, tossers)) < self._epsilon(steps)
-        lots = np.where(available, self._rng.random(available.shape), -1)
-        return np.where(random, lots.argmax(-1), greedy), random.all(-1)
+        draws = 1 if self._rules.epsilon_per == "team" else agents
+        random = self._rng.random((battles, draws)) < self._epsilon(steps)
+        uniforms = np.where(available, self._rng.random(available.shape), -1)
+        return np.where(random, uniforms.argmax(-1), greedy), random.all(-1)
 
 
 class _Recorder:
-    """Keeps what a battle showed, step by step."""
+    """Records battles step by step, in arrays of full length."""
 
     def __init__(self, env: Env) -> None:
         spec, battles = env.spec, env.n_envs
@@ -177,20 +179,20 @@ class _Recorder:
     def record(
         self, seen: Observation, actions: np.ndarray, reward: np.ndarray, terminated: np.ndarray
     ) -> None:
-        self.see(seen)
+        self.observe(seen)
         self._actions[:, self._t] = actions
         self._reward[:, self._t] = reward
         self._terminated |= terminated
         self._t += 1
 
-    def see(self, seen: Observation) -> None:
-        """Notes what is observed, after the last action too."""
+    def observe(self, seen: Observation) -> None:
+        """Records an observation, that after the last action too."""
         self._obs[:, self._t] = seen.obs
         self._state[:, self._t] = seen.state
         self._available[:, self._t] = seen.available
 
     def episodes(self, length: np.ndarray, whole: np.ndarray) -> Episodes:
-        """Everything recorded; what lies beyond an episode's length is ignored by the replay.
+        """Everything recorded; the replay ignores what is beyond an episode's length.
 
         Args:
             length: [E] steps of the whole episodes.

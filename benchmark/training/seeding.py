@@ -43,7 +43,8 @@ class RandomStreams:
     def state(self) -> dict[str, str]:
         """The positions of all streams, as JSON texts."""
         return {
-            name: json.dumps(each.bit_generator.state) for name, each in self._generators.items()
+            name: json.dumps(generator.bit_generator.state)
+            for name, generator in self._generators.items()
         }
 
     def restore(self, state: dict[str, str]) -> None:

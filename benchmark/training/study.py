@@ -64,7 +64,7 @@ class Curve(BaseModel):
 
 
 class Ablation(BaseModel):
-    """Methods that are shown side by side, on the maps that all of them ran on."""
+    """Methods that one figure compares, on the maps that all of them ran on."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -74,7 +74,7 @@ class Ablation(BaseModel):
 
 
 class Roles(BaseModel):
-    """Whose roles are shown and measured in battle: one run of each method on one map."""
+    """The runs whose roles are shown and measured in battle: one of each method on one map."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
