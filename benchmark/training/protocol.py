@@ -47,7 +47,7 @@ class Training(BaseModel):
     epsilon_per: Literal["agent", "team"]
     """Who draws whether to act at random: each agent on its own, or once for the whole team."""
     hidden_on_random_steps: Literal["advanced", "frozen"]
-    """Whether the agents' hidden state advances on random steps; "frozen" needs one draw per team."""
+    """Whether hidden states advance on random steps; "frozen" needs one draw for the whole team."""
 
     # Time limit, last actions, padding
 
