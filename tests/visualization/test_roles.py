@@ -14,30 +14,14 @@ from sklearn.cluster import KMeans
 from algorithms.learner import NEVER
 from benchmark import commands
 from benchmark.analysis.roles import MEASURES, summary
-from benchmark.envs import spec_of
-from benchmark.training.config import IDENTITY, resolve_run
-from benchmark.training.seeding import RandomStreams
-from benchmark.training.train import make_learner
+from benchmark.training.config import IDENTITY
 from benchmark.visualization.roles import battles, clusters, figure, measures
 from benchmark.visualization.roles.battles import Battle
 from benchmark.visualization.roles.clusters import ABSENT, find_clusters
 from benchmark.visualization.roles.figure import Play
+from tests.visualization.policies import save_policy
 
 FILES = {f"roles_3m.{suffix}" for suffix in ("pdf", "png", "csv", "md", "tex")}
-
-
-def save_policy(path, algorithm="acorm", map="3m", seed=0, change=None, **rest):
-    """A ``policy.pt`` with random weights, whose actions depend on what happens."""
-    config = resolve_run(map=map, algorithm=algorithm, seed=seed, **rest)
-    learner = make_learner(config, RandomStreams(seed), "cpu", spec_of(map))
-    stream = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in learner.parameters():
-            parameter.normal_(0, 0.4, generator=stream)
-        if change is not None:
-            change(learner)
-    torch.save({"config": config.resolved(), "policy": learner.policy_state()}, path)
-    return path
 
 
 def first_battle(path, seed=0) -> Battle:
@@ -391,10 +375,3 @@ def test_bad_input_is_one_line(tmp_path, policies, capsys):
     assert "--battles 0" in error(acorm, options=["--battles", "0"])
     assert "--seed -1" in error(acorm, options=["--seed", "-1"])
     assert not (tmp_path / "out").exists()
-
-
-def test_weights_of_another_map_do_not_fit(tmp_path, policies, capsys):
-    saved = torch.load(policies["acorm"])
-    torch.save(saved | {"config": saved["config"] | {"map": "8m"}}, tmp_path / "odd.pt")
-    assert run("--checkpoint", tmp_path / "odd.pt") == 2
-    assert "does not fit acorm on 8m" in capsys.readouterr().err

@@ -13,12 +13,10 @@ from PIL import Image
 from benchmark.commands import main
 from benchmark.envs import make
 from benchmark.envs.scripted import POLICIES, play
-from benchmark.envs.simulator.units import TYPE_ID, UNITS
-from benchmark.training.config import resolve_run
-from benchmark.training.seeding import RandomStreams
-from benchmark.training.train import make_learner
+from benchmark.envs.simulator.units import TYPE_ID
 from benchmark.visualization import markers, pages, render, watch
 from benchmark.visualization.recorder import Recorder
+from tests.visualization.policies import save_policy
 
 
 def run(*arguments):
@@ -51,12 +49,7 @@ def near(image, x, y, colour, cells=0.6):
 @pytest.fixture(scope="module")
 def policy_file(tmp_path_factory):
     """A ``policy.pt`` as a finished run on 3m writes it."""
-    config = resolve_run(map="3m", algorithm="qmix", seed=3)
-    env = make("3m")
-    learner = make_learner(config, RandomStreams(3), "cpu", env.spec)
-    path = tmp_path_factory.mktemp("run") / "policy.pt"
-    torch.save({"config": config.resolved(), "policy": learner.policy_state()}, path)
-    return path
+    return save_policy(tmp_path_factory.mktemp("run") / "policy.pt", "qmix", seed=3)
 
 
 # Recording ----------------------------------------------------------------------------------------
@@ -174,11 +167,6 @@ def test_cooldown_changes_the_picture():
     assert (pixels(snapshot, recording) != before).any()
 
 
-def test_every_unit_type_has_its_own_look():
-    assert set(markers.SYMBOLS) == {unit.name for unit in UNITS}
-    assert len({symbol.letter for symbol in markers.SYMBOLS.values()}) == len(UNITS)
-
-
 @pytest.mark.parametrize("map", ["corridor", "3m", "protoss_10_vs_11"])
 def test_the_view_holds_all_units(map):
     recording = record(map)
@@ -269,7 +257,7 @@ def test_watch_writes_a_video(tmp_path):
     assert (tmp_path / "battle.mp4").read_bytes()[4:8] == b"ftyp"
 
 
-def test_frames_reach_ffmpeg_and_its_failure_is_told(tmp_path, monkeypatch, capsys):
+def test_frames_reach_ffmpeg_and_its_failure_is_reported(tmp_path, monkeypatch, capsys):
     """With a stand-in that keeps what it is sent."""
     ffmpeg = tmp_path / "bin" / "ffmpeg"
     ffmpeg.parent.mkdir()
@@ -347,10 +335,3 @@ def test_unwritable_output(tmp_path, capsys):
     (tmp_path / "file").write_text("in the way")
     message = error_of(capsys, "--map", "3m", "--output", tmp_path / "file" / "battle.gif")
     assert "cannot write" in message
-
-
-def test_help_names_the_policies(capsys):
-    with pytest.raises(SystemExit):
-        run("--help")
-    text = " ".join(capsys.readouterr().out.split())
-    assert all(name in text for name in POLICIES)

@@ -248,6 +248,7 @@ def _draw_curves(page: Page, plays: Sequence[Play], numbers: pd.DataFrame) -> No
     names = [play.name for play in plays]
     lines = [Line2D([], [], color=colour, linestyle=line) for colour, line in styles]
     page.add_legend(dict(zip(names, lines, strict=True)))
+    page.y += _LINE / 2
     width = (_WIDTH - _MARGIN) / len(_MEASURES) - _LEFT_OF_CURVES
     for column, (name, heading) in enumerate(_MEASURES.items()):
         x = _LEFT_OF_CURVES + column * (width + _LEFT_OF_CURVES)
