@@ -4,15 +4,15 @@
 #   train       workflow/rules/train.smk       one run: map x algorithm x variant x seed
 #   aggregate   workflow/rules/statistics.smk  all runs -> one table of evaluations
 #   statistics  workflow/rules/statistics.smk  the table -> every number that is shown
-#   tables      workflow/rules/figures.smk
+#   tables      workflow/rules/statistics.smk
 #   figures     workflow/rules/figures.smk
 #   compare     workflow/rules/published.smk   the study compared with published results
 #   roles       workflow/rules/roles.smk       policies of some runs, shown and measured in battle
-#   report      workflow/rules/figures.smk     one HTML page
+#   report      workflow/rules/report.smk      one HTML page
 #
 #   snakemake --cores 8 all                                        the study config/paper.yaml
 #   snakemake --cores 2 all --configfile config/smoke.yaml         another study
-#   snakemake --profile profiles/slurm all                elsewhere: see docs/clusters.md
+#   snakemake --profile profiles/slurm all                         elsewhere: see docs/clusters.md
 #   snakemake -n --quiet reason                                    what would be done
 #   snakemake --cores 8 runs                                       training only
 #   snakemake --report paper.zip                                   Snakemake's own report, with times
@@ -42,3 +42,4 @@ include: "workflow/rules/statistics.smk"
 include: "workflow/rules/roles.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/published.smk"
+include: "workflow/rules/report.smk"

@@ -1,11 +1,9 @@
 """From many runs to one table: ``evaluations.parquet``, and ``runs.json`` with their provenance.
 
-Everything after training reads only these two files (figures and tables only what follows from the
+Everything after training reads only these two files (tables and figures only statistics of the
 first), so a study can be shared, and its figures made again, without its run folders.
 """
 
-import argparse
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,31 +17,30 @@ from benchmark.errors import BenchmarkError
 from benchmark.training import provenance, run_state
 from benchmark.training.config import IDENTITY, flat
 from benchmark.training.evaluations import EVALUATION_SCHEMA, read_evaluations
-from benchmark.training.study import Study, find_study
+from benchmark.training.study import Study
 
 #: What makes two runs the same run.
 _RUN = [name for name in IDENTITY if name != "study"]
 
-_NAMES = {"starcraft2": "StarCraft II"}  #: of backends that do not go by their own
-
-#: What may differ between runs that are averaged. The format's version stands for no rule.
-_NO_RULES = {"version", "study", "seed"}
+#: Keys of a configuration in which runs that are averaged may differ.
+_FREE = {"version", "study", "seed"}
 
 #: Files that decide a battle on StarCraft II, by their key in a run's record.
 _GAME_FILES = {"map_sha256": "the map file", "client_sha256": "the client"}
 
 
-def find_runs(folder: Path) -> list[Path]:
-    """The finished runs below ``folder`` (``results/<study>/runs``), sorted."""
-    folders = (path.parent for path in Path(folder).glob("**/run.json"))
-    return sorted(folder for folder in folders if run_state.is_finished(folder))
+def find_runs(folder: Path, study: Study | None = None) -> list[Path]:
+    """The finished runs of a study's folder, sorted; where ``study`` is given only its own."""
+    folders = (path.parent for path in Path(folder, "runs").glob("**/run.json"))
+    found = sorted(run for run in folders if run_state.is_finished(run))
+    if study is None:
+        return found
+    wanted = {Path(folder).parent / run.path for run in study.runs()}
+    return [run for run in found if run in wanted]
 
 
 def aggregate(
-    runs: Iterable[Path],
-    output: Path,
-    expected: Iterable[dict] = (),
-    skip_broken: bool = False,
+    runs: Iterable[Path], output: Path, study: Study | None = None, skip_broken: bool = False
 ) -> dict:
     """Joins the evaluations of runs into one table. Reads one run at a time.
 
@@ -51,46 +48,45 @@ def aggregate(
         runs: run folders or aggregated study folders; each holds ``evaluations.parquet`` and
             ``run.json`` or ``runs.json``.
         output: the study's folder; gets ``evaluations.parquet`` and ``runs.json``.
-        expected: of each run that should be there, its identity (``IDENTITY``),
-            ``config_hash``, and for the report its ``state``, ``step`` and ``note``.
+        study: the runs that should be there.
         skip_broken: leave damaged runs out, and say so in ``runs.json``, instead of stopping.
 
     Returns:
-        The content of ``runs.json``: ``runs`` (a ``run.json`` each), ``missing`` (expected runs
-        that are not there), ``changed`` (expected runs that were made with
-        another configuration) and ``broken`` (file and reason of each run that was skipped).
+        The content of ``runs.json``: ``runs`` (a ``run.json`` each), ``missing`` and ``changed``
+        (see ``missing_and_changed``) and ``broken`` (file and reason of each skipped run).
 
     Raises:
-        BenchmarkError: no run at all, a damaged file, a run that is there twice, or runs of
-            different backends, protocols, versions of a backend or rules.
+        BenchmarkError: no run at all, a damaged file, a run that is there twice, runs of different
+            backends, protocols, versions of a backend or rules, or another study's folder.
     """
-    runs = list(map(Path, runs))
+    runs, output = list(map(Path, runs)), Path(output)
+    if study and output.absolute().name != study.name:  # which may be a link to elsewhere
+        raise BenchmarkError(
+            f"{output} is not the folder of study {study.name}; use {output.parent / study.name}"
+        )
+    no_run = BenchmarkError(
+        f"no finished run for {output}; train one first, python -m benchmark status shows what a"
+        " study still needs"
+    )
     if not runs:
-        raise _no_run(output)
+        raise no_run
+    sources: dict[tuple[str, str], Path] = {}
     found: dict[tuple, Path] = {}
-    kind: tuple[str, str, Path] | None = None
-    provenance, broken = [], []
+    records, broken = [], []
     with (
-        files.atomic(Path(output) / "evaluations.parquet") as temporary,
+        files.atomic(output / "evaluations.parquet") as temporary,
         pq.ParquetWriter(temporary, EVALUATION_SCHEMA, compression="zstd") as writer,
     ):
         for folder in runs:
             path = folder / "evaluations.parquet"
             try:
-                table = read_evaluations(path)
-                about = _provenance(folder)
+                table, of_table = read_evaluations(path), _records(folder)
             except BenchmarkError as error:
                 if not skip_broken:
                     raise
                 broken.append({"file": str(path), "reason": str(error)})
                 continue
-            backend, protocol = _source(table, path)
-            kind = kind or (backend, protocol, path)
-            if (backend, protocol) != kind[:2]:
-                raise BenchmarkError(
-                    f"{path} is {backend}/{protocol} but {kind[2]} is {kind[0]}/{kind[1]}: they are"
-                    " never averaged or ranked together; aggregate them into two folders"
-                )
+            _check_source(table, path, sources)
             for run in table[_RUN].drop_duplicates().itertuples(index=False, name=None):
                 if run in found:
                     raise BenchmarkError(
@@ -98,50 +94,55 @@ def aggregate(
                         f" ({'/'.join(map(str, run))}); every run counts once, remove one of them"
                     )
                 found[run] = path
-            _check_versions(about, provenance, path)
+            records += of_table
             arrow = pa.Table.from_pandas(table, schema=EVALUATION_SCHEMA, preserve_index=False)
             writer.write_table(arrow.replace_schema_metadata(None))
-            provenance += about
-        if not found:
-            raise _no_run(output)
-        _check_rules(provenance)
-    missing, changed = compare(provenance, expected)
-    summary = {"runs": provenance, "missing": missing, "changed": changed, "broken": broken}
-    files.write_json(summary, Path(output) / "runs.json")
+        if not records:
+            raise no_run
+        _check_versions(records)
+        _check_rules(records)
+    missing, changed = missing_and_changed(records, study, output.parent) if study else ([], [])
+    summary = {"runs": records, "missing": missing, "changed": changed, "broken": broken}
+    files.write_json(summary, output / "runs.json")
     return summary
 
 
-def _no_run(output: Path) -> BenchmarkError:
-    return BenchmarkError(
-        f"no finished run for {output}; train one first, python -m benchmark status shows what a"
-        " study still needs"
-    )
+def _records(folder: Path) -> list[dict]:
+    """The ``run.json`` of a run, or of each run of an aggregated study."""
+    if (folder / "runs.json").exists():
+        return files.read_json(folder / "runs.json", ["runs"])["runs"]
+    return [files.read_json(folder / "run.json", provenance.RUN_KEYS)]
 
 
-def _source(table: pd.DataFrame, path: Path) -> tuple[str, str]:
+def _check_source(table: pd.DataFrame, path: Path, sources: dict[tuple[str, str], Path]) -> None:
+    """Adds a table's backend and protocol to ``sources``, which may hold one pair only."""
     try:
-        return source(table)
+        sources.setdefault(source(table), path)
     except BenchmarkError as error:
         raise BenchmarkError(f"{path}: {error}") from None
+    if len(sources) > 1:
+        (first, first_path), (second, _) = sources.items()
+        raise BenchmarkError(
+            f"{path} is {'/'.join(second)} but {first_path} is {'/'.join(first)}: they are never"
+            " averaged or ranked together; aggregate them into two folders"
+        )
 
 
-def _check_versions(runs: list[dict], before: list[dict], path: Path) -> None:
-    """Versions of a backend fight differently, and so may other maps or clients of one name: their
-    results never meet in one table."""
-    seen: dict[str, set[str]] = {}
-    for run in (*before, *runs):
-        backend = _NAMES.get(run["backend"], f"the {run['backend']}")
-        seen.setdefault(backend, set()).add(run["backend_version"])
+def _check_versions(runs: list[dict]) -> None:
+    """Battles differ between versions of a backend, and between maps or clients of one name."""
+    versions: dict[str, dict[str, dict]] = {}  # of what -> version -> a run that used it
+    for run in runs:
+        backend = {"starcraft2": "StarCraft II"}.get(run["backend"], f"the {run['backend']}")
+        versions.setdefault(backend, {})[run["backend_version"]] = run
         for attempt in run["attempts"]:
-            for key, what in _GAME_FILES.items():
-                if key in attempt.get("backend", {}):
-                    name = f"{what} of {run['map']}"
-                    seen.setdefault(name, set()).add(attempt["backend"][key][:12])
-    for what, versions in seen.items():
-        if len(versions) > 1:
+            for key, file in _GAME_FILES.items():
+                if digest := attempt.get("backend", {}).get(key):
+                    versions.setdefault(f"{file} of {run['map']}", {})[digest[:12]] = run
+    for what, used in versions.items():
+        if len(used) > 1:
             raise BenchmarkError(
-                f"{path}: these runs used different versions of {what}"
-                f" ({', '.join(sorted(versions))}), which are never averaged or ranked together;"
+                f"{' and '.join(map(_name, used.values()))} used different versions of {what}"
+                f" ({', '.join(sorted(used))}), which are never averaged or ranked together;"
                 " aggregate each into its own folder"
             )
 
@@ -151,10 +152,10 @@ def _check_rules(runs: list[dict]) -> None:
     first: dict[tuple, dict] = {}
     for run in runs:
         other = first.setdefault((run["map"], run["algorithm"], run["variant"]), run)
-        ours, theirs = _rules(run), _rules(other)
-        # A key that one of them lacks is younger than that run: no choice was made there.
+        ours, theirs = flat(run["config"]), flat(other["config"])
+        # Only keys that both have: a run that is older than a key made no choice there.
         for key in theirs:
-            if key in ours and ours[key] != theirs[key]:
+            if key not in _FREE and key in ours and ours[key] != theirs[key]:
                 raise BenchmarkError(
                     f"{_name(other)} has {key} = {theirs[key]} and {_name(run)} has {key} ="
                     f" {ours[key]}: runs under different rules are never averaged; repeat one of"
@@ -162,82 +163,30 @@ def _check_rules(runs: list[dict]) -> None:
                 )
 
 
-def _rules(run: dict) -> dict:
-    """Everything that a run's configuration sets."""
-    return {key: value for key, value in flat(run["config"]).items() if key not in _NO_RULES}
-
-
 def _name(run: dict) -> str:
     return "/".join(str(run[name]) for name in ("study", "map", "algorithm", "variant", "seed"))
 
 
-def _provenance(folder: Path) -> list[dict]:
-    """The provenance beside a table of evaluations: one run's, or that of an aggregated study."""
-    if (folder / "runs.json").exists():
-        return files.read_json(folder / "runs.json", ["runs"])["runs"]
-    return [files.read_json(folder / "run.json", provenance.RUN_KEYS)]
-
-
-def expected_runs(study: Study, results: Path) -> list[dict]:
-    """What ``aggregate`` and ``compare`` want to know of each run of a study.
+def missing_and_changed(
+    runs: list[dict], study: Study, results: Path
+) -> tuple[list[dict], list[dict]]:
+    """The runs of a study that are not there, and those made with another configuration.
 
     Args:
+        runs: the ``run.json`` of each run that is there.
         results: the folder that holds ``<study>/runs``.
+
+    Returns:
+        Of each such run its identity (``IDENTITY``), the ``config_hash`` that the study wants, and
+        ``state``, ``step`` and ``note`` as ``python -m benchmark status`` shows them.
     """
-    expected = []
-    for run in study.runs():
-        found = run_state.read(run, results)
-        state = {"state": found.state, "step": found.step, "note": found.note}
-        expected.append({**run.identity, "config_hash": run.hash, **state})
-    return expected
-
-
-def compare(provenance: list[dict], expected: Iterable[dict]) -> tuple[list[dict], list[dict]]:
-    """The expected runs that are not there, and those that are there with another configuration."""
-    hashes = {tuple(run[name] for name in _RUN): run["config_hash"] for run in provenance}
+    hashes = {tuple(run[name] for name in _RUN): run["config_hash"] for run in runs}
     missing, changed = [], []
-    for run in expected:
-        key = tuple(run[name] for name in _RUN)
-        if key not in hashes:
-            missing.append(run)
-        elif hashes[key] != run["config_hash"]:
-            changed.append(run)
+    for run in study.runs():
+        found = hashes.get(tuple(run.identity[name] for name in _RUN))
+        if found != run.hash:
+            state = run_state.read(run, results)
+            seen = {"state": state.state, "step": state.step, "note": state.note}
+            about = {**run.identity, "config_hash": run.hash, **seen}
+            (missing if found is None else changed).append(about)
     return missing, changed
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's options."""
-    parser.add_argument("output", type=Path, help="the study's folder, e.g. results/smoke")
-    parser.add_argument(
-        "runs", type=Path, nargs="*", help="run or study folders (default: all below OUTPUT/runs)"
-    )
-    parser.add_argument(
-        "--study", help="study file or name, or a study as JSON: only its runs, missing ones named"
-    )
-    parser.add_argument(
-        "--skip-broken", action="store_true", help="leave damaged runs out instead of stopping"
-    )
-
-
-def main(arguments: argparse.Namespace) -> None:
-    """Runs the command."""
-    output, runs = arguments.output, arguments.runs or find_runs(arguments.output / "runs")
-    expected = []
-    if arguments.study:
-        study = find_study(arguments.study)
-        if output.absolute().name != study.name:  # which may be a link to elsewhere
-            raise BenchmarkError(
-                f"{output} is not the folder of study {study.name}; use"
-                f" {output.parent / study.name}"
-            )
-        expected = expected_runs(study, output.parent)
-        if not arguments.runs:
-            wanted = {output.parent / run.path for run in study.runs()}
-            runs = [folder for folder in runs if folder in wanted]
-    summary = aggregate(runs, output, expected, arguments.skip_broken)
-    for broken in summary["broken"]:
-        print(f"left out: {broken['reason']}", file=sys.stderr)
-    for what in ("missing", "changed"):
-        if summary[what]:
-            print(f"{len(summary[what])} of {len(expected)} runs {what}", file=sys.stderr)
-    print(output / "evaluations.parquet")

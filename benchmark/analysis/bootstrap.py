@@ -1,28 +1,37 @@
 """Aggregate metrics and their stratified bootstrap intervals, vectorised.
 
 The metrics are rliable's (Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the
-Statistical Precipice"). rliable takes a rectangle of scores (runs x maps); here every map has its
-own number of runs. Each map weighs the same, and a run shares its map's weight with the other runs
-of that map; with equally many runs everywhere the results are rliable's.
+Statistical Precipice"). rliable takes a matrix of scores (runs x maps) and computes the values here
+wherever there is one; maps with unequal numbers of runs have none. Then each map weighs the same,
+and a run has an equal share of its map's weight; with equal numbers the formulas agree. Intervals
+are always computed here: rliable draws one replication at a time.
 
 A replication redraws, on each map, as many runs as the map has, with replacement. What is drawn are
-*runs*, from a random stream named after method and map, so that every statistic of every metric,
-phase and step sees the same redrawn runs, and an interval depends neither on the order of rows nor
-on which other methods or maps are in the table.
+*runs*, from a random stream named after method and map. So every statistic of every metric, phase
+and step uses the same redrawn runs, and an interval depends neither on the order of rows nor on
+which other methods or maps are in the table.
 
-Shapes: ``R`` replications, ``N`` runs of all maps together, ``M`` maps.
+Shapes: ``R`` replications, ``N`` runs of all maps together, ``n`` runs of one map.
 """
 
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
 REPLICATIONS = 50_000
 INTERVAL = (2.5, 97.5)  #: percentiles: a 95 % interval
-_TRIM = 0.25  #: of the runs, at each end, that the interquartile mean leaves out
-_TARGET = 1.0  #: the win rate that the optimality gap measures the distance to
+_TRIM = 0.25  #: share of the runs, at each end, that the interquartile mean leaves out
+
+
+class Estimate(NamedTuple):
+    """A value and the bounds of its interval; NaN where there is none."""
+
+    value: float = np.nan
+    low: float = np.nan
+    high: float = np.nan
 
 
 @dataclass(frozen=True)
@@ -48,26 +57,37 @@ def _draw(seed: int, replications: int, n: int, names: tuple[str, ...]) -> np.nd
     return counts.astype(np.min_scalar_type(n))
 
 
-class Strata:
-    """Runs grouped by map: the first ``sizes[0]`` scores belong to the first map, and so on.
+class Sample:
+    """The runs of one method on some maps: first all of the first map, and so on.
 
-    A metric takes ``scores`` [N] and ``mass`` [..., N], the share of each run (rows sum to 1), and
-    gives [...]: ``weights`` as mass gives the point estimate, ``mass`` of counts its replications.
+    A metric is a function of ``scores`` [N] and ``mass`` [..., N], the share of each run (rows sum
+    to 1), and gives [...]: ``weights`` as mass gives the value, ``mass`` its replications.
     """
 
-    def __init__(self, sizes: list[int]):
-        self.sizes = np.asarray(sizes)
+    def __init__(self, counts: list[np.ndarray]):
+        """Args: counts: of each map the draws of its runs, [R, n] with n >= 1."""
+        self.sizes = np.array([drawn.shape[1] for drawn in counts])
         self.starts = np.concatenate([[0], np.cumsum(self.sizes)[:-1]])
-        self.weights = np.repeat(1 / (len(sizes) * self.sizes), self.sizes)  # [N]
+        self.weights = np.repeat(1 / (len(counts) * self.sizes), self.sizes)  # [N]
+        self.mass = np.concatenate(counts, axis=1) * self.weights  # [R, N]
 
-    @property
-    def has_interval(self) -> bool:
-        """Whether runs can vary on every map; a map with a single run would look free of chance."""
-        return bool((self.sizes >= 2).all())
+    def estimate(self, metric: str, scores: np.ndarray) -> Estimate:
+        """One of ``iqm``, ``mean``, ``median`` and ``optimality_gap`` of ``scores`` [N].
 
-    def mass(self, counts: list[np.ndarray]) -> np.ndarray:
-        """Shares [R, N] of the redrawn runs, from one [R, n] array of counts per map."""
-        return np.concatenate(counts, axis=1) * self.weights
+        Without an interval where a map has a single run: its score would look free of chance.
+        """
+        value = float(self.value(metric, scores))
+        if (self.sizes < 2).any():
+            return Estimate(value)
+        return Estimate(value, *interval(getattr(self, metric)(scores, self.mass)))
+
+    def value(self, metric: str, scores: np.ndarray) -> float:
+        """The metric of ``scores`` [N]: rliable's where the maps have equally many runs."""
+        if (self.sizes != self.sizes[0]).any():
+            return getattr(self, metric)(scores, self.weights)
+        from rliable import metrics  # imports scipy.stats, which takes a second
+
+        return getattr(metrics, f"aggregate_{metric}")(scores.reshape(len(self.sizes), -1).T)
 
     def mean(self, scores: np.ndarray, mass: np.ndarray) -> np.ndarray:
         """Mean over maps of the map's mean."""
@@ -79,8 +99,8 @@ class Strata:
         return np.median(per_map, axis=-1)
 
     def optimality_gap(self, scores: np.ndarray, mass: np.ndarray) -> np.ndarray:
-        """How far runs stay below a win rate of 1 on average."""
-        return _TARGET - mass @ np.minimum(scores, _TARGET)
+        """How far runs stay below a score of 1 on average."""
+        return 1 - mass @ np.minimum(scores, 1)
 
     def iqm(self, scores: np.ndarray, mass: np.ndarray) -> np.ndarray:
         """Interquartile mean: the mean of all runs without the lowest and the highest quarter.
@@ -100,26 +120,31 @@ def improvement(
     y: list[np.ndarray],
     counts_x: list[np.ndarray],
     counts_y: list[np.ndarray],
-) -> tuple[float, np.ndarray]:
+) -> Estimate:
     """Probability that a run of X beats a run of Y on the same map, averaged over maps.
 
-    A draw counts half (Mann and Whitney's U statistic, as in rliable).
+    A draw counts half (Mann and Whitney's U statistic, as in rliable). Without an interval where a
+    map has a single run of X or of Y.
 
     Args:
         x: scores of X, one array [n_x] per map.
         y: scores of Y on the same maps, [n_y] each.
         counts_x: the draws of X's runs, [R, n_x] per map.
         counts_y: the draws of Y's runs, [R, n_y] per map.
-
-    Returns:
-        The probability and its replications [R].
     """
     values, samples = [], []
     for ours, theirs, drawn_x, drawn_y in zip(x, y, counts_x, counts_y, strict=True):
         beats = (ours[:, None] > theirs) + 0.5 * (ours[:, None] == theirs)  # [n_x, n_y]
         values.append(beats.mean())
         samples.append(np.einsum("ry,ry->r", drawn_x @ beats, drawn_y) / beats.size)
-    return float(np.mean(values)), np.mean(samples, axis=0)
+    value = np.mean(values)
+    if len({len(scores) for scores in x}) == len({len(scores) for scores in y}) == 1:
+        from rliable import metrics
+
+        value = metrics.probability_of_improvement(np.stack(x, axis=1), np.stack(y, axis=1))
+    if any(len(scores) < 2 for scores in (*x, *y)):
+        return Estimate(float(value))
+    return Estimate(float(value), *interval(np.mean(samples, axis=0)))
 
 
 def interval(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

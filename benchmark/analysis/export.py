@@ -1,4 +1,4 @@
-"""``python -m benchmark export``: a study's evaluations as the JSON that marl-eval reads.
+"""A study's evaluations as the JSON that marl-eval reads.
 
 The format of Gorsane et al. (NeurIPS 2022), with every evaluation episode:
 
@@ -6,11 +6,12 @@ The format of Gorsane et al. (NeurIPS 2022), with every evaluation episode:
                                                       "return": [...]},
                                            ..., "absolute_metrics": {"win_rate": [...], ...}}}}}}
 
-It knows no missing runs and takes the first run's evaluations for everybody's, so that a table with
-gaps is refused here. Variants, which stand on a few maps only, are left out.
+The format has no missing runs, and marl-eval takes the first run's evaluation steps for those of
+all runs, so a table with gaps is refused here. Variants, which ran on a few maps only, are left
+out.
 """
 
-import argparse
+import itertools
 import json
 import logging
 from pathlib import Path
@@ -22,12 +23,20 @@ from benchmark import files
 from benchmark.analysis.scores import source
 from benchmark.errors import BenchmarkError
 from benchmark.training.config import DEFAULT
-from benchmark.training.evaluations import read_evaluations
 
 log = logging.getLogger("benchmark")
 
 #: Column of the table -> name of the metric.
 _METRICS = {"battle_won": "win_rate", "return": "return"}
+
+
+def write(table: pd.DataFrame, path: Path, **selection) -> None:
+    """Writes the JSON; arguments and errors as of ``marl_eval``."""
+    text = json.dumps(marl_eval(table, **selection))
+    with files.atomic(path) as temporary:
+        temporary.write_text(text)
+    if left_out := sorted(set(table["variant"]) - {DEFAULT}):
+        log.info("left out the variants %s", ", ".join(left_out))
 
 
 def marl_eval(
@@ -43,8 +52,8 @@ def marl_eval(
     Args:
         table: rows of ``EVALUATION_SCHEMA``.
         maps, algorithms, seeds: only these runs; all when None.
-        evaluations: keep so many of each run's evaluations, evenly spaced from first to last, e.g.
-            where budgets differ between maps; all when None.
+        evaluations: keep this many of each run's evaluations, evenly spaced from first to last,
+            e.g. where budgets differ between maps; all when None.
 
     Raises:
         BenchmarkError: a run is missing, a run lacks evaluations, or the table mixes backends or
@@ -59,25 +68,22 @@ def marl_eval(
     seeds = _chosen(table, "seed", seeds)
     of_run = dict(list(table.groupby(["map", "algorithm", "seed"])))
     tasks: dict = {map: {name: {} for name in algorithms} for map in maps}
-    counts: dict[int, str] = {}
-    for map in maps:
-        for algorithm in algorithms:
-            for seed in seeds:
-                name = f"{map}/{algorithm}/{DEFAULT}/{seed}"
-                if (map, algorithm, seed) not in of_run:
-                    raise BenchmarkError(
-                        f"the run {name} is missing, and marl-eval needs every method with the same"
-                        " seeds on every map; train it, or choose complete --maps, --algorithms"
-                        " and --seeds"
-                    )
-                run = _run(of_run[map, algorithm, seed], evaluations, name)
-                tasks[map][algorithm][f"seed_{seed}"] = run
-                counts.setdefault(len(run), name)
+    counts: dict[int, str] = {}  # of evaluations -> a run with so many
+    for map, algorithm, seed in itertools.product(maps, algorithms, seeds):
+        name = f"{map}/{algorithm}/{DEFAULT}/{seed}"
+        if (map, algorithm, seed) not in of_run:
+            raise BenchmarkError(
+                f"the run {name} is missing, and marl-eval needs every method with the same seeds"
+                " on every map; train it, or choose complete --maps, --algorithms and --seeds"
+            )
+        run = _run(of_run[map, algorithm, seed], evaluations, name)
+        tasks[map][algorithm][f"seed_{seed}"] = run
+        counts.setdefault(len(run) - 1, name)
     if len(counts) > 1:
         (most, longer), (least, shorter) = max(counts.items()), min(counts.items())
         raise BenchmarkError(
-            f"{longer} has {most - 1} evaluations but {shorter} {least - 1}, and marl-eval needs"
-            f" equal numbers; thin them out with --evaluations {least - 1}"
+            f"{longer} has {most} evaluations but {shorter} {least}, and marl-eval needs equal"
+            f" numbers; thin them out with --evaluations {least}"
         )
     return {f"{backend}_{protocol}": tasks}
 
@@ -87,13 +93,15 @@ def _chosen(table: pd.DataFrame, column: str, wanted: list | None) -> list:
     there = sorted(table[column].unique())
     for value in wanted or []:
         if value not in there:
-            listed = ", ".join(map(str, there)) or "none"
-            raise BenchmarkError(f"the table has no {column} {value!r}; it has {listed}")
+            raise BenchmarkError(
+                f"the table has no {column} {value!r}; it has {', '.join(map(str, there))}"
+            )
     return there if wanted is None else sorted(set(wanted))
 
 
 def _run(rows: pd.DataFrame, evaluations: int | None, name: str) -> dict:
-    training = {step: each for step, each in rows[rows["phase"] == "training"].groupby("step")}
+    """The evaluations of one run, and its absolute metrics."""
+    training = dict(list(rows[rows["phase"] == "training"].groupby("step")))
     absolute = rows[rows["phase"] == "absolute"]
     steps = sorted(training)
     if absolute.empty:
@@ -116,43 +124,6 @@ def _run(rows: pd.DataFrame, evaluations: int | None, name: str) -> dict:
 
 
 def _values(rows: pd.DataFrame) -> dict[str, list[float]]:
+    """The metrics of each episode of an evaluation."""
     ordered = rows.sort_values("episode")
     return {name: ordered[column].astype(float).tolist() for column, name in _METRICS.items()}
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's options."""
-    parser.add_argument("table", type=Path, help="evaluations.parquet of a study or of a run")
-    parser.add_argument(
-        "--output", type=Path, help="default: marl_eval.json beside the table", metavar="FILE.json"
-    )
-    for name, kind in (("maps", str), ("algorithms", str), ("seeds", int)):
-        parser.add_argument(
-            f"--{name}", type=kind, nargs="+", metavar=name[:-1].upper(), help="only these"
-        )
-    parser.add_argument(
-        "--evaluations",
-        type=int,
-        metavar="N",
-        help="of each run, evenly spaced (default: all; needed where budgets differ)",
-    )
-
-
-def main(arguments: argparse.Namespace) -> None:
-    """Runs the command."""
-    table = read_evaluations(arguments.table)
-    output = arguments.output or arguments.table.with_name("marl_eval.json")
-    data = marl_eval(
-        table,
-        maps=arguments.maps,
-        algorithms=arguments.algorithms,
-        seeds=arguments.seeds,
-        evaluations=arguments.evaluations,
-    )
-    text = json.dumps(data)
-    with files.atomic(output) as temporary:
-        temporary.write_text(text)
-    left_out = sorted(set(table["variant"]) - {DEFAULT})
-    if left_out:
-        log.info("left out the variants %s", ", ".join(left_out))
-    print(output)

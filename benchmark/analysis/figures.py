@@ -4,7 +4,6 @@ Every figure says below its panels which backend and protocol its numbers come f
 they rest on and what is left out. Its bytes depend on the statistics only.
 """
 
-import argparse
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -145,16 +144,3 @@ def save(
         dated = {"pdf": {"CreationDate": None}, "png": {}}[suffix]
         with files.atomic(Path(folder) / f"{name}.{suffix}") as temporary:
             figure.savefig(temporary, format=suffix, dpi=dpi, metadata=dated)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's options."""
-    parser.add_argument("statistics", type=Path, help="a study's statistics folder")
-    parser.add_argument("--output", type=Path, help="folder; figures beside it when left out")
-
-
-def main(arguments: argparse.Namespace) -> None:
-    """Runs the command."""
-    output = arguments.output or arguments.statistics.parent / "figures"
-    write(statistics.read(arguments.statistics), output)
-    print(output)

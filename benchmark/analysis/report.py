@@ -16,7 +16,7 @@ import pandas as pd
 
 from benchmark import files
 from benchmark.analysis import ablations, figures, labels, roles, statistics, tables
-from benchmark.analysis.aggregate import compare, expected_runs
+from benchmark.analysis.aggregate import missing_and_changed
 from benchmark.errors import BenchmarkError
 from benchmark.training import provenance
 from benchmark.training.config import DEFAULT
@@ -65,7 +65,7 @@ def write(folder: Path, output: Path, published: Section, study: Study | None = 
     stale = [run for run in runs if is_stale(run)]
     missing, changed = summary["missing"], summary["changed"]
     if study:  # a table may have come alone, made from another study file or long ago
-        missing, changed = compare(runs, expected_runs(study, folder.parent))
+        missing, changed = missing_and_changed(runs, study, folder.parent)
     compared = study.ablations if study else []
     panels = embed(folder / "figures", figures.captions(maps), "figures")
     environment = jinja2.Environment(

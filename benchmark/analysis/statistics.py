@@ -2,17 +2,16 @@
 
 Definitions are rliable's, intervals are 95 % percentile intervals of a bootstrap over runs that is
 stratified by map (see ``bootstrap``); scores of runs are defined in ``scores``. Win rates are in
-[0, 1] already and are not normalised. What is missing is stated in columns of its own:
+[0, 1] and are not normalised. Columns say what is missing:
 
-* ``n`` runs stand behind a value, ``n_missing`` expected runs do not (``missing_seeds``);
-* an interval needs at least two runs on every map it rests on, otherwise its bounds are empty;
-* aggregates compare methods on the maps on which each of them has a run; the other maps are named
-  in ``maps_left_out``;
+* a value is computed from ``n`` runs; ``n_missing`` expected runs have none (``missing_seeds``);
+* an interval needs at least two runs on every map of its value, otherwise its bounds are empty;
+* aggregates compare methods on the maps on which each of them has a run; ``maps_left_out`` names
+  the other maps;
 * a curve at a step uses the runs that reached that step, and an aggregated curve ends where a map
   of the suite has no run left.
 """
 
-import argparse
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,31 +21,30 @@ import pandas as pd
 
 from benchmark import files
 from benchmark.analysis import labels
-from benchmark.analysis.bootstrap import REPLICATIONS, Bootstrap, Strata, improvement, interval
+from benchmark.analysis.bootstrap import REPLICATIONS, Bootstrap, Estimate, Sample, improvement
 from benchmark.analysis.scores import METRICS, Method, Scores, evaluations_to_points, source
 from benchmark.errors import BenchmarkError
-from benchmark.training.evaluations import read_evaluations
 
 BAND_REPLICATIONS = 2_000  #: at most, of the bands of curves and profiles; rliable's default
 THRESHOLDS = np.linspace(0, 1, 101)  #: win rates at which performance profiles are evaluated
 
 _SOURCE = ["backend", "protocol"]
-_METHOD = ["algorithm", "variant"]
-_SUITE = ["suite", "phase", "n_maps", "maps_left_out"]
-_BOUNDS = ["low", "high"]
-_ESTIMATE = ["value", *_BOUNDS]
-_MISSING = ["n", "n_missing", "missing_seeds"]
+_METHOD = Method._fields
 _CELL = ["map", "family", *_METHOD]
-_STEPS = ["step", "n", *_ESTIMATE]
+_SUITE = ["suite", "phase", "n_maps", "maps_left_out"]
+_ESTIMATE = Estimate._fields
 
 #: Columns of each file. ``budget`` is the last point of the evaluation grid.
 COLUMNS = {
-    "final": [*_SOURCE, *_CELL, "phase", "metric", "budget", *_MISSING, "mean", "sd", *_BOUNDS],
+    "final": [
+        *(*_SOURCE, *_CELL, "phase", "metric", "budget", "n", "n_missing", "missing_seeds"),
+        *("mean", "sd", "low", "high"),
+    ],
     "aggregate": [*_SOURCE, *_SUITE, *_METHOD, "metric", "n", "n_missing", *_ESTIMATE],
     "profiles": [*_SOURCE, *_SUITE, *_METHOD, "n", "threshold", *_ESTIMATE],
     "improvement": [*_SOURCE, *_SUITE, "algorithm_x", "algorithm_y", "variant", *_ESTIMATE],
-    "curves": [*_SOURCE, *_CELL, "metric", *_STEPS],
-    "efficiency": [*_SOURCE, *_SUITE, *_METHOD, *_STEPS],
+    "curves": [*_SOURCE, *_CELL, "metric", "step", "n", *_ESTIMATE],
+    "efficiency": [*_SOURCE, *_SUITE, *_METHOD, "step", "n", *_ESTIMATE],
 }
 
 
@@ -89,34 +87,9 @@ def compute(
     }
 
 
-class _Runs:
-    """The runs of one method on some maps, with their draws by the bootstrap."""
-
-    def __init__(self, sizes: dict[str, int], method: Method, bootstrap: Bootstrap):
-        """Args: sizes: map -> number of runs, at least 1; scores stand in this order."""
-        self.strata = Strata(list(sizes.values()))
-        counts = [bootstrap.counts(n, map, *method) for map, n in sizes.items()]
-        self.mass = self.strata.mass(counts)
-
-    def estimate(self, metric: str, scores: np.ndarray) -> list[tuple[float, float, float]]:
-        """Value, low and high of an aggregate metric, for each column of ``scores`` [N, K]."""
-        function = getattr(self.strata, metric)
-        values = [float(function(column, self.strata.weights)) for column in scores.T]
-        if not self.strata.has_interval:
-            return [(value, np.nan, np.nan) for value in values]
-        low, high = interval(np.stack([function(column, self.mass) for column in scores.T], 1))
-        return list(zip(values, low.tolist(), high.tolist(), strict=True))
-
-
-_NOTHING = dict.fromkeys(_ESTIMATE, np.nan)
-
-
-def _named(estimate: tuple[float, float, float]) -> dict[str, float]:
-    return dict(zip(_ESTIMATE, estimate, strict=True))
-
-
-def _method(method: Method) -> dict[str, str]:
-    return dict(zip(_METHOD, method, strict=True))
+def _sample(sizes: dict[str, int], method: Method, bootstrap: Bootstrap) -> Sample:
+    """The runs of a method: as many on each map as ``sizes`` says."""
+    return Sample([bootstrap.counts(n, map, *method) for map, n in sizes.items()])
 
 
 def _final(scores: Scores, bootstrap: Bootstrap) -> Iterator[dict]:
@@ -126,24 +99,23 @@ def _final(scores: Scores, bootstrap: Bootstrap) -> Iterator[dict]:
             missing = scores.missing(phase, map, method)
             table = scores.final(phase, map, method)
             n = len(table)
-            estimates = [(np.nan, np.nan, np.nan)] * len(METRICS)
-            if n:
-                estimates = _Runs({map: n}, method, bootstrap).estimate("mean", table.to_numpy())
-            for metric, (mean, low, high) in zip(METRICS, estimates, strict=True):
+            sample = _sample({map: n}, method, bootstrap) if n else None
+            for metric in METRICS:
+                mean = sample.estimate("mean", table[metric].to_numpy()) if sample else Estimate()
                 yield {
                     "map": map,
                     "family": labels.family(map),
-                    **_method(method),
+                    **method._asdict(),
                     "phase": phase,
                     "metric": metric,
                     "budget": scores.budgets[map, method.variant],
                     "n": n,
                     "n_missing": len(missing),
                     "missing_seeds": " ".join(str(seed) for seed in missing),
-                    "mean": mean,
+                    "mean": mean.value,
                     "sd": table[metric].std(ddof=1) if n > 1 else np.nan,
-                    "low": low,
-                    "high": high,
+                    "low": mean.low,
+                    "high": mean.high,
                 }
 
 
@@ -159,13 +131,15 @@ def _suites(scores: Scores, phases: list[str]) -> Iterator[tuple[dict, list[str]
             yield dict(zip(_SUITE, (suite, phase, len(common), left_out), strict=True)), common
 
 
-def _win_rates(scores: Scores, phase: str, maps: list[str], method: Method) -> list[np.ndarray]:
-    """Scores of one method: [n] per map."""
-    return [scores.final(phase, map, method)["win_rate"].to_numpy() for map in maps]
+def _win_rates(
+    scores: Scores, phase: str, maps: list[str], method: Method
+) -> dict[str, np.ndarray]:
+    """Win rates of one method: map -> [n]."""
+    return {map: scores.final(phase, map, method)["win_rate"].to_numpy() for map in maps}
 
 
-def _sizes(maps: list[str], win_rates: list[np.ndarray]) -> dict[str, int]:
-    return {map: len(values) for map, values in zip(maps, win_rates, strict=True)}
+def _sizes(win_rates: dict[str, np.ndarray]) -> dict[str, int]:
+    return {map: len(values) for map, values in win_rates.items()}
 
 
 def _aggregate(scores: Scores, bootstrap: Bootstrap) -> Iterator[dict]:
@@ -173,61 +147,57 @@ def _aggregate(scores: Scores, bootstrap: Bootstrap) -> Iterator[dict]:
 
     A suite without any common map has rows too, without values: they say which maps are left out.
     """
-    for stated, maps in _suites(scores, scores.phases()):
-        phase = stated["phase"]
+    for suite, maps in _suites(scores, scores.phases()):
         for method in scores.main_methods:
-            win_rates = _win_rates(scores, phase, maps, method)
+            win_rates = _win_rates(scores, suite["phase"], maps, method)
+            sizes = _sizes(win_rates)
+            sample = _sample(sizes, method, bootstrap) if maps else None
             about = {
-                **stated,
-                **_method(method),
-                "n": sum(len(values) for values in win_rates),
-                "n_missing": sum(len(scores.missing(phase, map, method)) for map in maps),
+                **suite,
+                **method._asdict(),
+                "n": sum(sizes.values()),
+                "n_missing": sum(len(scores.missing(suite["phase"], m, method)) for m in maps),
             }
-            runs = _Runs(_sizes(maps, win_rates), method, bootstrap) if maps else None
             for metric in labels.AGGREGATES:
-                found = _NOTHING
-                if runs:
-                    found = _named(runs.estimate(metric, np.concatenate(win_rates)[:, None])[0])
-                yield {**about, "metric": metric, **found}
+                found = Estimate()
+                if sample:
+                    found = sample.estimate(metric, np.concatenate([*win_rates.values()]))
+                yield {**about, "metric": metric, **found._asdict()}
 
 
 def _profiles(scores: Scores, bootstrap: Bootstrap) -> Iterator[dict]:
     """Per suite and main method: the share of runs whose final win rate exceeds a threshold."""
-    for stated, maps in _suites(scores, ["training"]):
+    for suite, maps in _suites(scores, ["training"]):
         for method in scores.main_methods if maps else []:
             win_rates = _win_rates(scores, "training", maps, method)
-            above = np.concatenate(win_rates)[:, None] > THRESHOLDS  # [N, K]
-            runs = _Runs(_sizes(maps, win_rates), method, bootstrap)
-            estimates = runs.estimate("mean", above.astype(float))
-            for threshold, found in zip(THRESHOLDS, estimates, strict=True):
-                about = {**stated, **_method(method), "n": len(above)}
-                yield {**about, "threshold": threshold, **_named(found)}
+            sample = _sample(_sizes(win_rates), method, bootstrap)
+            final = np.concatenate([*win_rates.values()])
+            about = {**suite, **method._asdict(), "n": len(final)}
+            for threshold in THRESHOLDS:
+                share = sample.estimate("mean", (final > threshold).astype(float))
+                yield {**about, "threshold": threshold, **share._asdict()}
 
 
 def _improvement(scores: Scores, bootstrap: Bootstrap) -> Iterator[dict]:
     """Per phase, suite and ordered pair of main methods: the probability that X beats Y."""
-    for stated, maps in _suites(scores, scores.phases()):
-        if not maps:
-            continue
+    for suite, maps in _suites(scores, scores.phases()):
         runs, counts = {}, {}
-        for method in scores.main_methods:
-            runs[method] = _win_rates(scores, stated["phase"], maps, method)
-            sizes = _sizes(maps, runs[method])
-            counts[method] = [bootstrap.counts(n, map, *method) for map, n in sizes.items()]
-        for x, y in itertools.permutations(scores.main_methods, 2):
-            value, samples = improvement(runs[x], runs[y], counts[x], counts[y])
-            low, high = interval(samples)
-            if any(len(values) < 2 for values in (*runs[x], *runs[y])):
-                low, high = np.nan, np.nan
+        for method in scores.main_methods if maps else []:
+            win_rates = _win_rates(scores, suite["phase"], maps, method)
+            runs[method] = list(win_rates.values())
+            sizes = _sizes(win_rates).items()
+            counts[method] = [bootstrap.counts(n, map, *method) for map, n in sizes]
+        for x, y in itertools.permutations(runs, 2):
+            found = improvement(runs[x], runs[y], counts[x], counts[y])
             pair = {"algorithm_x": x.algorithm, "algorithm_y": y.algorithm, "variant": x.variant}
-            yield {**stated, **pair, **_named((value, float(low), float(high)))}
+            yield {**suite, **pair, **found._asdict()}
 
 
 def _curves(scores: Scores, bootstrap: Bootstrap) -> Iterator[dict]:
     """Per method, map and metric: the mean over runs at each point of the evaluation grid."""
     for method, metric in itertools.product(scores.methods, METRICS):
         for map in scores.maps_of(method):
-            about = {"map": map, "family": labels.family(map), **_method(method), "metric": metric}
+            about = {"map": map, "family": labels.family(map), **method._asdict(), "metric": metric}
             curve = scores.curve(map, method, metric)
             for point in _along({map: curve}, "mean", method, bootstrap):
                 yield {**about, **point}
@@ -235,11 +205,11 @@ def _curves(scores: Scores, bootstrap: Bootstrap) -> Iterator[dict]:
 
 def _efficiency(scores: Scores, bootstrap: Bootstrap) -> Iterator[dict]:
     """Per suite and main method: the IQM over runs and maps at each step that all maps reach."""
-    for stated, maps in _suites(scores, ["training"]):
+    for suite, maps in _suites(scores, ["training"]):
         for method in scores.main_methods if maps else []:
             curves = {map: scores.curve(map, method, "win_rate") for map in maps}
             for point in _along(curves, "iqm", method, bootstrap):
-                yield {**stated, **_method(method), **point}
+                yield {**suite, **method._asdict(), **point}
 
 
 def _along(
@@ -248,25 +218,17 @@ def _along(
     """Estimates a metric at each step at which every map has a run, in ascending order.
 
     Args:
-        curves: map -> scores, rows are seeds, columns are steps, NaN where a run did not get.
+        curves: map -> scores, rows are seeds, columns are steps, NaN after a run's last step.
     """
-    steps = sorted(set.intersection(*(set(curve.columns) for curve in curves.values())))
-    if not steps:
-        return
-    scores = np.concatenate([curve[steps].to_numpy() for curve in curves.values()])  # [N, K]
-    stratum = np.repeat(list(curves), [len(curve) for curve in curves.values()])  # [N]
-    patterns, of_step = np.unique(~np.isnan(scores), axis=1, return_inverse=True)
-    found = {}
-    for index, reached in enumerate(patterns.T):  # who got there changes only where a run stops
-        columns = np.flatnonzero(of_step == index)
-        sizes = {map: int(reached[stratum == map].sum()) for map in curves}
-        estimates = _Runs(sizes, method, bootstrap).estimate(metric, scores[reached][:, columns])
-        found |= {
-            column: {"n": int(reached.sum()), **_named(estimate)}
-            for column, estimate in zip(columns, estimates, strict=True)
-        }
-    for column, step in enumerate(steps):
-        yield {"step": step, **found[column]}
+    steps = set.intersection(*(set(curve.columns) for curve in curves.values()))
+    sample, sizes = None, {}
+    for step in sorted(steps):
+        scores = {map: curve[step].dropna().to_numpy() for map, curve in curves.items()}
+        if _sizes(scores) != sizes:  # it changes only where a run stops
+            sizes = _sizes(scores)
+            sample = _sample(sizes, method, bootstrap)
+        found = sample.estimate(metric, np.concatenate([*scores.values()]))
+        yield {"step": step, "n": sum(sizes.values()), **found._asdict()}
 
 
 def write(tables: dict[str, pd.DataFrame], folder: Path) -> None:
@@ -303,8 +265,15 @@ def read(folder: Path) -> dict[str, pd.DataFrame]:
     return tables
 
 
+def select(rows: pd.DataFrame, **values: str) -> pd.DataFrame:
+    """The rows that have these values in these columns."""
+    for column, value in values.items():
+        rows = rows[rows[column] == value]
+    return rows
+
+
 def source_of(final: pd.DataFrame) -> str:
-    """Where final scores come from, in the words that stand on every table and figure.
+    """Where final scores come from, in the words of every table and figure.
 
     Raises:
         BenchmarkError: there are none.
@@ -315,26 +284,3 @@ def source_of(final: pd.DataFrame) -> str:
             " train one to its budget and aggregate again"
         )
     return labels.source(*final[["backend", "protocol"]].iloc[0])
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's options."""
-    parser.add_argument("evaluations", type=Path, help="a study's aggregated evaluations.parquet")
-    parser.add_argument("--output", type=Path, help="folder; statistics beside it when left out")
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default 0)")
-    parser.add_argument(
-        "--replications",
-        type=int,
-        default=REPLICATIONS,
-        help=f"of the bootstrap (default {REPLICATIONS})",
-    )
-
-
-def main(arguments: argparse.Namespace) -> None:
-    """Runs the command."""
-    if arguments.replications < 1 or arguments.seed < 0:
-        raise BenchmarkError("--replications must be at least 1 and --seed at least 0")
-    output = arguments.output or arguments.evaluations.parent / "statistics"
-    evaluations = read_evaluations(arguments.evaluations)
-    write(compute(evaluations, arguments.seed, arguments.replications), output)
-    print(output)

@@ -1,13 +1,12 @@
 """Tables of a study as CSV, Markdown and LaTeX (booktabs), made from its statistics alone.
 
-Every caption says which backend and protocol the numbers come from, how many runs stand behind them
-and what is missing; the CSV holds the same rows of the statistics, unrounded.
+Every caption names the backend and protocol of the numbers, how many runs they were computed from
+and what is missing. The CSV holds the same rows of the statistics, unrounded.
 """
 
-import argparse
 import itertools
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +14,12 @@ import pandas as pd
 
 from benchmark import files
 from benchmark.analysis import labels, statistics
+from benchmark.analysis.statistics import select
 from benchmark.training.config import DEFAULT
 
 FORMATS = ("csv", "md", "tex")
-DASH = "\u2013"  #: stands where there is no value
+DASH = "\u2013"  #: where there is no value
 
-_NEEDS = ("final", "aggregate", "improvement")
 _PHASES = {"training": "at the end of training", "absolute": "of the best policy"}
 
 
@@ -61,15 +60,10 @@ class Table:
 
     def markdown(self) -> str:
         """The table as Markdown."""
-        lines = [
-            f"**{self.caption}**",
-            "",
-            _markdown_row([self.corner, *self.columns]),
-            _markdown_row(["---", *["---:"] * len(self.columns)]),
-        ]
-        for name, cells in self.rows.items():
-            lines.append(_markdown_row([name, *(_markdown_cell(cell) for cell in cells)]))
-        return "\n".join(lines) + "\n"
+        lines = [[self.corner, *self.columns], ["---", *["---:"] * len(self.columns)]]
+        lines += [[name, *map(_markdown_cell, cells)] for name, cells in self.rows.items()]
+        table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        return f"**{self.caption}**\n\n{table}\n"
 
     def latex(self) -> str:
         """The table as a LaTeX ``table`` that needs the package booktabs."""
@@ -83,15 +77,12 @@ class Table:
             "    \\toprule",
             f"    {_tex_row(map(_tex, [self.corner, *self.columns]))}",
             "    \\midrule",
+            *(f"    {_tex_row([_tex(name), *map(_tex_cell, r)])}" for name, r in self.rows.items()),
+            "    \\bottomrule",
+            "  \\end{tabular}",
+            "\\end{table}",
         ]
-        for name, cells in self.rows.items():
-            lines.append(f"    {_tex_row([_tex(name), *map(_tex_cell, cells)])}")
-        lines += ["    \\bottomrule", "  \\end{tabular}", "\\end{table}"]
         return "\n".join(lines) + "\n"
-
-
-def _markdown_row(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def _markdown_cell(cell: Cell) -> str:
@@ -121,13 +112,13 @@ def _tex(text: str) -> str:
 
 def names(maps: list[str]) -> list[str]:
     """Names of the tables of a study over ``maps``."""
-    scores = itertools.product(labels.METRICS, labels.families(maps), labels.PHASES.values())
-    pairs = itertools.product(labels.suites(maps), labels.PHASES.values())
-    return [
-        *("_".join(parts) for parts in scores),
-        *(f"aggregate_{phase}" for phase in labels.PHASES.values()),
-        *(f"improvement_{suite}_{phase}" for suite, phase in pairs),
+    phases = labels.PHASES.values()
+    parts = [
+        *itertools.product(labels.METRICS, labels.families(maps), phases),
+        *itertools.product(["aggregate"], phases),
+        *itertools.product(["improvement"], labels.suites(maps), phases),
     ]
+    return ["_".join(name) for name in parts]
 
 
 def outputs(maps: list[str]) -> list[str]:
@@ -144,72 +135,101 @@ def make(results: dict[str, pd.DataFrame]) -> list[Table]:
     Returns:
         The tables, in the order of ``names``; one without data has only dashes.
     """
-    main = {name: select(results[name], variant=DEFAULT) for name in _NEEDS}
-    maps = sorted(main["final"]["map"].unique(), key=labels.map_order)
-    algorithms = sorted(main["final"]["algorithm"].unique(), key=labels.order)
-    families = labels.families(maps)
+    final, aggregate, improvement = (
+        select(results[name], variant=DEFAULT) for name in ("final", "aggregate", "improvement")
+    )
+    source = statistics.source_of(final)
+    maps = sorted(final["map"].unique(), key=labels.map_order)
+    algorithms = sorted(final["algorithm"].unique(), key=labels.order)
     made = []
-    for metric, family, phase in itertools.product(labels.METRICS, families, labels.PHASES):
-        rows = select(main["final"], metric=metric, family=family, phase=phase)
-        made.append(_scores(rows, metric, family, phase, maps, algorithms))
+    for metric, family, phase in itertools.product(
+        labels.METRICS, labels.families(maps), labels.PHASES
+    ):
+        rows = select(final, metric=metric, family=family, phase=phase)
+        on = [map for map in maps if labels.family(map) == family]
+        made.append(_scores(rows, metric, family, phase, on, algorithms))
     for phase in labels.PHASES:
-        made.append(_aggregate(select(main["aggregate"], phase=phase), phase, algorithms))
+        made.append(_aggregate(select(aggregate, phase=phase), phase, algorithms))
     for suite, phase in itertools.product(labels.suites(maps), labels.PHASES):
-        rows = select(main["improvement"], suite=suite, phase=phase)
-        stated = select(main["aggregate"], suite=suite, phase=phase)
-        made.append(_improvement(rows, stated, suite, phase, algorithms))
-    source = statistics.source_of(main["final"])
-    return [replace(table, caption=f"{table.caption} Source: {source}.") for table in made]
+        rows, runs = (select(table, suite=suite, phase=phase) for table in (improvement, aggregate))
+        made.append(_improvement(rows, runs, suite, phase, algorithms))
+    columns = [labels.label(name) for name in algorithms]
+    return [
+        Table(name, f"{caption} Source: {source}.", corner, columns, cells, rows)
+        for name, (caption, corner, cells, rows) in zip(names(maps), made, strict=True)
+    ]
 
 
-def select(rows: pd.DataFrame, **values: str) -> pd.DataFrame:
-    """The rows that have these values in these columns."""
-    for column, value in values.items():
-        rows = rows[rows[column] == value]
-    return rows
-
-
-def _scores(rows, metric, family, phase, maps, algorithms) -> Table:
+def _scores(rows, metric, family, phase, maps, algorithms) -> tuple:
     """One row per map, one column per method: the mean over runs."""
     usual = int(rows["n"].max()) if len(rows) else 0
-    cells = {
-        map: _row(rows[rows["map"] == map], algorithms, "mean", max, usual)
-        for map in maps
-        if labels.family(map) == family
-    }
     noted = " unless noted" if (rows["n"] != usual).any() else ""
     caption = (
         f"Test {labels.METRICS[metric]} {_PHASES[phase]} on the {labels.FAMILIES[family]} maps:"
         f" mean over {labels.count([usual], 'run')} per map{noted}, with 95 % bootstrap interval."
         f" Bold: the best mean of the row.{_missing(rows)}"
     )
-    columns = [labels.label(name) for name in algorithms]
-    name = f"{metric}_{family}_{labels.PHASES[phase]}"
-    return Table(name, caption, "Map", columns, cells, rows)
+    cells = {map: _row(select(rows, map=map), algorithms, "mean", max, usual) for map in maps}
+    return caption, "Map", cells, rows
 
 
-def _aggregate(rows, phase, algorithms) -> Table:
+def _aggregate(rows, phase, algorithms) -> tuple:
     """One row per suite and aggregate metric, one column per method."""
-    cells = {
-        f"{labels.suite_name(suite)}: {labels.AGGREGATES[metric]}": _row(
-            select(rows, suite=suite, metric=metric),
-            algorithms,
-            "value",
-            min if metric == "optimality_gap" else max,
-        )
-        for suite, metric in itertools.product(rows["suite"].unique(), labels.AGGREGATES)
-    }
     caption = (
         f"Win rate {_PHASES[phase]}, aggregated over runs and maps, with 95 % stratified"
         f" bootstrap interval; per method, {_counts(rows)}. Bold: the best of the row"
         f" (the least optimality gap).{_left_out(rows)}"
     )
-    columns = [labels.label(name) for name in algorithms]
-    return Table(f"aggregate_{labels.PHASES[phase]}", caption, "Metric", columns, cells, rows)
+    cells = {}
+    for suite, metric in itertools.product(rows["suite"].unique(), labels.AGGREGATES):
+        best = min if metric == "optimality_gap" else max
+        of_metric = select(rows, suite=suite, metric=metric)
+        name = f"{labels.suite_name(suite)}: {labels.AGGREGATES[metric]}"
+        cells[name] = _row(of_metric, algorithms, "value", best)
+    return caption, "Metric", cells, rows
+
+
+def _improvement(rows, aggregates, suite, phase, algorithms) -> tuple:
+    """One row per X, one column per Y: the probability that X beats Y.
+
+    Args:
+        aggregates: the suite's aggregates, which are of the same runs and say how many these are.
+    """
+    caption = (
+        f"Probability that a run of the row's method has a higher win rate {_PHASES[phase]} than a"
+        f" run of the column's on the same map, draws counted as half, averaged over the"
+        f" {labels.suite_name(suite)} maps, with 95 % stratified bootstrap interval; per method,"
+        f" {_counts(aggregates)}. Bold: the interval lies above 0.5.{_left_out(aggregates)}"
+    )
+    cells = {}
+    for x in algorithms:
+        pairs = {row.algorithm_y: row for row in select(rows, algorithm_x=x).itertuples()}
+        cells[labels.label(x)] = [
+            Cell(row.value, row.low, row.high, bold=row.low > 0.5) if row else Cell()
+            for row in map(pairs.get, algorithms)
+        ]
+    return caption, "X beats Y", cells, rows
+
+
+def _row(
+    rows: pd.DataFrame,
+    algorithms: list[str],
+    value: str,
+    best: Callable[[Iterable[float]], float],
+    usual: int | None = None,
+) -> list[Cell]:
+    """The cells of one row; the best number is bold, and all that are the same when rounded."""
+    found = {row["algorithm"]: row for row in rows.dropna(subset=value).to_dict("records")}
+    top = round(best(row[value] for row in found.values()), 2) if found else None
+    cells = dict.fromkeys(algorithms, Cell())
+    for name, row in found.items():
+        note = f"n = {row['n']}" if usual is not None and row["n"] != usual else ""
+        cells[name] = Cell(row[value], row["low"], row["high"], round(row[value], 2) == top, note)
+    return list(cells.values())
 
 
 def _counts(rows: pd.DataFrame) -> str:
-    """How many runs stand behind aggregates, by suite."""
+    """How many runs and maps aggregates are of, by suite."""
     counts = (
         f"{labels.suite_name(suite)} {labels.count(part['n'], 'run')} on"
         f" {labels.count(part['n_maps'], 'map')}"
@@ -218,59 +238,11 @@ def _counts(rows: pd.DataFrame) -> str:
     return ", ".join(counts) or "no runs"
 
 
-def _improvement(rows, stated, suite, phase, algorithms) -> Table:
-    """One row per X, one column per Y: the probability that X beats Y.
-
-    Args:
-        stated: the suite's aggregates, which rest on the same runs and say how many these are.
-    """
-    cells = {}
-    for x in algorithms:
-        pairs = {row.algorithm_y: row for row in select(rows, algorithm_x=x).itertuples()}
-        cells[labels.label(x)] = [
-            Cell(row.value, row.low, row.high, bold=row.low > 0.5) if row else Cell()
-            for row in map(pairs.get, algorithms)
-        ]
-    caption = (
-        f"Probability that a run of the row's method has a higher win rate {_PHASES[phase]} than a"
-        f" run of the column's on the same map, draws counted as half, averaged over the"
-        f" {labels.suite_name(suite)} maps, with 95 % stratified bootstrap interval; per method,"
-        f" {_counts(stated)}. Bold: the interval lies above 0.5.{_left_out(stated)}"
-    )
-    columns = [labels.label(name) for name in algorithms]
-    name = f"improvement_{suite}_{labels.PHASES[phase]}"
-    return Table(name, caption, "X beats Y", columns, cells, rows)
-
-
-def _row(
-    rows: pd.DataFrame,
-    algorithms: list[str],
-    value: str,
-    best: Callable[[list[float]], float],
-    usual: int | None = None,
-) -> list[Cell]:
-    """The cells of one row; the best numbers are bold, as far as they can be told apart."""
-    by_algorithm = {row["algorithm"]: row for row in rows.to_dict("records")}
-    found = [row[value] for row in by_algorithm.values() if not np.isnan(row[value])]
-    top = round(best(found), 2) if found else None
-    cells = []
-    for name in algorithms:
-        row = by_algorithm.get(name)
-        if row is None or np.isnan(row[value]):
-            cells.append(Cell())
-            continue
-        note = f"n = {row['n']}" if usual is not None and row["n"] != usual else ""
-        bold = round(row[value], 2) == top
-        cells.append(Cell(row[value], row["low"], row["high"], bold, note))
-    return cells
-
-
 def _missing(rows: pd.DataFrame) -> str:
     """Names the runs that a table of scores lacks."""
-    lacking = rows[rows["n_missing"] > 0]
     runs = [
         f"{labels.label(row.algorithm)} on {row.map} (seed {row.missing_seeds.replace(' ', ', ')})"
-        for row in lacking.itertuples()
+        for row in rows[rows["n_missing"] > 0].itertuples()
     ]
     return f" Missing: {'; '.join(runs)}." if runs else ""
 
@@ -297,16 +269,3 @@ def write(made: list[Table], folder: Path) -> None:
         for suffix, text in texts.items():
             with files.atomic(Path(folder) / f"{table.name}.{suffix}") as temporary:
                 temporary.write_text(text, encoding="utf-8")
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's options."""
-    parser.add_argument("statistics", type=Path, help="a study's statistics folder")
-    parser.add_argument("--output", type=Path, help="folder; tables beside it when left out")
-
-
-def main(arguments: argparse.Namespace) -> None:
-    """Runs the command."""
-    output = arguments.output or arguments.statistics.parent / "tables"
-    write(make(statistics.read(arguments.statistics)), output)
-    print(output)

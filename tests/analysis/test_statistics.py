@@ -12,7 +12,7 @@ from rliable import library, metrics
 
 from benchmark import commands, files
 from benchmark.analysis import statistics
-from benchmark.analysis.bootstrap import Bootstrap, Strata, improvement, interval
+from benchmark.analysis.bootstrap import Bootstrap, Sample, improvement
 from benchmark.errors import BenchmarkError
 from benchmark.training.config import DEFAULT
 from benchmark.training.evaluations import write_evaluations
@@ -32,15 +32,15 @@ def win_rates(runs: int, maps: int, seed: int = 0) -> np.ndarray:
     return stream.binomial(32, stream.random(maps), size=(runs, maps)) / 32
 
 
-def estimate(scores: np.ndarray, metric: str, replications: int = 20_000):
-    """Value and interval of a rectangle of scores [runs, maps] by our bootstrap."""
-    runs, maps = scores.shape
-    strata = Strata([runs] * maps)
-    function = getattr(strata, metric)
+def sample(sizes: list[int], replications: int = 10) -> Sample:
+    """Runs of one method: so many on each map."""
     bootstrap = Bootstrap(0, replications)
-    mass = strata.mass([bootstrap.counts(runs, str(m)) for m in range(maps)])
-    flat = scores.T.ravel()
-    return function(flat, strata.weights), interval(function(flat, mass))
+    return Sample([bootstrap.counts(n, str(map)) for map, n in enumerate(sizes)])
+
+
+def per_map(scores: np.ndarray) -> np.ndarray:
+    """Scores [runs, maps] in the order of a sample: [N]."""
+    return scores.T.ravel()
 
 
 def drop(table: pd.DataFrame, **values) -> pd.DataFrame:
@@ -56,11 +56,13 @@ def small() -> pd.DataFrame:
 
 @pytest.mark.parametrize("metric", RLIABLE)
 @given(runs=st.integers(1, 12), maps=st.integers(1, 13), seed=st.integers(0, 1000))
-def test_point_estimates_equal_rliable(metric, runs, maps, seed):
+def test_our_formulas_equal_rliable(metric, runs, maps, seed):
+    """They give the replications, and the values where maps have unequal numbers of runs."""
     scores = win_rates(runs, maps, seed)
-    strata = Strata([runs] * maps)
-    ours = getattr(strata, metric)(scores.T.ravel(), strata.weights)
-    assert ours == pytest.approx(RLIABLE[metric](scores), abs=1e-12)
+    ours = sample([runs] * maps)
+    value = getattr(ours, metric)(per_map(scores), ours.weights)
+    assert value == pytest.approx(RLIABLE[metric](scores), abs=1e-12)
+    assert ours.estimate(metric, per_map(scores)).value == RLIABLE[metric](scores)
 
 
 @pytest.mark.parametrize("metric", RLIABLE)
@@ -70,7 +72,7 @@ def test_intervals_equal_rliable_within_monte_carlo_error(metric):
     _, theirs = library.get_interval_estimates(
         {"x": scores}, lambda x: np.array([RLIABLE[metric](x)]), reps=4000
     )
-    _, ours = estimate(scores, metric)
+    _, *ours = sample([5] * 12, 20_000).estimate(metric, per_map(scores))
     width = np.ptp(theirs["x"])
     assert width > 0
     assert ours == pytest.approx(theirs["x"].ravel(), abs=0.06 * width)
@@ -81,11 +83,13 @@ def test_intervals_equal_rliable_within_monte_carlo_error(metric):
     st.lists(st.integers(0, 8), min_size=5, max_size=5),
 )
 def test_probability_of_improvement_equals_rliable(x, y):
+    """Also where another map has unequal numbers of runs, and the value is ours."""
     ours, theirs = np.array(x) / 8, np.array(y) / 8
     drawn = [Bootstrap(0, 10).counts(n, "m") for n in (3, 5)]
-    value, _ = improvement([ours], [theirs], [drawn[0]], [drawn[1]])
     expected = metrics.probability_of_improvement(ours[:, None], theirs[:, None])
-    assert value == pytest.approx(expected, abs=1e-12)
+    assert improvement([ours], [theirs], [drawn[0]], [drawn[1]]).value == expected
+    both = improvement([ours, theirs], [theirs, theirs], drawn, [drawn[1]] * 2)
+    assert both.value == pytest.approx((expected + 0.5) / 2, abs=1e-12)
 
 
 def test_interval_of_improvement_equals_rliable_within_monte_carlo_error():
@@ -99,34 +103,31 @@ def test_interval_of_improvement_equals_rliable_within_monte_carlo_error():
     counts = [
         [Bootstrap(0, 20_000).counts(5, name, str(m)) for m in range(3)] for name in ("x", "y")
     ]
-    _, samples = improvement(list(x.T), list(y.T), *counts)
-    assert interval(samples) == pytest.approx(theirs["x,y"].ravel(), abs=0.05)
+    _, *ours = improvement(list(x.T), list(y.T), *counts)
+    assert ours == pytest.approx(theirs["x,y"].ravel(), abs=0.05)
 
 
 def test_unequal_runs_weigh_maps_equally():
-    easy, hard = np.full(10, 1.0), np.full(2, 0.0)
-    strata = Strata([10, 2])
-    scores = np.concatenate([easy, hard])
-    for metric in ("iqm", "mean", "median", "optimality_gap"):
-        assert getattr(strata, metric)(scores, strata.weights) == pytest.approx(0.5)
-    mass = strata.mass([Bootstrap(0, 100).counts(n, "m") for n in (10, 2)])
-    assert mass.sum(axis=1) == pytest.approx(1)
+    """Ten runs that win on one map, two that lose on the other."""
+    unequal, scores = sample([10, 2], 100), np.repeat([1.0, 0.0], [10, 2])
+    for metric in RLIABLE:
+        assert unequal.estimate(metric, scores).value == pytest.approx(0.5)
+    assert unequal.mass.sum(axis=1) == pytest.approx(1)
 
 
 def test_iqm_of_repeated_runs_is_unchanged():
     """Each run of one map twice: the map's weight, hence the IQM, must stay what it was."""
     scores = win_rates(4, 2, seed=3)
-    once, twice = Strata([4, 4]), Strata([4, 8])
-    flat = np.concatenate([scores[:, 0], scores[:, 1]])
     doubled = np.concatenate([scores[:, 0], np.repeat(scores[:, 1], 2)])
-    assert twice.iqm(doubled, twice.weights) == pytest.approx(once.iqm(flat, once.weights))
+    once = sample([4, 4]).estimate("iqm", per_map(scores)).value
+    assert sample([4, 8]).estimate("iqm", doubled).value == pytest.approx(once)
 
 
 def test_fifty_thousand_replications_of_a_full_study_are_drawn():
     """A slow path (a loop over replications) would take minutes; the limit is generous."""
     scores = win_rates(5, 12)
     begin = time.process_time()
-    _, (low, high) = estimate(scores, "iqm", 50_000)
+    _, low, high = sample([5] * 12, 50_000).estimate("iqm", per_map(scores))
     assert time.process_time() - begin < 10
     assert low < metrics.aggregate_iqm(scores) < high
 
@@ -294,15 +295,16 @@ def test_a_study_of_variants_alone_is_one_line(tmp_path, capsys):
         assert error.count("\n") == 1
 
 
-def test_profile_falls_from_all_to_none(small):
+def test_profiles_fall_from_all_to_none_and_equal_rliable(small):
     profiles = statistics.compute(small, replications=100)["profiles"]
     for _, curve in profiles.groupby(["suite", "algorithm"]):
         assert curve["value"].is_monotonic_decreasing
         assert curve["value"].iloc[-1] == 0
-    scores = small.query("phase == 'training' and step == 40000 and algorithm == 'qmix'")
-    final = scores.groupby(["map", "seed"])["battle_won"].mean()
+    rows = small.query("phase == 'training' and step == 40000 and algorithm == 'qmix'")
+    final = rows.groupby(["seed", "map"])["battle_won"].mean().to_numpy().reshape(4, -1)
     curve = profiles.query("suite == 'all' and algorithm == 'qmix'")
-    assert curve["value"].iloc[50] == pytest.approx((final > 0.5).mean())
+    theirs = library.score_distributions(final, statistics.THRESHOLDS)
+    assert curve["value"].to_numpy() == pytest.approx(theirs, abs=1e-12)
 
 
 @pytest.mark.parametrize("column", ["backend", "protocol"])

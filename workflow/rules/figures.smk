@@ -1,22 +1,3 @@
-rule tables:
-    input:
-        STATISTICS,
-    output:
-        [marked(path, "Tables") if path.endswith(".md") else path for path in TABLES],
-    log:
-        f"{RESULTS}/logs/tables.log",
-    localrule: True
-    conda:
-        "../../environment.yml"
-    params:
-        statistics=subpath(input[0], parent=True),
-        folder=subpath(output[0], parent=True),
-    message:
-        "tables"
-    shell:
-        "python -m benchmark tables {params.statistics:q} --output {params.folder:q} > {log:q} 2>&1"
-
-
 rule figures:
     input:
         STATISTICS,
@@ -60,28 +41,3 @@ if STUDY.ablations:
         shell:
             "python -m benchmark ablations {params.statistics:q} {params.declared:q}"
             " --output {params.folder:q} > {log:q} 2>&1"
-
-
-rule report:
-    input:
-        f"{RESULTS}/runs.json",
-        STATISTICS,
-        TABLES,
-        FIGURES,
-        ABLATIONS,
-        COMPARED,
-        role_files,
-    output:
-        f"{RESULTS}/report.html",
-    log:
-        f"{RESULTS}/logs/report.log",
-    localrule: True
-    conda:
-        "../../environment.yml"
-    params:
-        folder=subpath(output[0], parent=True),
-        study=lambda wildcards: WHOLE,
-    message:
-        "report"
-    shell:
-        "python -m benchmark report {params.folder:q} --study {params.study:q} > {log:q} 2>&1"

@@ -39,3 +39,22 @@ rule statistics:
     shell:
         "python -m benchmark statistics {input:q} --output {params.folder:q}"
         " --replications {params.replications} --seed {params.seed} > {log:q} 2>&1"
+
+
+rule tables:
+    input:
+        STATISTICS,
+    output:
+        [marked(path, "Tables") if path.endswith(".md") else path for path in TABLES],
+    log:
+        f"{RESULTS}/logs/tables.log",
+    localrule: True
+    conda:
+        "../../environment.yml"
+    params:
+        statistics=subpath(input[0], parent=True),
+        folder=subpath(output[0], parent=True),
+    message:
+        "tables"
+    shell:
+        "python -m benchmark tables {params.statistics:q} --output {params.folder:q} > {log:q} 2>&1"
