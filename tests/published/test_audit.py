@@ -11,28 +11,23 @@ from benchmark.published.audit import COLUMNS, audit, check_keep
 from benchmark.published.findings import SEVERITIES
 from benchmark.published.release import Cell
 from benchmark.published.rules import RULES
-from benchmark.published.run_scores import Measurement, scores
 from tests.published import releases
 from tests.published.releases import END, INTERVAL, POINTS
 
 CORRIDOR = Cell("corridor", "qmix", "default", "win_rate")
+RETURN = CORRIDOR._replace(metric="return")
 
 
-def found(curves, rule, **source):
+def found(curves, rule):
     """The findings of one rule."""
-    result = audit(releases.release(curves, **source))
+    result = audit(releases.release(curves))
     return [finding for finding in result.findings if finding.rule == rule]
 
 
-def excluded(curves, **source) -> set[str]:
+def excluded(curves) -> set[str]:
     """Files of which something is left out."""
-    result = audit(releases.release(curves, **source))
+    result = audit(releases.release(curves))
     return {part.curve.file for finding in result.findings for part in finding.excludes}
-
-
-def others(curves, *names):
-    """The curves without some files."""
-    return [curve for curve in curves if curve.file not in names]
 
 
 @pytest.fixture
@@ -45,25 +40,47 @@ def qmix(number: int, **changes):
     return replace(releases.run(skill=0.4, seed=number), **changes)
 
 
-def off_grid(curves):
+def earned(seed: int = 0, scale: float = 1.0, **changes):
+    """Its returns."""
+    run = releases.run(metric="return", skill=0.4, seed=seed)
+    return replace(run, value=run.value * scale, **changes)
+
+
+def with_values(curve, place, numbers):
+    """The same curve with other values at some places."""
+    value = curve.value.copy()
+    value[place] = numbers
+    return replace(curve, value=value)
+
+
+def off_grid(curve):
     """The same run as a training statistic: on no grid."""
-    noise = np.random.default_rng(1).uniform(0.2, 0.8, len(curves.value)) / 32
-    return replace(curves, value=np.clip(curves.value + noise, 0, 0.99))
+    noise = np.random.default_rng(1).uniform(0.2, 0.8, len(curve.value)) / 32
+    return replace(curve, value=np.clip(curve.value + noise, 0, 0.99))
+
+
+def ahead(curve):
+    """The same run with a counter that began earlier."""
+    return replace(curve, steps=curve.steps + 300 * (curve.steps > 0))
+
+
+def planted(clean, *curves):
+    """The curves instead of those of the same files."""
+    files = {curve.file for curve in curves}
+    return [*curves, *(curve for curve in clean if curve.file not in files)]
+
+
+def elsewhere(clean, *curves):
+    """The curves instead of all win rates of qmix on corridor."""
+    return [*curves, *(curve for curve in clean if curve.cell != CORRIDOR)]
 
 
 def test_nothing_is_found_in_clean_data(clean):
     assert audit(releases.release(clean)).findings == []
-
-
-def test_nothing_is_found_in_a_clean_group(clean):
-    runs = [
-        curve for curve in clean if curve.cell == Cell("corridor", "r3dm", "default", "win_rate")
-    ]
+    runs = [curve for curve in clean if curve.cell == CORRIDOR._replace(algorithm="r3dm")]
     rest = [curve for curve in clean if curve.cell.metric == "win_rate" and curve not in runs]
-    rules = {
-        finding.rule for finding in audit(releases.release([*rest, releases.group(runs)])).findings
-    }
-    assert rules == {"aggregated_as_runs"}
+    findings = audit(releases.release([*rest, releases.group(runs)])).findings
+    assert {finding.rule for finding in findings} == {"aggregated_as_runs"}
 
 
 def test_every_rule_says_what_it_finds_and_why_that_matters():
@@ -72,299 +89,152 @@ def test_every_rule_says_what_it_finds_and_why_that_matters():
 
 def test_a_ceiling_is_nothing_invented(clean):
     """Runs that win everything at the end: returns of exactly 20, win rates of 1."""
-    runs = [curve for curve in clean if curve.cell[:2] == CORRIDOR[:2]]
-    for curve in runs:
-        curve.value[30:] = {"win_rate": 1.0, "return": 20.0}[curve.cell.metric]
+    for curve in clean:
+        if curve.cell[:2] == CORRIDOR[:2]:
+            curve.value[30:] = {"win_rate": 1.0, "return": 20.0}[curve.cell.metric]
     assert found(clean, "filled") == []
     assert excluded(clean) == set()
 
 
 @pytest.mark.parametrize("episodes", [20, 32])
 def test_the_number_of_episodes_is_found(clean, episodes):
-    curves = [
-        replace(curve, value=np.round(curve.value * episodes) / episodes)
-        for curve in clean
-        if curve.cell.metric == "win_rate"
-    ]
+    wins = [curve for curve in clean if curve.cell.metric == "win_rate"]
+    curves = [replace(c, value=np.round(c.value * episodes) / episodes) for c in wins]
     assert releases.release(curves).episodes == episodes
 
 
-def test_training_statistics_are_no_multiples(clean):
-    wrong = off_grid(qmix(0))
-    curves = [wrong, *others(clean, wrong.file)]
-    (finding,) = found(curves, "not_test")
-    assert finding.severity == "error"
-    assert finding.cell == CORRIDOR
-    assert finding.curves[0] is wrong
-    assert excluded(curves) == {wrong.file}
+COPY = "win/corridor/qmix_seed0 copy.csv"
+LINE = slice(20, 27), np.linspace(0.11, 0.29, 7)
+GRID = np.arange(POINTS) * INTERVAL
+#: rule, severity, what is planted, which of it is excluded, words of the evidence
+DEFECTS = [
+    ("not_test", "error", [off_grid(qmix(0))], [0], "1 of 4 curves: only"),
+    ("training_tag", "error", [qmix(0, tag="battle_won_mean")], [0], "'battle_won_mean'"),
+    ("training_tag", "error", [qmix(0, tag="return_mean")], [0], "'return_mean'"),
+    ("training_tag", "error", [qmix(0, tag="train/win_rate")], [0], "'train/win_rate'"),
+    ("out_of_range", "error", [with_values(qmix(0), 30, -0.1)], [0], "win rates from -0.1"),
+    ("out_of_range", "error", [with_values(qmix(0), 30, 1.2)], [0], "to 1.2"),
+    ("out_of_range", "error", [with_values(qmix(0), 30, 100)], [0], "to 100"),
+    ("out_of_range", "warning", [earned(scale=2)], [], "where a victory is scaled to 20"),
+    ("counted_twice", "error", [qmix(0, file=COPY)], [0], "1 of 5 curves are copies: byte-iden"),
+    ("counted_twice", "error", [qmix(1, file=COPY, seed=7)], [0], "1 of 5 curves are copies"),
+    ("counted_twice", "error", [qmix(0, file=COPY, wall=qmix(1).wall + 5)], [0], "same 61 values"),
+    ("counted_twice", "note", [qmix(s, value=0 * GRID, steps=GRID) for s in (0, 1)], [], "stay at"),
+    ("under_two_names", "error", [qmix(0, file="x", cell=CORRIDOR._replace(map="MMM2"))], [0], ""),
+    ("under_two_names", "error", [qmix(0, file="x", cell=CORRIDOR._replace(variant="slow"))],
+     [0], "corridor/qmix/default/win_rate has these steps, so it is the owner"),
+    ("reused", "note", [qmix(0, panel="ablation", file="ablation/x")], [0], "again in ablation"),
+    ("shared_stretch", "error", [with_values(qmix(1), slice(15, 45), qmix(0).value[15:45])],
+     [0], "up to"),
+    ("filled", "error", [with_values(qmix(0), *LINE)], [0], "(20 to 26, counted from 0) are no"),
+    ("filled", "error", [with_values(qmix(0), slice(30, 44), 0.5)], [0], "are all 0.5"),
+    ("filled", "error", [with_values(earned(), slice(20, 30), np.linspace(8, 9, 10))], [0],
+     "10 evaluations in a row (20 to 29, counted from 0) are on a straight line"),
+    ("disorder", "warning", [with_values(qmix(0), 10, np.nan)], [], "1 of 61 values"),
+    ("disorder", "error", [qmix(0, steps=np.where(GRID == 400_000, 300_000, GRID))], [], "back 1"),
+    ("truncated", "warning", [qmix(0).between(-1, END / 2)], [], "ends at step 290,039 of 600,000"),
+    ("truncated", "error", [qmix(0).between(-1, 2 * INTERVAL)], [0], "after 2 evaluations"),
+    ("different_numbers", "note", [qmix(4)], [], "qmix 5, r3dm 4"),
+    ("unequal_grid", "warning", [qmix(0, steps=(GRID * 1.1).astype(int))], [], "4 runs with 61"),
+    ("name_date", "warning", [qmix(4, file="win/x_2024-05-01_10-00-00.csv")], [], "ged 2023-11-14"),
+    ("return_scale", "warning", [earned(scale=1.5)], [], "at a win rate of 0.3"),
+    ("metrics_of_other_runs", "warning", [earned(steps=earned().steps + 7)], [],
+     "0 in common (not one run)"),
+    ("step_offset", "warning", [ahead(qmix(s)) for s in range(4)], [], "qmix 30"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rule", "severity", "curves", "left_out", "words"), DEFECTS)
+def test_a_planted_defect_is_found(clean, rule, severity, curves, left_out, words):
+    all_curves = planted(clean, *curves)
+    (finding,) = found(all_curves, rule)
+    assert finding.severity == severity
+    assert set(curves) & set(finding.curves)
+    assert words in finding.evidence
+    assert excluded(all_curves) == {curves[number].file for number in left_out}
+    if rule not in ("different_numbers", "step_offset"):  # they are about a whole map
+        assert finding.cell in (curves[0].cell, RETURN)
+
+
+def test_the_effect_says_what_all_exclusions_do(clean):
+    (finding,) = found(planted(clean, off_grid(qmix(0))), "not_test")
     assert "(n = 4) \u2192" in finding.effect
     assert "(n = 3)" in finding.effect
 
 
 def test_a_silent_curve_follows_its_companions(clean):
-    """It never wins; without a tag nothing tells it from the training statistics beside it."""
-    nameless = [off_grid(replace(qmix(seed), tag="")) for seed in (0, 1)]
+    """It never wins; without a tag it looks like the training statistics of its cell."""
+    nameless = [off_grid(qmix(seed, tag="")) for seed in (0, 1)]
     silent = qmix(2, tag="", value=np.zeros(POINTS))
-    rest = [curve for curve in clean if curve.cell != CORRIDOR]
-    assert excluded([*rest, *nameless, silent]) == {s.file for s in (*nameless, silent)}
-    (finding,) = found([*rest, *nameless, silent], "not_test_kin")
+    curves = elsewhere(clean, *nameless, silent)
+    assert excluded(curves) == {curve.file for curve in (*nameless, silent)}
+    (finding,) = found(curves, "not_test_kin")
     assert finding.curves[0] is silent
     named = replace(silent, tag="test_battle_won_mean")
-    assert named.file not in excluded([*rest, *nameless, named])
-
-
-def test_a_silent_curve_alone_stays_and_is_noted(clean):
-    rest = [curve for curve in clean if curve.cell != CORRIDOR]
-    silent = [qmix(seed, tag="", value=np.zeros(POINTS)) for seed in (0, 1)]
-    (finding,) = found([*rest, *silent], "test_or_training")
-    assert finding.severity == "note"
-    assert excluded([*rest, *silent]) == set()
-
-
-@pytest.mark.parametrize("tag", ["battle_won_mean", "return_mean", "train/win_rate"])
-def test_tags_of_training(clean, tag):
-    wrong = qmix(0, tag=tag)
-    (finding,) = found([wrong, *others(clean, wrong.file)], "training_tag")
-    assert [c.name for c in finding.curves] == [wrong.file]
-
-
-@pytest.mark.parametrize("value", [-0.1, 1.2, 100])
-def test_win_rates_out_of_range(clean, value):
-    wrong = qmix(0)
-    wrong.value[30] = value
-    curves = [wrong, *others(clean, wrong.file)]
-    assert [f.cell for f in found(curves, "out_of_range")] == [CORRIDOR]
-    assert excluded(curves) == {wrong.file}
-
-
-def test_returns_above_a_victory(clean):
-    high = releases.run(metric="return")
-    high = replace(high, value=high.value * 2)
-    curves = [high, *others(clean, high.file)]
-    (finding,) = found(curves, "out_of_range")
-    assert finding.cell == CORRIDOR._replace(metric="return")
-    assert excluded(curves) == set()
-
-
-def test_copies_count_once(clean):
-    copy = qmix(0, file="win/corridor/qmix_seed0 copy.csv")
-    under_another_seed = qmix(1, file="win/corridor/qmix_seed7.csv", seed=7)
-    original = [qmix(seed) for seed in (0, 1)]
-    rest = others(clean, *(curve.file for curve in original))
-    curves = [copy, under_another_seed, *original, *rest]
-    (finding,) = found(curves, "counted_twice")
-    assert "2 of 6 curves are copies" in finding.evidence
-    assert excluded(curves) == {copy.file, under_another_seed.file}
-    cleaned = audit(releases.release(curves)).cleaned()
-    assert len(cleaned.cells[CORRIDOR]) == 4
-
-
-def test_copies_that_differ_only_in_their_clock(clean):
-    copy = qmix(0, file="win/corridor/qmix_seed8.csv", seed=8)
-    copy = replace(copy, wall=copy.wall + 5)
-    (finding,) = found([copy, *clean], "counted_twice")
-    assert "the same 61 values" in finding.evidence
-
-
-def test_two_runs_that_never_win_are_no_copies(clean):
-    """Arrays without steps: all zeros look alike."""
-    grid = np.arange(POINTS) * INTERVAL
-    zeros = [qmix(seed, value=np.zeros(POINTS), steps=grid) for seed in (0, 1)]
-    rest = others(clean, *(curve.file for curve in zeros))
-    (finding,) = found([*zeros, *rest], "counted_twice")
-    assert finding.severity == "note"
-    assert excluded([*zeros, *rest]) == set()
-
-
-@pytest.mark.parametrize(
-    "change", [{"map": "MMM2"}, {"algorithm": "emc"}, {"variant": "slow"}], ids=str
-)
-def test_one_run_under_two_names_belongs_to_its_twin(clean, change):
-    original = next(curve for curve in clean if curve.cell == CORRIDOR and curve.seed == 0)
-    cell = CORRIDOR._replace(**change)
-    impostor = replace(original, seed=9, cell=cell, file="win/other_seed9.csv")
-    (finding,) = found([impostor, *clean], "under_two_names")
-    assert finding.cell == impostor.cell
-    assert excluded([impostor, *clean]) == {impostor.file}
+    assert named.file not in excluded(elsewhere(clean, *nameless, named))
+    alone = elsewhere(clean, silent)
+    assert [finding.severity for finding in found(alone, "test_or_training")] == ["note"]
+    assert excluded(alone) == set()
 
 
 def test_one_run_under_two_names_without_a_twin_is_believed_nowhere(clean):
     wins = [curve for curve in clean if curve.cell.metric == "win_rate"]
-    original = wins[0]
-    elsewhere = original.cell._replace(map="MMM2")
-    impostor = replace(original, cell=elsewhere, file="win/MMM2/x_seed9.csv")
-    assert excluded([impostor, *wins]) == {impostor.file, original.file}
+    other = replace(wins[0], cell=wins[0].cell._replace(map="MMM2"), file="win/MMM2/x_seed9.csv")
+    assert excluded([other, *wins]) == {other.file, wins[0].file}
 
 
-def test_a_curve_of_several_figures_is_one(clean):
+def test_of_two_alike_the_one_off_the_grid_was_made(clean):
+    made = with_values(qmix(1), slice(15, 45), qmix(0).value[15:45])
+    patched = with_values(qmix(0), slice(5, 9), qmix(0).value[5:9] + 0.4 / 32)
+    assert patched.file in excluded(planted(clean, made, patched))
+
+
+def test_what_is_excluded_is_cut_out(clean):
+    frozen = with_values(qmix(1), slice(30, 44), 0.5)
+    stub = qmix(2).between(-1, 2 * INTERVAL)
+    curves = planted(clean, with_values(qmix(0), *LINE), frozen, stub)
+    findings = found(curves, "filled")
+    assert [part.rows for finding in findings for part in finding.excludes] == [(20, 26), (30, 43)]
+    cleaned = audit(releases.release(curves)).cleaned().cells[CORRIDOR]
+    assert sorted(len(curve.value) for curve in cleaned) == [POINTS - 14, POINTS - 7, POINTS]
     again = qmix(0, panel="ablation", file="ablation/qmix_seed0.csv")
-    (finding,) = found([*clean, again], "reused")
-    assert finding.severity == "note"
     result = audit(releases.release([*clean, again]))
     assert len(result.as_released().cells[CORRIDOR]) == 4
 
 
-def test_a_run_made_of_another(clean):
-    first, second = qmix(0), qmix(1)
-    mended = second.value.copy()
-    mended[15:45] = first.value[15:45]
-    mended = replace(second, value=mended)
-    curves = [mended, *others(clean, second.file)]
-    (finding,) = found(curves, "shared_stretch")
-    assert set([c.name for c in finding.curves]) == {first.file, second.file}
-    assert excluded(curves) == {second.file}  # the later name
-    patched = replace(first, value=first.value.copy())
-    patched.value[5:9] += 0.4 / 32  # off the grid: this one was touched
-    curves = [patched, mended, *others(clean, first.file, second.file)]
-    assert first.file in excluded(curves)
-
-
-def test_filled_stretches_are_cut_out(clean):
-    line, frozen = qmix(0), qmix(1)
-    line.value[20:27] = np.linspace(0.11, 0.29, 7)
-    frozen.value[30:44] = 0.5
-    curves = [line, frozen, *others(clean, line.file, frozen.file)]
-    straight, still = found(curves, "filled")
-    assert "straight line" in straight.evidence
-    assert [part.rows for part in straight.excludes] == [(20, 26)]
-    assert [part.rows for part in still.excludes] == [(30, 43)]
-    cleaned = audit(releases.release(curves)).cleaned()
-    assert sorted(len(curve.value) for curve in cleaned.cells[CORRIDOR])[:2] == [
-        POINTS - 14,
-        POINTS - 7,
-    ]
-
-
-def test_filled_stretches_of_returns(clean):
-    line = releases.run(metric="return")
-    line.value[20:30] = np.linspace(8, 9, 10)
-    (finding,) = found([line, *others(clean, line.file)], "filled")
-    assert [part.rows for part in finding.excludes] == [(20, 29)]
-
-
-def test_values_that_are_no_numbers_and_steps_that_go_back(clean):
-    broken = qmix(0)
-    broken.value[10] = np.nan
-    broken.steps[40] = broken.steps[30]
-    curves = [broken, *others(clean, broken.file)]
-    findings = found(curves, "disorder")
-    assert {finding.severity for finding in findings} == {"warning", "error"}
-    assert {finding.curves[0].name for finding in findings} == {broken.file}
-
-
-def test_truncated_runs(clean):
-    short, stub = qmix(0).between(-1, END / 2), qmix(1).between(-1, 2 * INTERVAL)
-    curves = [short, stub, *others(clean, short.file, stub.file)]
-    severities = {f.curves[0].name: f.severity for f in found(curves, "truncated")}
-    assert severities == {short.file: "warning", stub.file: "error"}
-    assert excluded(curves) == {stub.file}
-    cleaned = audit(releases.release(curves)).cleaned().cells[CORRIDOR]
-    assert len(scores(cleaned, END, Measurement(INTERVAL, 32)).value) == 2
-
-
-def test_curves_that_lose_runs(clean):
+def test_groups(clean):
+    """Of runs whose identities are lost: fewer towards the end, joined, or under one name."""
     runs = [qmix(seed) for seed in range(4)]
-    lost = [runs[0].between(-1, END / 2), *runs[1:]]
-    rest = [curve for curve in clean if curve.cell != CORRIDOR]
-    (finding,) = found([*rest, releases.group(lost)], "number_of_runs")
+    lost = releases.group([runs[0].between(-1, END / 2), *runs[1:]])
+    (finding,) = found(elsewhere(clean, lost), "number_of_runs")
     assert finding.evidence.startswith("runs: 4 from step 0, 3 from step")
-    assert found([*rest, releases.group(runs)], "number_of_runs") == []
-
-
-def test_methods_with_different_numbers_of_runs(clean):
-    more = qmix(4)
-    (finding,) = found([*clean, more], "different_numbers")
-    assert finding.evidence == "qmix 5, r3dm 4"
-
-
-def test_unequal_grids(clean):
-    slow = qmix(0)
-    slow = replace(slow, steps=(slow.steps * 1.1).astype(np.int64))
-    curves = [slow, *others(clean, slow.file)]
-    (finding,) = found(curves, "unequal_grid")
-    assert finding.cell == CORRIDOR
-    assert finding.severity == "warning"
-
-
-def test_offsets_of_the_step_counter(clean):
-    ahead = [replace(s, steps=s.steps + 300 * (s.steps > 0)) for s in clean if s.cell == CORRIDOR]
-    rest = others(clean, *(curve.file for curve in ahead))
-    (finding,) = found([*ahead, *rest], "step_offset")
-    assert "qmix 30" in finding.evidence
-    assert finding.cell.map == "corridor"
-
-
-def test_runs_of_one_method_with_different_offsets(clean):
-    two = [replace(s, steps=s.steps + 300 * (s.steps > 0)) for s in clean if s.cell == CORRIDOR][:2]
-    curves = [*two, *others(clean, *(curve.file for curve in two))]
-    (finding,) = found(curves, "step_offset")
-    assert "qmix joins runs of different set-ups" in finding.effect
-
-
-def test_win_rates_and_returns_of_other_runs(clean):
-    stranger = releases.run(metric="return", skill=0.4)
-    stranger = replace(stranger, steps=stranger.steps + 7)
-    curves = [stranger, *others(clean, stranger.file)]
-    (finding,) = found(curves, "metrics_of_other_runs")
-    assert finding.cell == CORRIDOR._replace(metric="return")
-    assert "1 in common" not in finding.evidence
-    assert "0 in common (not one run)" in finding.evidence
-
-
-def test_groups_of_other_runs(clean):
-    wins = [curve for curve in clean if curve.cell == CORRIDOR]
-    returns = [releases.run(metric="return", skill=0.4, seed=seed) for seed in range(5)]
-    earned = replace(releases.group(returns), cell=CORRIDOR._replace(metric="return"), file="r.csv")
+    whole = elsewhere(clean, releases.group(runs))
+    assert found(whole, "number_of_runs") == []
+    assert [finding.severity for finding in found(whole, "aggregated_as_runs")] == ["warning"]
+    parts = [releases.group(runs[:3], "one"), releases.group(runs[3:], "two")]
+    assert [f.cell for f in found(elsewhere(clean, *parts), "several_groups")] == [CORRIDOR]
+    slow = releases.group([releases.run(variant="slow", seed=seed) for seed in range(3)], "one")
+    wins = [curve for curve in clean if curve.cell.metric == "win_rate"]
+    named = [replace(parts[0], file="groups/a.csv"), replace(slow, file="groups/b.csv")]
+    (finding,) = found([*wins, *named], "unverifiable_label")
+    assert len(finding.curves) == 2
+    more = releases.group([earned(seed) for seed in range(5)])
+    more = replace(more, cell=RETURN, file="r.csv")
     rest = [curve for curve in clean if curve.cell[:2] != CORRIDOR[:2]]
-    (finding,) = found([*rest, releases.group(wins), earned], "metrics_of_other_runs")
+    (finding,) = found([*rest, releases.group(runs), more], "metrics_of_other_runs")
     assert "about 1 run with a return only, about 0 runs with a win rate only" in finding.evidence
 
 
-def test_returns_in_units_of_their_own(clean):
-    scaled = releases.run(metric="return", skill=0.4)
-    scaled = replace(scaled, value=scaled.value * 1.5)
-    curves = [scaled, *others(clean, scaled.file)]
-    (finding,) = found(curves, "return_scale")
-    assert finding.size == pytest.approx(1.5, abs=0.15)
+def test_offsets_are_data_and_words(clean):
+    curves = planted(clean, *(ahead(qmix(seed)) for seed in (0, 1)))
+    (finding,) = found(curves, "step_offset")
+    assert "qmix joins runs of different set-ups" in finding.effect
+    (first, _), (second, share) = finding.offsets["qmix"]
+    assert first < 40 < 300 <= second
+    assert share == pytest.approx(0.5, abs=0.01)
 
 
-def test_extremes_are_no_runs(clean):
-    runs = [curve for curve in clean if curve.cell == CORRIDOR]
-    rest = [curve for curve in clean if curve.cell != CORRIDOR]
-    (finding,) = found([*rest, releases.group(runs)], "aggregated_as_runs")
-    assert finding.severity == "warning"
-
-
-def test_dates_that_disagree(clean):
-    honest = qmix(0, file="win/corridor/qmix_seed0_2023-11-15_10-00-00.csv")
-    renamed = qmix(1, file="win/corridor/qmix_seed1_2024-05-01_10-00-00.csv")
-    rest = [curve for curve in clean if curve.cell != CORRIDOR]
-    (finding,) = found([*rest, honest, renamed], "name_date")
-    assert [c.name for c in finding.curves] == [renamed.file]
-    assert "2023-11-14" in finding.evidence
-
-
-def test_variants_that_only_their_file_names_tell(clean):
-    wins = [curve for curve in clean if curve.cell.metric == "win_rate"]
-    runs = [qmix(seed) for seed in range(3)]
-    slow = [releases.run(variant="slow", seed=seed) for seed in range(3)]
-    groups = [
-        replace(releases.group(runs, "one"), file="groups/a.csv"),
-        replace(releases.group(slow, "one"), file="groups/b.csv"),
-    ]
-    (finding,) = found([*wins, *groups], "unverifiable_label")
-    assert len(finding.curves) == 2
-
-
-def test_groups_that_are_joined(clean):
-    runs = [qmix(seed) for seed in range(4)]
-    parts = [releases.group(runs[:3], "one"), releases.group(runs[3:], "two")]
-    rest = [curve for curve in clean if curve.cell != CORRIDOR]
-    (finding,) = found([*rest, *parts], "several_groups")
-    assert finding.cell == CORRIDOR
-
-
-def test_users_put_back_by_rule_and_by_file(clean):
+def test_users_keep_by_rule_and_by_file(clean):
     copies = [qmix(s, file=f"win/corridor/qmix_seed{s} copy.csv") for s in (0, 1)]
     release = releases.release([*copies, *clean])
     assert len(audit(release).cleaned().cells[CORRIDOR]) == 4
@@ -376,39 +246,33 @@ def test_users_put_back_by_rule_and_by_file(clean):
 
 
 def test_the_table_of_findings(clean):
-    wrong = off_grid(qmix(0))
-    stub = qmix(1).between(-1, INTERVAL)
-    result = audit(releases.release([wrong, stub, *others(clean, wrong.file, stub.file)]))
+    wrong, stub = off_grid(qmix(0)), qmix(1).between(-1, INTERVAL)
+    result = audit(releases.release(planted(clean, wrong, stub)))
     table = result.table()
     assert list(table.columns) == COLUMNS
-    severities = [SEVERITIES.index(curve) for curve in table["severity"]]
+    severities = [SEVERITIES.index(severity) for severity in table["severity"]]
     assert severities == sorted(severities)
     assert set(table["source"]) == {"made_up"}
-    assert wrong.file in table.query("rule == 'not_test'")["excluded"].item()
+    assert table.query("rule == 'not_test'")["excluded"].item() == wrong.file
     assert "not_test" in result.rules_of(CORRIDOR)
     assert "not_test" not in result.rules_of(CORRIDOR, left=True)
 
 
 def test_pictures_of_every_rule_that_has_one(clean):
-    """All planted at once: curve picture is drawn."""
-    twin = next(curve for curve in clean if curve.cell == CORRIDOR and curve.seed == 2)
-    planted = [
+    """All planted at once: each picture is drawn, also with a value that is no number."""
+    made, source, line, late = (releases.run("MMM2", "r3dm", s, skill=0.8) for s in (1, 0, 2, 3))
+    twin = with_values(qmix(2), 3, np.nan)
+    curves = [
         off_grid(qmix(0)),
         qmix(1, file="win/corridor/qmix_seed1 copy.csv"),
+        twin,
         replace(twin, cell=twin.cell._replace(map="MMM2"), file="win/MMM2/qmix_seed9.csv"),
+        with_values(made, slice(10, 50), source.value[10:50]),
+        with_values(line, *LINE),
+        ahead(late.between(-1, END / 2)),
+        earned(scale=1.5),
     ]
-    mended = releases.run("MMM2", "r3dm", 1, skill=0.8)
-    other = releases.run("MMM2", "r3dm", 0, skill=0.8)
-    mended.value[10:50] = other.value[10:50]
-    line = releases.run("MMM2", "r3dm", 2, skill=0.8)
-    line.value[20:27] = np.linspace(0.11, 0.29, 7)
-    ahead = releases.run("MMM2", "r3dm", 3, skill=0.8).between(-1, END / 2)
-    ahead = replace(ahead, steps=ahead.steps + 300 * (ahead.steps > 0))
-    scaled = releases.run(metric="return", skill=0.4)
-    scaled = replace(scaled, value=scaled.value * 1.5)
-    planted += [mended, line, ahead, scaled]
-    files = [curve.file for curve in planted]
-    result = audit(releases.release([*planted, *others(clean, *files)]))
+    result = audit(releases.release(planted(clean, *curves)))
     drawn = {finding.rule for finding in result.findings} & set(pictures.PANELS)
     assert drawn == set(pictures.PANELS)
     figure = pictures.of_audit(result)
