@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Returns:
-        the exit code: 0, 2 for a mistake that the message tells how to mend, 130 when interrupted.
+        the exit code: 0, 2 for a mistake, which one line explains, 130 when interrupted.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(

@@ -3,8 +3,6 @@
 import argparse
 from pathlib import Path
 
-from benchmark.envs.starcraft2.standin.install import install
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
@@ -13,7 +11,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--faults",
         default="",
         metavar="NAME=NUMBER,...",
-        help="what goes wrong, to test who has to cope with it; crash, hang and late (answers)"
+        help="what goes wrong, to test how a program deals with it; crash, hang and late (answers)"
         " are probabilities per request, or from 1 on the number of the request; stillborn (never"
         " listens) and barren (no units appear) are probabilities per start; slow is by how many"
         " seconds a start may be late",
@@ -29,12 +27,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--journal",
         type=Path,
         metavar="FOLDER",
-        help="every process writes into it what its units were whenever it was observed",
+        help="every process records its units there, at every observation",
     )
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Runs the command."""
+    from benchmark.envs.starcraft2.standin.install import install
+
     executable = install(arguments.folder, arguments.faults, arguments.handicap, arguments.journal)
     print(executable)
     print(f"export SC2PATH={arguments.folder.resolve()}")

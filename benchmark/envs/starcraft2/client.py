@@ -18,6 +18,11 @@ from benchmark.envs.simulator.units import GAME_ID, LOOPS_PER_STEP, TYPE_ID, UNI
 from benchmark.envs.starcraft2.worker import Broken
 
 _SEEDS = 2**32  #: the protocol and NumPy's global generator take 32 bits
+#: The env options that the clients have too.
+REWARD_OPTIONS = (
+    "reward_sparse", "reward_only_positive", "reward_death_value", "reward_win", "reward_defeat",
+    "reward_negative_scale", "reward_scale", "reward_scale_rate",
+)  # fmt: skip
 _ORDERS = {16: MOVE, 23: ATTACK, 386: HEAL}  #: the game's abilities
 
 
@@ -30,8 +35,8 @@ class Client:
         version: of the game.
         seed: of the game's own randomness, for the life of this process.
         max_reward: what rewards are scaled by; None for the client's own, of its first battle.
-        lock: a folder that whoever launches a game locks, so that one is launched at a time:
-            between choosing a port and listening on it somebody else may take it.
+        lock: a folder that is locked while a game is launched: between choosing a port and
+            listening on it another game may take it.
     """
 
     def __init__(
@@ -103,7 +108,7 @@ class Client:
             raise Broken("the battle began with units of the one before")
         self._tags = tags
         self._units = self._read_units(None)
-        return self._look()
+        return self._observe()
 
     def step(self, actions: list[int]) -> tuple:
         """Plays one env step.
@@ -125,7 +130,7 @@ class Client:
         truncated = self._env.timeouts > timeouts
         self._units = self._read_units(self._units)
         return (
-            *self._look(), float(reward), bool(ended and not truncated), truncated,
+            *self._observe(), float(reward), bool(ended and not truncated), truncated,
             bool(info["battle_won"]), int(info["dead_allies"]), int(info["dead_enemies"]),
         )  # fmt: skip
 
@@ -163,10 +168,10 @@ class Client:
         (written,) = set(Path(folder).glob("*")) - before
         return str(written)
 
-    def _look(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _observe(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         # SMACv2 goes through the agents in an order from Python's global generator; it should
         # follow from the battle's seed and its step alone.
-        random.seed(look_seed(self._seed, self._env._episode_steps))
+        random.seed(observation_seed(self._seed, self._env._episode_steps))
         obs = np.asarray(self._wrapper.get_obs(), np.float32)
         state = np.asarray(self._wrapper.get_state(), np.float32)
         return obs, state, np.asarray(self._wrapper.get_avail_actions(), np.bool_)
@@ -220,8 +225,8 @@ def _give_up() -> None:
     raise Broken("the connection to the game broke")
 
 
-def look_seed(seed: int, step: int) -> str:
-    """What seeds Python's global generator before a look at a battle."""
+def observation_seed(seed: int, step: int) -> str:
+    """The seed of Python's global generator before an observation."""
     return f"{seed}/{step}"
 
 
@@ -266,15 +271,11 @@ def _make_smacv2(one: Map, options: EnvOptions):
 
 
 def _rewards(options: EnvOptions) -> dict:
-    names = (
-        "reward_sparse", "reward_only_positive", "reward_death_value", "reward_win",
-        "reward_defeat", "reward_negative_scale", "reward_scale", "reward_scale_rate",
-    )  # fmt: skip
-    return {name: getattr(options, name) for name in names}
+    return {name: getattr(options, name) for name in REWARD_OPTIONS}
 
 
 def _expect_slow_answers() -> None:
-    """Lets pysc2 wait for ever: whoever owns this process watches the clock and kills it."""
+    """Lets pysc2 wait for ever: the owner of this process limits the time, and kills it."""
     from absl import flags
 
     flags.FLAGS.sc2_timeout = 3600

@@ -1,7 +1,7 @@
 """StarCraft II itself as a backend: oxwhirl's smac and smacv2 clients, one process per battle.
 
 The same interface as the simulator's, and the same sizes and layout. What differs is the world: a
-game may crash or hang at any time. Then its process is killed and replaced by a fresh one, and the
+game may crash or hang at any time. Then its process is killed and replaced by a new one, and the
 episode that it was in is *aborted*: ``Transition.aborted`` says so, and nothing of it may be
 used. Results on this backend cannot be repeated bit for bit, since the game's randomness cannot be
 set for every battle.
@@ -19,6 +19,7 @@ from benchmark.envs.options import EnvOptions
 from benchmark.envs.simulator.observation import layout_of
 from benchmark.envs.simulator.world import expected_max_reward
 from benchmark.envs.spec import EnvSpec, Observation, Transition
+from benchmark.envs.starcraft2.client import REWARD_OPTIONS
 from benchmark.envs.starcraft2.installation import (
     BUILDS,
     PACKAGES,
@@ -33,11 +34,6 @@ from benchmark.errors import BenchmarkError
 
 log = logging.getLogger("benchmark")
 
-#: Options that the real clients and the real game can follow.
-_FOLLOWED = {
-    "reward_sparse", "reward_only_positive", "reward_death_value", "reward_win", "reward_defeat",
-    "reward_negative_scale", "reward_scale", "reward_scale_rate", "max_reward",
-}  # fmt: skip
 _HOUR = 3600.0
 _GB = 2**30
 _BACKOFF_SECONDS, _LONGEST_BACKOFF = 0.5, 30.0  #: between starts that fail, doubled every time
@@ -173,7 +169,7 @@ class StarCraft2:
             self._stop(b)
 
     def units(self) -> np.ndarray:
-        """[B, U] all units as the clients saw them last; see ``clients.Client.units``."""
+        """[B, U] all units as the clients saw them last; see ``client.Client.units``."""
         return np.stack([self._question(b, "units") for b in range(self.n_envs)])
 
     @property
@@ -194,7 +190,7 @@ class StarCraft2:
         return self._question(0, "save_replay", str(folder))
 
     def provenance(self) -> dict:
-        """What a run's record says about this backend: versions, files, faults."""
+        """Versions, files and faults, for a run's record."""
         return {**describe(self.map, self.settings), "faults": dict(self.faults)}
 
     def _begin(self, seeds: dict[int, int]) -> dict[int, Fault]:
@@ -215,7 +211,7 @@ class StarCraft2:
                 worker = self._workers[b]
                 self._obs[b], self._state[b], self._available[b] = worker.answer()
                 if self._episodes[b] == 0:
-                    self._get_to_know(b)
+                    self._check_sizes(b)
             except Fault as fault:
                 failed[b] = fault
                 self._replace(b, fault)
@@ -224,8 +220,8 @@ class StarCraft2:
             self._running[b] = True
         return failed
 
-    def _get_to_know(self, b: int) -> None:
-        """Checks a new worker's client, and notes what a worker after it must know."""
+    def _check_sizes(self, b: int) -> None:
+        """Compares a new client's sizes with ours, and keeps its scale of rewards."""
         for name, size in self._question(b, "sizes").items():
             if size != getattr(self.spec, name):
                 raise BenchmarkError(
@@ -266,13 +262,13 @@ class StarCraft2:
         worker = self._workers[b]
         if worker is None:
             return
-        tired = self._episodes[b] >= self.settings.episodes
-        if tired or worker.memory() > self.settings.memory_gb * _GB:
+        old = self._episodes[b] >= self.settings.episodes
+        if old or worker.memory() > self.settings.memory_gb * _GB:
             self.faults["recycled"] += 1
             self._stop(b)
 
     def _replace(self, b: int, fault: Fault) -> None:
-        """Ends a game that failed and puts the fault on record."""
+        """Ends a game that failed and counts the fault."""
         log.warning("StarCraft II, battle %d: %s; its episode is aborted", b, fault)
         self._stop(b)
         self.faults[str(fault).partition(":")[0]] += 1
@@ -305,7 +301,9 @@ def _check_options(options: EnvOptions) -> None:
     default = EnvOptions()
     for field in fields(EnvOptions):
         value = getattr(options, field.name)
-        if field.name not in _FOLLOWED and value != getattr(default, field.name):
+        if field.name not in (*REWARD_OPTIONS, "max_reward") and value != getattr(
+            default, field.name
+        ):
             raise BenchmarkError(
                 f"env option {field.name}={value}: only the simulator has it; leave it out on"
                 " backend starcraft2"

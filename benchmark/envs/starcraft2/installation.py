@@ -162,7 +162,7 @@ def check(one: Map, settings: Settings) -> None:
     """Makes sure that a map can be played, as far as files tell.
 
     Raises:
-        BenchmarkError: the first thing that is missing, and the command that mends it.
+        BenchmarkError: the first thing that is missing, and the command that fixes it.
     """
     folder = game_folder()
     program = executable(folder, settings.version)

@@ -41,7 +41,7 @@ _PR_SET_PDEATHSIG = 1  #: of Linux's prctl(2)
 
 
 class Broken(Exception):
-    """Raised by a client: the game behaves in a way from which there is no way on."""
+    """Raised by a client: the game behaves in a way from which it cannot continue."""
 
 
 class Fault(BenchmarkError):
@@ -61,8 +61,7 @@ class Worker:
 
     Args:
         one: the map.
-        options: see ``clients.Client``, as are ``version``, ``seed`` and ``max_reward``.
-        client: the module whose ``Client`` does the work; ``CLIENT`` when left out.
+        options: see ``client.Client``, as are ``version``, ``seed`` and ``max_reward``.
     """
 
     def __init__(
@@ -72,7 +71,6 @@ class Worker:
         version: str,
         seed: int,
         max_reward: float | None,
-        client: str | None = None,
     ) -> None:
         FOLDERS.mkdir(mode=0o700, exist_ok=True)
         self.folder = Path(tempfile.mkdtemp(prefix="worker-", dir=FOLDERS))
@@ -91,7 +89,7 @@ class Worker:
         )
         supervisor = [sys.executable, "-I", "-S", str(Path(__file__).with_name("supervisor.py"))]
         worker = [
-            sys.executable, "-I", "-c", serve, str(other.fileno()), client or CLIENT, arguments,
+            sys.executable, "-I", "-c", serve, str(other.fileno()), CLIENT, arguments,
         ]  # fmt: skip
         with open(self.log, "wb") as log:
             self._supervisor = subprocess.Popen(
@@ -109,7 +107,7 @@ class Worker:
         (self.folder / _OWNER).write_text(json.dumps(owner))
 
     def ask(self, seconds: float, request: str, *arguments) -> None:
-        """Sends a request: the name of a method of ``clients.Client``, and its arguments.
+        """Sends a request: the name of a method of ``client.Client``, and its arguments.
 
         Args:
             seconds: until the answer must be there.

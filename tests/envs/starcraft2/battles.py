@@ -12,7 +12,7 @@ from benchmark.envs.simulator.orders import FIRST_TARGET, NO_OP, NORTH, STOP
 from benchmark.envs.spec import Observation
 from benchmark.envs.starcraft2.env import StarCraft2
 from benchmark.envs.starcraft2.standin.process import Journal
-from tests.envs.starcraft2.mirror import Seen
+from tests.envs.starcraft2.reference import Observed
 
 _MOVES = np.array([(0.0, 1.0), (0.0, -1.0), (1.0, 0.0), (-1.0, 0.0)])  # N, S, E, W
 
@@ -41,7 +41,7 @@ class Moment(NamedTuple):
     truth: np.ndarray  #: a record of the stand-in's journal: its units and random stream
     actions: np.ndarray | None  #: [N] what led here
     known: np.ndarray  #: [E] through which agent SMACv2's client knows each enemy, -1 none
-    seen: Seen  #: what the real client says
+    seen: Observed  #: what the real client says
 
 
 def follow(env: StarCraft2, one: Map, journal: Path, seed: int, policy: str) -> Iterator[Moment]:
@@ -55,13 +55,13 @@ def follow(env: StarCraft2, one: Map, journal: Path, seed: int, policy: str) -> 
     random = np.random.default_rng(seed)
     n_units = one.n_agents + one.n_enemies
     out = env.reset(np.array([seed], np.uint64))
-    seen = Seen(out.obs[0], out.state[0], out.available[0], 0.0, False, False, False, 0, 0)
+    seen = Observed(out.obs[0], out.state[0], out.available[0], 0.0, False, False, False, 0, 0)
     yield Moment(_newest(journal, n_units), None, env._question(0, "known"), seen)
     while not (seen.terminated or seen.truncated):
         actions = _POLICIES[policy](Observation(*out[:3]), env.units(), random)
         out = env.step(actions)
         assert not out.aborted[0]
-        seen = Seen(*(column[0] for column in out[:9]))
+        seen = Observed(*(column[0] for column in out[:9]))
         yield Moment(_newest(journal, n_units), actions[0], env._question(0, "known"), seen)
 
 

@@ -21,7 +21,7 @@ from benchmark.envs import MAPS, make
 from benchmark.envs.starcraft2.installation import package_of
 from benchmark.envs.starcraft2.standin.install import install
 from tests.envs.starcraft2.battles import follow
-from tests.envs.starcraft2.mirror import SHOWN
+from tests.envs.starcraft2.reference import SHOWN
 
 FOLDER = Path(__file__).parents[2] / "fixtures" / "parity"
 RECORDED = [name for name in MAPS if "3_vs_3" not in name]

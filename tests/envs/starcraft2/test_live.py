@@ -10,7 +10,7 @@ from benchmark.envs.maps import SIZE
 from benchmark.envs.simulator.units import TYPE_ID, UNITS
 from benchmark.envs.starcraft2.client import seed_everything
 from tests.envs.starcraft2.battles import follow
-from tests.envs.starcraft2.mirror import Mirror, compare
+from tests.envs.starcraft2.reference import Reference, compare
 
 pytestmark = pytest.mark.clients
 
@@ -19,53 +19,55 @@ SIXTEEN = [name for name in MAPS if "3_vs_3" not in name]
 
 def compare_battle(env, one, journal, seed, policy):
     """Follows a battle to its end; returns its last moment and its length."""
-    mirror, length = None, 0
+    reference, length = None, 0
     for moment in follow(env, one, journal, seed, policy):
-        if mirror is None:
-            mirror = Mirror(one, seed)
-            mirrored = mirror.begin(moment.truth["units"], moment.known if one.generated else None)
+        if reference is None:
+            reference = Reference(one, seed)
+            expected = reference.begin(
+                moment.truth["units"], moment.known if one.generated else None
+            )
         else:
-            mirrored = mirror.step(moment.truth["units"], moment.actions)
+            expected = reference.step(moment.truth["units"], moment.actions)
             length += 1
-        compare(moment.seen, mirrored)
-        np.testing.assert_array_equal(moment.known, mirror.known)
+        compare(moment.seen, expected)
+        np.testing.assert_array_equal(moment.known, reference.known)
     return moment, length
 
 
 @pytest.fixture
-def battlefield(game, tmp_path):
+def start(game, tmp_path):
     """A function that starts an env of one battle against a stand-in with a journal."""
     envs = []
 
-    def start(name, **peculiarities):
-        for each in envs:
-            each.close()
+    def begin(name, **peculiarities):
+        for env in envs:
+            env.close()
         journal = tmp_path / f"journal{len(envs)}"
         game(journal=journal, **peculiarities)
         envs.append(make(name, 1, "starcraft2"))
         return envs[-1], journal
 
-    yield start
-    for each in envs:
-        each.close()
+    yield begin
+    for env in envs:
+        env.close()
 
 
 @pytest.mark.parametrize("name", SIXTEEN)
-def test_client_and_simulator_agree_over_whole_battles(battlefield, name):
-    env, journal = battlefield(name)
+def test_client_and_simulator_agree_over_whole_battles(start, name):
+    env, journal = start(name)
     one, lengths = MAPS[name], []
     for seed, policy in enumerate(("random", "attack_nearest", "random", "kite", "focus_fire")):
         _, length = compare_battle(env, one, journal, 100 + seed, policy)
         lengths.append(length)
     assert sum(lengths) > 60
-    env, journal = battlefield(name, handicap=0.1)
+    env, journal = start(name, handicap=0.1)
     last, _ = compare_battle(env, one, journal, 3, "attack_nearest")
     assert last.seen.battle_won  # so that victories are compared too
 
 
 @pytest.mark.parametrize("name", ["3m", "3s5z_vs_3s6z", "6h_vs_8z", "protoss_5_vs_5"])
-def test_agreement_at_the_time_limit(battlefield, name):
-    env, journal = battlefield(name)
+def test_agreement_at_the_time_limit(start, name):
+    env, journal = start(name)
     for seed in range(30):
         last, length = compare_battle(env, MAPS[name], journal, seed, "flee")
         if last.seen.truncated:
@@ -77,9 +79,9 @@ def test_agreement_at_the_time_limit(battlefield, name):
 @pytest.mark.parametrize(
     "name", ["3m", "3s5z_vs_3s6z", "MMM2", "corridor", "terran_10_vs_11", "zerg_5_vs_5"]
 )
-def test_orders_through_the_protocol_lead_to_the_simulators_step(battlefield, name):
+def test_orders_through_the_protocol_lead_to_the_simulators_step(start, name):
     """From the same units and random stream; single precision of positions is all that differs."""
-    env, journal = battlefield(name)
+    env, journal = start(name)
     one = MAPS[name]
     simulator = make(name)
     simulator.reset(np.zeros(1, np.uint64))
@@ -105,9 +107,9 @@ def test_orders_through_the_protocol_lead_to_the_simulators_step(battlefield, na
 
 
 @pytest.mark.parametrize("name", SIXTEEN)
-def test_rewards_are_scaled_as_the_client_would(battlefield, name):
+def test_rewards_are_scaled_as_the_client_would(start, name):
     """``first_draw``: by the enemies of the first battle, which SMAC's maps fix."""
-    _, _ = battlefield(name)
+    _, _ = start(name)
     env = make(name, 1, "starcraft2", EnvOptions(max_reward="first_draw"))
     try:
         env.reset(np.array([4], np.uint64))
@@ -123,8 +125,8 @@ def test_rewards_are_scaled_as_the_client_would(battlefield, name):
 
 
 @pytest.mark.parametrize("name", ["3m", "zerg_5_vs_5"])
-def test_battles_may_be_reset_at_any_time(battlefield, name):
-    env, journal = battlefield(name)
+def test_battles_may_be_reset_at_any_time(start, name):
+    env, journal = start(name)
     for played in (0, 1, 7, 0):
         out = env.reset(np.array([5], np.uint64))
         for _ in range(played):
@@ -135,8 +137,8 @@ def test_battles_may_be_reset_at_any_time(battlefield, name):
     assert len(list(journal.iterdir())) == 1  # never a second game
 
 
-def test_a_seed_decides_smacv2s_teams_places_and_looks(battlefield):
-    env, _ = battlefield("terran_10_vs_11")
+def test_a_seed_decides_smacv2s_teams_places_and_looks(start):
+    env, _ = start("terran_10_vs_11")
 
     def begun(seed):
         seen = env.reset(np.array([seed], np.uint64))
@@ -147,8 +149,8 @@ def test_a_seed_decides_smacv2s_teams_places_and_looks(battlefield):
     assert begun(1) == first
 
 
-def test_units_are_read_from_the_clients_observation(battlefield):
-    env, journal = battlefield("MMM2")
+def test_units_are_read_from_the_clients_observation(start):
+    env, journal = start("MMM2")
     for moment in follow(env, MAPS["MMM2"], journal, 3, "attack_nearest"):
         units, truth = env.units()[0], moment.truth["units"]
         alive = truth["alive"]
@@ -206,22 +208,22 @@ def test_smacv2s_own_distributions_are_the_simulators():
             assert shares[0] == pytest.approx(shares[1], abs=0.03), (part, line)
 
 
-def test_the_mirror_can_disagree(battlefield):
+def test_the_reference_can_disagree(start):
     """These comparisons would notice: other agents' order, other types, other rewards."""
-    env, journal = battlefield("zerg_5_vs_5")
+    env, journal = start("zerg_5_vs_5")
     moments = list(follow(env, MAPS["zerg_5_vs_5"], journal, 12, "random"))
 
     def disagreements(seed, options=None, change=lambda units: units):
-        mirror = Mirror(MAPS["zerg_5_vs_5"], seed, options)
+        reference = Reference(MAPS["zerg_5_vs_5"], seed, options)
         found = 0
         for moment in moments:
             units = change(moment.truth["units"].copy())
             try:
                 if moment.actions is None:
-                    mirrored = mirror.begin(units, moment.known)
+                    expected = reference.begin(units, moment.known)
                 else:
-                    mirrored = mirror.step(units, moment.actions)
-                compare(moment.seen, mirrored)
+                    expected = reference.step(units, moment.actions)
+                compare(moment.seen, expected)
             except AssertionError:
                 found += 1
         return found

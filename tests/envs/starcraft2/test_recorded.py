@@ -10,8 +10,8 @@ import pytest
 
 from benchmark.envs import MAPS
 from benchmark.envs.starcraft2.installation import PACKAGES
-from tests.envs.starcraft2.mirror import Mirror, Seen, compare
 from tests.envs.starcraft2.record import BATTLES, FOLDER, RECORDED
+from tests.envs.starcraft2.reference import Observed, Reference, compare
 
 
 @pytest.mark.parametrize("name", RECORDED)
@@ -22,16 +22,16 @@ def test_the_simulator_says_what_the_client_said(name, battle):
             key.removesuffix(str(battle)): file[key] for key in file if key.endswith(str(battle))
         }
     one = MAPS[name]
-    mirror = Mirror(one, int(recorded["seed"]))
+    reference = Reference(one, int(recorded["seed"]))
     for step, units in enumerate(recorded["units"]):
         if step == 0:
-            mirrored = mirror.begin(units, recorded["known"] if one.generated else None)
+            expected = reference.begin(units, recorded["known"] if one.generated else None)
         else:
-            mirrored = mirror.step(units, recorded["actions"][step - 1])
+            expected = reference.step(units, recorded["actions"][step - 1])
         arrays = (recorded[key][step] for key in ("obs", "state", "available", "reward"))
-        compare(Seen(*arrays, *recorded["ending"][step].tolist()), mirrored)
-    assert mirrored.terminated
-    assert mirrored.battle_won == (battle == 1)
+        compare(Observed(*arrays, *recorded["ending"][step].tolist()), expected)
+    assert expected.terminated
+    assert expected.battle_won == (battle == 1)
     assert step > 3
 
 

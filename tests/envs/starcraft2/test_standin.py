@@ -182,7 +182,7 @@ def test_the_passable_cells_are_the_simulators(name):
 def test_units_show_what_the_game_shows():
     units = Talk("MMM2").units()
     allies, enemies = [[u for u in units if u.owner == owner] for owner in (1, 2)]
-    assert len(allies), len(enemies) == (10, 12)
+    assert (len(allies), len(enemies)) == (10, 12)
     kinds = [UNITS[u.unit_type - 1935].name for u in allies]
     assert kinds == ["marauder"] * 2 + ["marine"] * 7 + ["medivac"]
     assert [u.unit_type for u in enemies] == [48] * 8 + [51] * 3 + [54]

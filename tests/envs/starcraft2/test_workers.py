@@ -70,9 +70,9 @@ def act(env):
 def processes(env):
     """The pids of everything that an env's workers run, supervisors included."""
     pids = []
-    for each in env._workers:
-        if each is not None:
-            supervisor = psutil.Process(each._supervisor.pid)
+    for handle in env._workers:
+        if handle is not None:
+            supervisor = psutil.Process(handle._supervisor.pid)
             pids += [supervisor.pid, *(child.pid for child in supervisor.children(recursive=True))]
     return pids
 

@@ -35,6 +35,10 @@ _TYPE_OF |= {FIRST_RL_ID + index: index for index in range(len(UNITS))}
 _RACES = {
     "terran": common_pb2.Terran, "zerg": common_pb2.Zerg, "protoss": common_pb2.Protoss,
 }  # fmt: skip
+_IN_GAME = ("game_info", "observation", "action", "step", "debug", "data", "save_replay")
+#: Request -> the status in which it can be answered, None for any.
+_REQUESTS = {"ping": None, "create_game": None, "join_game": api.init_game}
+_REQUESTS |= dict.fromkeys(_IN_GAME, api.in_game)
 _PLATEAU = 127  #: terrain height of the playing ground, of 0 .. 255
 _GROUND_Z, _AIR_Z = 12.0, 15.75
 
@@ -62,8 +66,8 @@ class Server:
         self._battles = 0  # battles begun
         self._next_tag = 1 << 32
         self._tags: dict[int, int] = {}  # tag -> unit index
-        self._doomed: list[int] = []  # tags to be killed
-        self._recruits: list[tuple[int, int, float, float]] = []  # unit type, owner, x, y
+        self._to_kill: list[int] = []  # tags to be killed
+        self._to_create: list[tuple[int, int, float, float]] = []  # unit type, owner, x, y
 
     def answer(self, request: api.Request) -> api.Response | None:
         """Fulfils one request.
@@ -85,26 +89,12 @@ class Server:
         return response
 
     def _handler(self, kind: str | None) -> Callable:
-        """The method for a request, if the game can take it now."""
-        anytime = {"ping": self._ping, "create_game": self._create_game}
-        playing = {
-            "game_info": self._game_info,
-            "observation": self._observation,
-            "action": self._action,
-            "step": self._step,
-            "debug": self._debug,
-            "data": self._data,
-            "save_replay": self._save_replay,
-        }
-        if kind in anytime:
-            return anytime[kind]
-        if kind == "join_game" and self._status == api.init_game:
-            return self._join_game
-        if kind in playing and self._status == api.in_game:
-            return playing[kind]
-        if kind in playing or kind == "join_game":
+        """The method that answers a request in the present status."""
+        if kind not in _REQUESTS:
+            raise Refused(f"{kind}: the stand-in does not know this request")
+        if _REQUESTS[kind] not in (None, self._status):
             raise Refused(f"{kind}: not in a game that can take it")
-        raise Refused(f"{kind}: the stand-in does not know this request")
+        return getattr(self, f"_{kind}")
 
     # Before the battle ----------------------------------------------------------------------------
 
@@ -135,7 +125,7 @@ class Server:
         self.loop = self._battles = 0
         self.engine = None
         self._status = api.in_game
-        self._arrive()
+        self._create_units()
 
     def _game_info(self, request, response) -> None:
         response.map_name = response.local_map_path = self._path
@@ -204,46 +194,46 @@ class Server:
         for command in request.debug:
             kind = command.WhichOneof("command")
             if kind == "kill_unit":
-                self._doomed += command.kill_unit.tag
+                self._to_kill += command.kill_unit.tag
             elif kind == "create_unit":
                 wanted = command.create_unit
                 if wanted.unit_type not in _TYPE_OF:
                     raise Refused(f"create_unit: the stand-in has no units of {wanted.unit_type}")
                 recruit = (wanted.unit_type, wanted.owner, wanted.pos.x, wanted.pos.y)
-                self._recruits += [recruit] * max(wanted.quantity, 1)
+                self._to_create += [recruit] * max(wanted.quantity, 1)
             elif kind != "draw":
                 raise Refused(f"debug {kind}: the stand-in does not know this command")
 
     def _step(self, request, response) -> None:
-        for tag in self._doomed:
+        for tag in self._to_kill:
             if (index := self._living(tag)) is not None:
                 self.engine.kill(index)
-        self._doomed.clear()
+        self._to_kill.clear()
         count = max(request.count, 1)
         if self.engine is not None:
             self.engine.play(count)
         self.loop += count
-        self._arrive()
+        self._create_units()
         response.simulation_loop = self.loop
 
     def _save_replay(self, request, response) -> None:
         response.data = b"No replay: this battle was played by a stand-in for StarCraft II.\n"
 
-    def _arrive(self) -> None:
-        """Lets created units appear, and a SMAC map's armies where nobody is left."""
-        deserted = self.engine is None or not self.engine.units["alive"].any()
-        if self._recruits:
-            if not deserted:
-                self._recruits.clear()
+    def _create_units(self) -> None:
+        """Creates units; on a SMAC map both armies once all units are dead."""
+        empty = self.engine is None or not self.engine.units["alive"].any()
+        if self._to_create:
+            if not empty:
+                self._to_create.clear()
                 raise Refused("create_unit: the stand-in creates units on an empty map only")
-            units = np.zeros(len(self._recruits), UNIT_DTYPE)
-            for unit, (id, owner, x, y) in zip(units, self._recruits, strict=True):
+            units = np.zeros(len(self._to_create), UNIT_DTYPE)
+            for unit, (id, owner, x, y) in zip(units, self._to_create, strict=True):
                 unit["type"], unit["team"] = _TYPE_OF[id], owner - 1
                 unit["x"], unit["y"] = x, y
                 unit["autonomous"] = id < FIRST_RL_ID
-            self._recruits.clear()
+            self._to_create.clear()
             self._deploy(units[np.argsort(units["team"], kind="stable")])
-        elif deserted and not self._map.generated:
+        elif empty and not self._map.generated:
             self._deploy(armies(self._map))
 
     def _deploy(self, units: np.ndarray) -> None:
@@ -290,11 +280,8 @@ def _show(units: np.ndarray, index: int, tags: dict[int, int], seen: raw_pb2.Uni
         seen.orders.add(ability_id=_ABILITIES[ability], target_unit_tag=tags[target])
         seen.engaged_target_tag = tags[target]
     elif row["order"] == MOVE:
-        order = seen.orders.add(ability_id=_ABILITIES["move"])
-        order.target_world_space_pos.x, order.target_world_space_pos.y = (
-            row["goal_x"],
-            row["goal_y"],
-        )
+        goal = seen.orders.add(ability_id=_ABILITIES["move"]).target_world_space_pos
+        goal.x, goal.y = row["goal_x"], row["goal_y"]
 
 
 def _describe(kind: Unit, id: int, described: data_pb2.UnitTypeData) -> None:

@@ -1,7 +1,7 @@
-"""What our simulator makes of units that somebody else's battle contains.
+"""Reference observations: what the simulator reports of the units of another program's battle.
 
-Given the units that a real client was shown, step by step, the simulator's client part must say the
-same: observation, state, availability, reward, and whether it is over.
+Given the units that a real client observed, step by step, the simulator's observation code must
+give the same observation, state, availability, reward and ending.
 """
 
 import random
@@ -14,14 +14,14 @@ from benchmark.envs import EnvOptions, Map
 from benchmark.envs.simulator.env import simulator_spec
 from benchmark.envs.simulator.kernel import observe, write_outcome
 from benchmark.envs.simulator.world import make_output, make_world
-from benchmark.envs.starcraft2.client import look_seed
+from benchmark.envs.starcraft2.client import observation_seed
 
 #: What the game's protocol shows, in single precision.
 SHOWN = ("x", "y", "health", "shield", "energy", "cooldown")
 
 
-class Seen(NamedTuple):
-    """What a client says about a battle after a reset or a step."""
+class Observed(NamedTuple):
+    """What is observed of a battle after a reset or a step."""
 
     obs: np.ndarray  #: [N, O]
     state: np.ndarray  #: [S]
@@ -34,7 +34,7 @@ class Seen(NamedTuple):
     dead_enemies: int
 
 
-def compare(client: Seen, simulator: Seen) -> None:
+def compare(client: Observed, simulator: Observed) -> None:
     """Both say the same: arrays and reward to rounding, everything else exactly."""
     np.testing.assert_array_equal(client.available, simulator.available)
     np.testing.assert_allclose(client.obs, simulator.obs, rtol=0, atol=1e-6)
@@ -53,7 +53,7 @@ def _write_outcome(world, out):
     write_outcome(0, world, out)
 
 
-class Mirror:
+class Reference:
     """Follows one battle.
 
     Args:
@@ -72,8 +72,8 @@ class Mirror:
         """[E] the agent through which SMACv2's client knows each enemy, -1 for none."""
         return self._world.known[0].copy()
 
-    def begin(self, units: np.ndarray, known: np.ndarray | None = None) -> Seen:
-        """The first look at the units of a battle.
+    def begin(self, units: np.ndarray, known: np.ndarray | None = None) -> Observed:
+        """The observation of the units with which a battle begins.
 
         Args:
             units: [U] ``records.UNIT_DTYPE``.
@@ -89,15 +89,15 @@ class Mirror:
             _observe(self._world, self._out)
             np.testing.assert_array_equal(self.known >= 0, known >= 0)
             self._world.known[0] = known
-        return self._look()
+        return self._observed()
 
-    def step(self, units: np.ndarray, actions: np.ndarray) -> Seen:
-        """The look at the units that the agents' actions led to."""
+    def step(self, units: np.ndarray, actions: np.ndarray) -> Observed:
+        """The observation of the units after the agents' actions."""
         self._step += 1
         self._show(units)
         self._world.last_actions[0] = actions
         _write_outcome(self._world, self._out)
-        return self._look()
+        return self._observed()
 
     def _show(self, units: np.ndarray) -> None:
         mine = self._world.units[0]
@@ -110,14 +110,14 @@ class Mirror:
         """SMACv2's client goes through the agents in an order from Python's generator."""
         order = list(range(self._one.n_agents))
         if self._one.generated:
-            random.Random(look_seed(self._seed, self._step)).shuffle(order)
+            random.Random(observation_seed(self._seed, self._step)).shuffle(order)
         self._world.order[0, : len(order)] = order
 
-    def _look(self) -> Seen:
+    def _observed(self) -> Observed:
         self._set_order()
         _observe(self._world, self._out)
         out = self._out
-        return Seen(
+        return Observed(
             out.obs[0].copy(), out.state[0].copy(), out.available[0].copy(),
             float(out.reward[0]), bool(out.terminated[0]), bool(out.truncated[0]),
             bool(out.battle_won[0]), int(out.dead[0, 0]), int(out.dead[1, 0]),
