@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from algorithms import plugins
+from algorithms import PLUGINS, plugins
 from benchmark.errors import BenchmarkError
 from benchmark.training.provenance import source_hash
 
@@ -61,7 +61,7 @@ def run(folder: Path, methods: object, *arguments: str) -> subprocess.CompletedP
     )
 
 
-def test_the_workflow_takes_a_method_from_outside(vdn, tmp_path):
+def test_the_workflow_takes_a_method_from_outside(vdn, tmp_path, monkeypatch):
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(STUDY))
     done = run(
         tmp_path,
@@ -77,11 +77,13 @@ def test_the_workflow_takes_a_method_from_outside(vdn, tmp_path):
     assert record["updates"] > 0
     assert record["config"]["hyperparameters"]["learning_rate"] == 0.001
     assert "vdn" in (results / "report.html").read_text()
-    # Its source counts: a run of changed code is known to be stale.
-    method = plugins.load(vdn)
-    assert record["source_hash"] == source_hash(method.__module__)
-    vdn.write_text(vdn.read_text() + "\n# changed\n")
-    assert record["source_hash"] != source_hash(method.__module__)
+    # Its source is kept with the run, and counts: a run of changed code is known to be stale.
+    kept = results / "runs/simulator/3m/vdn/default/0/vdn.py"
+    assert kept.read_text() == vdn.read_text()
+    monkeypatch.setitem(PLUGINS, "vdn", vdn)
+    assert record["source_hash"] == source_hash("vdn", "simulator")
+    vdn.write_text(vdn.read_text() + "\nCHANGED = 1\n")
+    assert record["source_hash"] != source_hash("vdn", "simulator")
 
 
 @pytest.mark.parametrize(

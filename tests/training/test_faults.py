@@ -21,7 +21,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.training import checkpoint, provenance, run_state, train
 from benchmark.training.evaluations import read_evaluations
 from benchmark.training.lock import exclusive
-from tests.training.test_resume import small_run
+from tests.training.small import small_run, train_without_record
 
 
 @pytest.fixture
@@ -65,23 +65,11 @@ def test_a_read_only_disk_is_one_line(disk):
         train.train(small_run(), disk / "run", device="cpu")
 
 
-def stopped_at_the_end(folder: Path, monkeypatch) -> None:
-    """A run with checkpoints that did everything but write its records."""
-
-    def stop(self):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(train.Run, "_finish", stop)
-        with pytest.raises(KeyboardInterrupt):
-            train.train(small_run(), folder, device="cpu", checkpoint_seconds=0)
-
-
 @pytest.mark.parametrize(
     "damaged", ["checkpoint.pt", "checkpoint.*pt", "replay/*.pt"], ids=["newest", "both", "replay"]
 )
 def test_a_changed_byte_in_a_checkpoint_is_noticed(tmp_path, monkeypatch, caplog, whole, damaged):
-    stopped_at_the_end(tmp_path, monkeypatch)
+    train_without_record(tmp_path, monkeypatch)
     paths = sorted(tmp_path.glob(damaged))
     assert paths
     for path in paths:
@@ -99,7 +87,7 @@ def test_a_changed_byte_in_a_checkpoint_is_noticed(tmp_path, monkeypatch, caplog
 
 
 def test_a_disk_that_fails_for_a_while_costs_nothing(tmp_path, monkeypatch, whole):
-    stopped_at_the_end(tmp_path, monkeypatch)
+    train_without_record(tmp_path, monkeypatch)
     before = sorted(path.name for path in tmp_path.rglob("*.pt"))
 
     def failing(path):
@@ -122,7 +110,7 @@ def test_a_disk_that_fails_for_a_while_costs_nothing(tmp_path, monkeypatch, whol
 def test_checkpoints_of_other_battles_or_another_device_are_not_continued(
     tmp_path, monkeypatch, caplog, changed
 ):
-    stopped_at_the_end(tmp_path, monkeypatch)
+    train_without_record(tmp_path, monkeypatch)
     if changed == "simulator":
         monkeypatch.setattr(env, "VERSION", "of tomorrow")
         train.train(small_run(), tmp_path, device="cpu")
@@ -202,7 +190,7 @@ def test_what_a_kill_after_the_record_left_goes_with_the_next_call(tmp_path, mon
 
 def test_jumps_of_the_clock_change_nothing(tmp_path, monkeypatch, whole):
     """The clock goes back a year between the attempts, and files come from the future."""
-    stopped_at_the_end(tmp_path, monkeypatch)
+    train_without_record(tmp_path, monkeypatch)
     future = (datetime.now(UTC) + timedelta(days=400)).timestamp()
     for path in tmp_path.rglob("*.pt"):
         os.utime(path, (future, future))

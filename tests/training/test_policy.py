@@ -10,7 +10,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.training import train
 from benchmark.training.evaluations import read_evaluations
 from benchmark.training.rollout import evaluate
-from tests.training.test_resume import small_run
+from tests.training.small import small_run, train_without_record
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +46,7 @@ def test_step_by_step_plays_the_same_battles(tmp_path, last_action):
 
 
 def test_an_unfinished_run_has_a_policy(tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        patch.setattr(train.Run, "_finish", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            train.train(small_run(budget=800), tmp_path, device="cpu", checkpoint_seconds=0)
+    train_without_record(tmp_path, monkeypatch, budget=800)
     assert load(tmp_path).q_values(np.zeros((1, 3, 30), np.float32)).shape == (1, 3, 9)
 
 

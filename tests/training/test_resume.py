@@ -16,19 +16,8 @@ import torch
 from benchmark import files
 from benchmark.errors import BenchmarkError
 from benchmark.training import run_state, train
-from benchmark.training.config import resolve_run
 from benchmark.training.lock import exclusive
-
-SMALL = {
-    "budget": 9600,
-    "n_envs": 4,
-    "batch_size": 4,
-    "evaluation_interval": 1600,
-    "evaluation_episodes": 4,
-    "absolute_episodes": 8,
-    "hidden_size": 16,
-    "epsilon_steps": 4000,
-}
+from tests.training.small import SMALL, small_run, train_without_record
 
 
 def command(folder: Path, settings: dict) -> list[str]:
@@ -117,11 +106,6 @@ def test_sigterm_saves_and_stops(tmp_path):
     assert (tmp_path / "checkpoint.pt").exists()
 
 
-def small_run(**changes):
-    smaller = {"budget": 2400, "evaluation_interval": 400, "epsilon_steps": 1000}
-    return resolve_run(map="3m", algorithm="qmix", seed=1, overrides=[SMALL | smaller | changes])
-
-
 def test_full_disk_ends_clearly_and_keeps_the_last_good_state(tmp_path, monkeypatch):
     whole, folder = tmp_path / "whole", tmp_path / "full"
     train.train(small_run(), whole, device="cpu")
@@ -146,30 +130,6 @@ def test_full_disk_ends_clearly_and_keeps_the_last_good_state(tmp_path, monkeypa
         assert (folder / name).read_bytes() == (whole / name).read_bytes()
 
 
-def test_damaged_checkpoint_is_survived_with_the_same_bytes(tmp_path, monkeypatch, caplog):
-    whole, folder = tmp_path / "whole", tmp_path / "damaged"
-    train.train(small_run(), whole, device="cpu")
-
-    class Stop(Exception):
-        pass
-
-    def stop(self):
-        raise Stop
-
-    monkeypatch.setattr(train.Run, "_finish", stop)
-    with pytest.raises(Stop):
-        train.train(small_run(), folder, device="cpu", checkpoint_seconds=0)
-    monkeypatch.undo()
-    assert json.loads((folder / "progress.json").read_text())["state"] == "failed"
-    checkpoint = folder / "checkpoint.pt"
-    checkpoint.write_bytes(checkpoint.read_bytes()[:-2000])
-    train.train(small_run(), folder, device="cpu")
-    assert "is damaged" in caplog.text
-    assert (folder / "evaluations.parquet").read_bytes() == (
-        whole / "evaluations.parquet"
-    ).read_bytes()
-
-
 def test_evaluating_more_often_never_changes_training(tmp_path):
     """The evaluation stream is its own: the learner of both runs ends with the same weights."""
     weights = []
@@ -189,8 +149,8 @@ def test_evaluating_more_often_never_changes_training(tmp_path):
     assert weights[0] == weights[1]
 
 
-def test_updates_that_a_broken_off_battle_leaves_unpaid_are_made_later(tmp_path):
-    """Four updates for sixteen battles, however the game breaks some off (GoMARL's 1 in 8)."""
+def test_updates_pending_after_an_aborted_battle_are_made_later(tmp_path):
+    """Four updates for sixteen battles, however many the game aborts (GoMARL's 1 in 8)."""
     run = train.Run(small_run(updates_per_episode=0.25), tmp_path, "cpu", _Silent())
     run._collect()
     made = []
@@ -198,10 +158,6 @@ def test_updates_that_a_broken_off_battle_leaves_unpaid_are_made_later(tmp_path)
         run._learn(played)
         made.append(run.learner.updates)
     assert made == [1, 1, 2, 3, 4]
-
-
-def _stop(self):
-    raise KeyboardInterrupt
 
 
 class _Silent:
@@ -220,10 +176,7 @@ def test_finished_run_is_left_alone_and_another_configuration_refused(tmp_path):
 
 
 def test_an_unfinished_run_is_never_lost_to_other_options(tmp_path, monkeypatch, caplog):
-    with monkeypatch.context() as patch:
-        patch.setattr(train.Run, "_finish", _stop)
-        with pytest.raises(KeyboardInterrupt):
-            train.train(small_run(budget=1000), tmp_path, device="cpu", checkpoint_seconds=0)
+    train_without_record(tmp_path, monkeypatch, budget=1000)
     before = (tmp_path / "checkpoint.pt").read_bytes()
     for changes in ({"learning_rate": 0.1}, {"budget": 1600}, {"budget": 800}):
         with pytest.raises(
@@ -239,10 +192,7 @@ def test_an_unfinished_run_is_never_lost_to_other_options(tmp_path, monkeypatch,
 def test_an_unfinished_run_goes_on_to_another_budget(tmp_path, monkeypatch):
     """With the bytes of a run that had it from the beginning."""
     train.train(small_run(budget=1600), tmp_path / "whole", device="cpu")
-    with monkeypatch.context() as patch:
-        patch.setattr(train.Run, "_finish", _stop)
-        with pytest.raises(KeyboardInterrupt):
-            train.train(small_run(budget=800), tmp_path / "on", device="cpu", checkpoint_seconds=0)
+    train_without_record(tmp_path / "on", monkeypatch, budget=800)
     train.train(small_run(budget=1600), tmp_path / "on", device="cpu")
     assert files.read_json(tmp_path / "on" / "run.json")["attempts"][-1]["from_step"] >= 800
     whole, on = (tmp_path / name / "evaluations.parquet" for name in ("whole", "on"))
