@@ -7,7 +7,7 @@ the roles of its cluster and away from the others'. The mixer attends, from the 
 the roles.
 
     e_i = f_e(o_i, last action; history),   z_i = sigmoid(LayerNorm(f_r(e_i)))
-    s_ij = z_i' W k_j,   k_j = f_r'(e_j)     f_r' follows f_r slowly (momentum encoder)
+    s_ij = z_i' W k_j,   k_j = f_r'(e_j)     f_r' is the EMA of f_r (momentum encoder)
     L_contrast = mean over real steps and agents of
                  log sum_j exp s_ij - log sum_{j in cluster of i} exp s_ij          (R3DM's eq. 14)
     Q_tot = QMIX mixer whose state is [g ; attention(queries = GRU(g), keys = values = z)]
@@ -18,7 +18,7 @@ contrastive loss alone.
 
 Where paper and code differ we follow the code of R3DM's authors, which made the results for both
 methods (docs/fidelity.md lists every difference): a mixing network with ELU and hypernetworks of
-width 64, targets copied every 100 updates, a target agent whose memory starts at the second
+width 64, targets copied every 100 updates, a target agent whose GRU starts at the second
 observation. ``released`` adds two defects: the key encoder is also trained by gradient (their
 ``detach`` has no effect), and the contrastive loss counts padding in its mean. Online g and queries
 serve the target mixer too, in both.
@@ -37,7 +37,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from algorithms.kernels.gru import GRU
 from algorithms.kmeans import cluster
-from algorithms.learner import Learner, LearnerConfig, follow, masked_mean
+from algorithms.learner import Learner, LearnerConfig, masked_mean, polyak_update
 from algorithms.mixers import QMixer
 from algorithms.networks import RecurrentAgent
 from algorithms.packing import Packing
@@ -47,10 +47,10 @@ from benchmark.training.replay import Batch
 class StateEncoder(nn.Module):
     """The state and its history, as the mixer reads them: g = ReLU(FC(s)) and GRU(g)."""
 
-    def __init__(self, state_size: int, memory_size: int) -> None:
+    def __init__(self, state_size: int, history_size: int) -> None:
         super().__init__()
         self.encoder = nn.Linear(state_size, state_size)
-        self.memory = GRU(state_size, memory_size)
+        self.gru = GRU(state_size, history_size)
 
     def forward(self, state: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Runs over time.
@@ -60,13 +60,13 @@ class StateEncoder(nn.Module):
             mask: [T, B] bool on the CPU, false beyond the end of an episode.
 
         Returns:
-            g [T, B, S] and the memory [T, B, M]; zero where not ``mask``.
+            g [T, B, S] and the history [T, B, M]; zero where not ``mask``.
         """
         packing = Packing(mask, agents=1, device=state.device)
         features = torch.relu(self.encoder(packing.pack(state.unsqueeze(2))))
-        start = features.new_zeros(1, state.shape[1], self.memory.hidden_size)
-        memory, _ = self.memory(PackedSequence(features, packing.sizes), start)
-        return packing.unpack(features).squeeze(2), packing.unpack(memory.data).squeeze(2)
+        start = features.new_zeros(1, state.shape[1], self.gru.hidden_size)
+        history, _ = self.gru(PackedSequence(features, packing.sizes), start)
+        return packing.unpack(features).squeeze(2), packing.unpack(history.data).squeeze(2)
 
 
 class AttentionMixer(nn.Module):
@@ -91,25 +91,29 @@ class AttentionMixer(nn.Module):
         self.output = nn.Linear(attention_size, role_size)
         self.qmix = QMixer(n_agents, state_size + n_agents * role_size, mixer_size, hypernet_size)
 
-    def forward(self, values: Tensor, state: Tensor) -> Tensor:
+    def forward(self, q_values: Tensor, state: Tensor) -> Tensor:
         """Mixes.
 
         Args:
-            values: the agents' values, [T, B, N].
-            state: g, the state's memory (one query per agent) and the roles: [T, B, S + 2 N Z].
+            q_values: of the chosen actions, [T, B, N].
+            state: g, the state's history (one query per agent) and the roles: [T, B, S + 2 N Z].
 
         Returns:
             Q_tot, [T, B].
         """
         g, queries, roles = state.split(self.parts, dim=-1)
         attended = self.attend(queries, roles)
-        return self.qmix(values, torch.cat([g, attended], dim=-1))
+        return self.qmix(q_values, torch.cat([g, attended], dim=-1))
 
     def attend(self, queries: Tensor, roles: Tensor) -> Tensor:
         """Multi-head attention of N queries to N roles; all [T, B, N Z]."""
         q, k, v = (
-            layer(each.unflatten(-1, (self.n_agents, -1))).unflatten(-1, (self.heads, -1))
-            for layer, each in ((self.queries, queries), (self.keys, roles), (self.values, roles))
+            layer(vectors.unflatten(-1, (self.n_agents, -1))).unflatten(-1, (self.heads, -1))
+            for layer, vectors in (
+                (self.queries, queries),
+                (self.keys, roles),
+                (self.values, roles),
+            )
         )  # [T, B, N, heads, attention_size / heads]
         scores = torch.einsum("tbihd,tbjhd->tbhij", q / math.sqrt(q.shape[-1]), k)
         result = torch.einsum("tbhij,tbjhd->tbihd", scores.softmax(-1), v)
@@ -138,7 +142,7 @@ class ACORM(Learner):
         embedding_size: int = Field(128, gt=0)
         """E, width of the trajectory encoder and of its embedding."""
         role_size: int = Field(64, gt=0)
-        """Z, width of a role, and of one query of the state's memory."""
+        """Z, width of a role, and of one query of the state's history."""
 
         clusters: int = Field(3, gt=0)
         """Clusters of agents in the contrastive loss."""
@@ -146,10 +150,8 @@ class ACORM(Learner):
         """Updates between contrastive steps; 0 for none after pre-training."""
         contrastive_learning_rate: float = Field(8e-4, gt=0)
         """Adam's rate of the contrastive step, constant."""
-        contrastive_mean: Literal["real", "padded"] = "real"
-        """Whether the loss is a mean over real steps, or over padding too."""
-        key_rate: float = Field(0.005, gt=0, le=1)
-        """How far the key encoder follows after each contrastive step and each update."""
+        key_tau: float = Field(0.005, gt=0, le=1)
+        """Of the key encoder's Polyak update after each contrastive step and each TD step."""
         key_gradient: Literal["stopped", "flowing"] = "stopped"
         """Whether the contrastive loss also trains the key encoder."""
         embedding_pretraining: int = Field(120, ge=0)
@@ -159,7 +161,7 @@ class ACORM(Learner):
         contrastive_pretraining: int = Field(100, ge=0)
         """Contrastive steps after those, before the first TD step."""
 
-    RELEASED: ClassVar[dict[str, Any]] = {"key_gradient": "flowing", "contrastive_mean": "padded"}
+    RELEASED: ClassVar[dict[str, Any]] = {"key_gradient": "flowing", "padding": "counted"}
     MAP_HYPERPARAMETERS: ClassVar[dict[str, dict[str, Any]]] = {  # R3DM's Table 2
         "5m_vs_6m": {"clusters": 5},
         "terran_10_vs_11": {"clusters": 4},
@@ -168,12 +170,10 @@ class ACORM(Learner):
 
     def build(self) -> None:
         spec, config = self.spec, self.config
-        seen, embedding, role = (
-            spec.obs_size + spec.n_actions,
-            config.embedding_size,
-            config.role_size,
-        )
-        self.trajectory_encoder = RecurrentAgent(seen, embedding, embedding)
+        embedding, role = config.embedding_size, config.role_size
+        self.hidden_width = embedding + config.hidden_size  # trajectory encoder's, then agent's
+        input_size = spec.obs_size + spec.n_actions
+        self.trajectory_encoder = RecurrentAgent(input_size, embedding, embedding)
         self.trajectory_decoder = nn.Sequential(  # of pre-training
             nn.Linear(embedding, embedding),
             nn.ReLU(),
@@ -184,7 +184,7 @@ class ACORM(Learner):
         )
         self.key_encoder = copy.deepcopy(self.role_encoder)
         self.bilinear = nn.Parameter(torch.rand(role, role))  # W
-        self.agent = RecurrentAgent(seen + role, config.hidden_size, spec.n_actions)
+        self.agent = RecurrentAgent(input_size + role, config.hidden_size, spec.n_actions)
         self.state_encoder = StateEncoder(spec.state_size, role * spec.n_agents)
         self.mixer = AttentionMixer(
             spec.n_agents, spec.state_size, role, config.mixer_size, config.hypernet_size
@@ -192,13 +192,13 @@ class ACORM(Learner):
         self.pretraining_updates = 0
 
     def make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        contrasted = [*self.role_encoder.parameters(), self.bilinear]
+        contrastive = [*self.role_encoder.parameters(), self.bilinear]
         if self.config.key_gradient == "flowing":
-            contrasted += self.key_encoder.parameters()
-        pretrained = [*self.trajectory_encoder.parameters(), *self.trajectory_decoder.parameters()]
+            contrastive += self.key_encoder.parameters()
+        pretraining = [*self.trajectory_encoder.parameters(), *self.trajectory_decoder.parameters()]
         return super().make_optimizers() | {
-            "contrastive": _adam(contrasted, self.config.contrastive_learning_rate),
-            "pretraining": _adam(pretrained, self.config.embedding_learning_rate),
+            "contrastive": _adam(contrastive, self.config.contrastive_learning_rate),
+            "pretraining": _adam(pretraining, self.config.embedding_learning_rate),
         }
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
@@ -214,32 +214,27 @@ class ACORM(Learner):
 
     def embed(self, batch: Batch) -> Tensor:
         """The trajectory encoder's embeddings, [T + 1, B, N, E]."""
-        seen = self.inputs(batch.obs, batch.last_actions)
-        return self.trajectory_encoder(seen, mask=self.observed(batch))[0]
+        observed = self.inputs(batch.obs, batch.last_actions)
+        return self.trajectory_encoder(observed, mask=self.network_mask(batch))[0]
 
     def encode(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        seen = self.inputs(batch.obs, batch.last_actions)
+        observed = self.inputs(batch.obs, batch.last_actions)
         roles = self.role_encoder(self.embed(batch))
-        g, queries = self.state_encoder(batch.state, self.observed(batch))
+        g, queries = self.state_encoder(batch.state, self.network_mask(batch))
         state = torch.cat([g, queries, roles.flatten(-2)], dim=-1)
-        return torch.cat([seen, roles], dim=-1), state
+        return torch.cat([observed, roles], dim=-1), state
 
     # Acting ---------------------------------------------------------------------------------------
-
-    def initial_hidden(self, battles: int) -> Tensor:
-        """The memories of trajectory encoder and agent, side by side."""
-        size = self.config.embedding_size + self.config.hidden_size
-        return torch.zeros(battles, self.spec.n_agents, size, device=self.device)
 
     @torch.inference_mode()
     def act(self, obs: Tensor, last_actions: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         obs, last_actions = obs.to(self.device), last_actions.to(self.device)
-        seen = self.inputs(obs[None], last_actions[None])
-        trajectory, memory = self._split(hidden)
-        embeddings, trajectory = self.trajectory_encoder(seen, trajectory)
-        inputs = torch.cat([seen, self.role_encoder(embeddings)], dim=-1)
-        values, memory = self.agent(inputs, memory)
-        return values[0], torch.cat([trajectory, memory], dim=-1)
+        observed = self.inputs(obs[None], last_actions[None])
+        of_trajectory, of_agent = self._split(hidden)
+        embeddings, of_trajectory, _ = self.trajectory_encoder(observed, of_trajectory)
+        inputs = torch.cat([observed, self.role_encoder(embeddings)], dim=-1)
+        q_values, of_agent, _ = self.agent(inputs, of_agent)
+        return q_values[0], torch.cat([of_trajectory, of_agent], dim=-1)
 
     def frozen_hidden(self, before: Tensor, after: Tensor) -> Tensor:
         # The authors' code advances the trajectory encoder on random steps, but not the agent.
@@ -251,21 +246,18 @@ class ACORM(Learner):
     # Learning -------------------------------------------------------------------------------------
 
     def pretrain(self, batch: Batch, *others: Batch) -> bool:
-        if self.pretraining_updates >= self._last_of_pretraining:
+        embedding, contrastive = (
+            self.config.embedding_pretraining,
+            self.config.contrastive_pretraining,
+        )
+        if self.pretraining_updates >= embedding + contrastive:
             return False
-        if self.pretraining_updates < self.config.embedding_pretraining:
+        if self.pretraining_updates < embedding:
             self._step("pretraining", self.prediction_loss(batch))
         else:
             self.contrast(batch)
         self.pretraining_updates += 1
         return True
-
-    @property
-    def _last_of_pretraining(self) -> int:
-        return self.config.embedding_pretraining + self.config.contrastive_pretraining
-
-    def skip_pretraining(self) -> None:
-        self.pretraining_updates = self._last_of_pretraining
 
     def before_update(self, batch: Batch, *others: Batch) -> None:
         interval = self.config.contrastive_interval
@@ -274,7 +266,7 @@ class ACORM(Learner):
 
     def after_update(self) -> None:
         config = self.config
-        follow(self.key_encoder, self.role_encoder, config.key_rate)
+        polyak_update(self.key_encoder, self.role_encoder, config.key_tau)
         if self.updates % config.learning_rate_decay_interval == 0:
             for name in self.parameter_groups():
                 for group in self.optimizers[name].param_groups:
@@ -283,29 +275,30 @@ class ACORM(Learner):
     def contrast(self, batch: Batch) -> None:
         """One contrastive step, and one move of the key encoder."""
         self._step("contrastive", self.contrastive_loss(batch))
-        follow(self.key_encoder, self.role_encoder, self.config.key_rate)
+        polyak_update(self.key_encoder, self.role_encoder, self.config.key_tau)
 
     def contrastive_loss(self, batch: Batch) -> Tensor:
-        """Contrast of roles between clusters of agents (eq. 14); f_e gets no gradient.
+        """Contrast of roles between clusters of agents (R3DM's eq. 14); f_e gets no gradient.
 
-        Clusters are formed anew in every step from the embeddings of its N agents alone.
+        Clusters are formed anew in every step from the embeddings of its N agents alone. An agent's
+        positives are its cluster's agents, its negatives the others.
         """
         with torch.no_grad():
-            embeddings = self.embed(batch)[:-1].flatten(0, 1)[batch.mask_index]  # [P, N, E], real
+            embeddings = self.embed(batch)[:-1].flatten(0, 1)[batch.mask_index]  # [P, N, E]
             labels = cluster(embeddings, self.config.clusters, self.streams["clusters"])
         queries, keys = self.role_encoder(embeddings), self.key_encoder(embeddings)
         if self.config.key_gradient == "stopped":
             keys = keys.detach()
         logits = queries @ self.bilinear @ keys.transpose(1, 2)  # [P, N, N]
-        strangers = labels.unsqueeze(2) != labels.unsqueeze(1)
-        friends = logits.masked_fill(strangers, -math.inf)
-        contrast = logits.logsumexp(-1) - friends.logsumexp(-1)
-        if self.config.contrastive_mean == "real":
+        negatives = labels.unsqueeze(2) != labels.unsqueeze(1)
+        positives = logits.masked_fill(negatives, -math.inf)
+        contrast = logits.logsumexp(-1) - positives.logsumexp(-1)
+        if self.config.padding == "excluded":
             return contrast.mean()
         return contrast.sum() / (batch.mask.numel() * self.spec.n_agents)
 
     def prediction_loss(self, batch: Batch) -> Tensor:
-        """Squared error of the next observation and the agent's number, as the embedding tells."""
+        """Squared error of next observation and agent's number, predicted from the embedding."""
         predicted = self.trajectory_decoder(self.embed(batch)[:-1])
         numbers = self.agent_codes.expand(*predicted.shape[:-1], -1)
         target = torch.cat([batch.obs[1:], numbers], dim=-1)

@@ -26,7 +26,7 @@ Shapes as in learner.py, and P transitions of single agents, H width of their me
 """
 
 import math
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from pydantic import Field
@@ -43,22 +43,23 @@ from benchmark.training.replay import Batch
 class SharedAndLocalAgent(RecurrentAgent):
     """The shared network with an additional head for each agent.
 
-    Gives the action values, the local heads' part of them, and the memory without gradient.
+    Its features are the "local" heads' part of the q_values, and the "hidden" states without
+    gradient.
     """
 
     def __init__(self, input_size: int, hidden_size: int, n_actions: int, n_agents: int) -> None:
         super().__init__(input_size, hidden_size, n_actions)
         self.local = GroupedLinear(n_agents, hidden_size, n_actions)
 
-    def read(self, memory: Tensor) -> tuple[Tensor, ...]:
-        local = self.local(memory.transpose(0, 1)).transpose(0, 1)
-        return self.head(memory) + local, local, memory.detach()
+    def read(self, hidden: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        local = self.local(hidden.transpose(0, 1)).transpose(0, 1)
+        return self.head(hidden) + local, {"local": local, "hidden": hidden.detach()}
 
 
 class Transitions(NamedTuple):
     """What the predictors learn from: P rows, one per agent and step."""
 
-    before: Tensor  #: memory before the step, observation, action: [P, H + O + A]
+    before: Tensor  #: hidden state before the step, observation, action: [P, H + O + A]
     agent: Tensor  #: who it is, one-hot [P, N]
     after: Tensor  #: the next observation, [P, O]
     weight: Tensor  #: 1, or 0 for padding, [P]
@@ -116,11 +117,11 @@ class ObservationPredictors(nn.Module):
             if layer is not self.first:  # back through what the layer reads of a hidden layer
                 read = layer.weight[:, : self.hidden_size].transpose(1, 2)
                 gradient = torch.bmm(gradient, read).mul_(seen[..., : self.hidden_size].sign())
-        gradients = [each.grad.flatten(1) for each in self.parameters()]
-        norm = torch.stack([each.norm(dim=1) for each in gradients]).norm(dim=0)  # [2]
+        gradients = [parameter.grad.flatten(1) for parameter in self.parameters()]
+        norm = torch.stack([gradient.norm(dim=1) for gradient in gradients]).norm(dim=0)  # [2]
         scale = (largest / (norm + 1e-6)).clamp(max=1).unsqueeze(1)
-        for each in gradients:
-            each.mul_(scale)
+        for gradient in gradients:
+            gradient.mul_(scale)
         return losses
 
     def _run(self, part: Transitions) -> tuple[Tensor, ...]:
@@ -156,13 +157,9 @@ class CDS(QPLEX):
         """Adam's rate for the predictors."""
         predictor_clip: float = Field(1.0, gt=0)
         """Largest gradient norm per predictor."""
-        predictor_rows: Literal["real", "padded"] = "real"
-        """Whether minibatches are drawn from real rows, or from padding too (with weight 0)."""
 
     RELEASED: ClassVar[dict[str, Any]] = (
-        PYMARL
-        | QPLEX.RELEASED
-        | {"updates_per_episode": 2, "burn_in_episodes": 100, "predictor_rows": "padded"}
+        PYMARL | QPLEX.RELEASED | {"updates_per_episode": 2, "burn_in_episodes": 100}
     )
     MAP_HYPERPARAMETERS: ClassVar[dict[str, dict[str, Any]]] = {
         "MMM2": {"beta": 0.07},
@@ -177,6 +174,7 @@ class CDS(QPLEX):
         "terran_10_vs_11": {"beta": 0.1},
         "zerg_10_vs_11": {"beta": 0.1},
     }
+    TARGETS: ClassVar[tuple[str, ...]] = (*QPLEX.TARGETS, "predictors")
     STREAMS: ClassVar[tuple[str, ...]] = ("minibatches",)
 
     def build(self) -> None:
@@ -193,9 +191,6 @@ class CDS(QPLEX):
             spec.obs_size + spec.n_actions, self.config.hidden_size, spec.n_actions, spec.n_agents
         )
 
-    def target_networks(self) -> dict[str, nn.Module]:
-        return super().target_networks() | {"predictors": self.predictors}
-
     def make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         rate = self.config.predictor_learning_rate
         return super().make_optimizers() | {
@@ -206,26 +201,23 @@ class CDS(QPLEX):
         """Observation and last action; the local heads know the agent."""
         return torch.cat([obs, self.one_hot(last_actions)], dim=-1)
 
-    def observed(self, batch: Batch) -> Tensor:
-        return (
-            batch.obs_mask_cpu
-            if self.config.penalty_mean == "real"
-            else torch.ones_like(batch.obs_mask_cpu)
-        )
+    def runs_on_padding(self) -> bool:
+        return self.config.padding == "counted"
 
     # Diversity ------------------------------------------------------------------------------------
 
     def intrinsic_reward(self, batch: Batch, online: Online) -> Tensor:
         config = self.config
-        anonymous, knowing = self.surprise(batch, online)
-        diversity = anonymous - config.beta1 * knowing
-        diversity += config.beta2 * self.action_diversity(online.values[:-1])
+        without_agent, with_agent = self.prediction_errors(batch, online)
+        diversity = without_agent - config.beta1 * with_agent
+        diversity += config.beta2 * self.action_diversity(online.q_values[:-1])
         return self.bonus_scale() * diversity.mean(-1)
 
-    def action_diversity(self, values: Tensor) -> Tensor:
+    def action_diversity(self, q_values: Tensor) -> Tensor:
         """K_i of all actions, available or not: [T, B, N, A] -> [T, B, N]."""
-        own = (self.config.beta1 * values).log_softmax(-1)
-        average = values.log_softmax(-1).logsumexp(-2, keepdim=True) - math.log(values.shape[-2])
+        own = (self.config.beta1 * q_values).log_softmax(-1)
+        average = q_values.log_softmax(-1).logsumexp(-2, keepdim=True)
+        average = average - math.log(q_values.shape[-2])
         return (own.exp() * (own - average)).sum(-1)
 
     def bonus_scale(self) -> float:
@@ -234,34 +226,37 @@ class CDS(QPLEX):
         return self.config.beta * max(0.0, 1 - self.config.anneal_rate * millions)
 
     def auxiliary_losses(self, batch: Batch, online: Online) -> dict[str, Tensor]:
-        local, _ = online.features
-        seen = batch.obs_mask_cpu.to(self.device, non_blocking=True)
-        size = self.penalty_average(local.abs().mean((-1, -2)), seen)
-        return super().auxiliary_losses(batch, online) | {"local": self.config.local_penalty * size}
+        local = online.features["local"].abs().mean((-1, -2))
+        mask = batch.obs_mask_cpu.to(self.device, non_blocking=True)
+        penalty = self.config.local_penalty * self.step_mean(local, mask)
+        return super().auxiliary_losses(batch, online) | {"local": penalty}
 
     # Predictors -----------------------------------------------------------------------------------
 
-    def surprise(self, batch: Batch, online: Online) -> Tensor:
-        """Squared errors of the lagged predictors, [2, T, B, N]; the predictors learn on the way.
+    def prediction_errors(self, batch: Batch, online: Online) -> Tensor:
+        """Squared errors of the target predictors, [2, T, B, N]; meanwhile the predictors learn.
 
         All transitions pass once, in random order and in minibatches.
         """
         rows = self.shuffled_rows(batch)
         transitions = self.transitions(batch, online, rows)
-        parts = [each.split(self.config.predictor_batch) for each in transitions]
+        fields = [field.split(self.config.predictor_batch) for field in transitions]
         errors, losses = [], []
-        for part in map(Transitions, *parts):
+        for part in map(Transitions, *fields):
             errors.append(self.targets["predictors"].squared_errors(part))
             losses.append(self.fit_predictors(part))
-        anonymous, knowing = torch.stack(losses).mean(0)
-        self.log(predictor_anonymous=anonymous, predictor_knowing=knowing)
-        surprise = errors[0].new_zeros(2, batch.actions.numel())
-        surprise[:, rows] = torch.cat(errors, dim=-1)
-        return surprise.view(2, *batch.actions.shape)
+        without_agent, with_agent = torch.stack(losses).mean(0)
+        self.log(predictor_without_agent=without_agent, predictor_with_agent=with_agent)
+        of_all = errors[0].new_zeros(2, batch.actions.numel())
+        of_all[:, rows] = torch.cat(errors, dim=-1)
+        return of_all.view(2, *batch.actions.shape)
 
     def shuffled_rows(self, batch: Batch) -> Tensor:
-        """The rows of the flattened [T, B, N] from which minibatches are drawn, in random order."""
-        if self.config.predictor_rows == "padded":
+        """The rows of the flattened [T, B, N] that make minibatches, in random order.
+
+        Where padding counts it is among them; its weight is 0.
+        """
+        if self.config.padding == "counted":
             rows = torch.arange(batch.actions.numel(), device=self.device)
         else:
             agents = torch.arange(self.spec.n_agents, device=self.device)
@@ -271,10 +266,10 @@ class CDS(QPLEX):
 
     def transitions(self, batch: Batch, online: Online, rows: Tensor) -> Transitions:
         """The agents' parts in the steps of the batch, by row of the flattened [T, B, N]."""
-        _, memory = online.features
-        before = torch.cat([torch.zeros_like(memory[:1]), memory[:-2]])
+        hidden = online.features["hidden"]
+        before = torch.cat([torch.zeros_like(hidden[:1]), hidden[:-2]])
         action = self.one_hot(batch.actions.flatten()[rows])
-        now, after = (each.flatten(0, 2)[rows] for each in (batch.obs[:-1], batch.obs[1:]))
+        now, after = (obs.flatten(0, 2)[rows] for obs in (batch.obs[:-1], batch.obs[1:]))
         seen = torch.cat([before.flatten(0, 2)[rows], now, action], dim=-1)
         agent = self.agent_codes[rows % self.spec.n_agents]
         weight = batch.mask.flatten()[rows // self.spec.n_agents].float()

@@ -2,8 +2,8 @@
 
 With QMIX's mixer agents can end up with interchangeable credit for the team's success. CIA makes
 the credits tell the agents apart: the credit of an agent over an episode, the gradient of Q_tot
-with respect to its value, must be recognisable as that agent's. Each identity has a learned vector
-over time, and a contrastive loss asks that it fit its own agent's series of credits best.
+by its q_value, must be recognisable as that agent's. Each identity has a learned vector over time,
+and a contrastive loss asks that it fit its own agent's series of credits best.
 
     g_i[t] = dQ_tot / dQ_i = sum_e W1_ie ELU'(x_e) w2_e,   x = sg[Q] W1 + b1
     L = TD + alpha * mean over episodes and identities k of CE_i( w_k . g_i ; label k )
@@ -14,7 +14,7 @@ identities, and no agent's network.
 ``unified`` takes alpha and the optimiser from the authors' tables for the map, and 5m_vs_6m's for
 other maps. Two defects of the code are ``released`` only: where x < 0 it takes exp(ELU(x)) for the
 derivative, not exp(x) (``credit_slope``), and it counts credits on padding up to the batch's
-longest episode (``credit_steps``). Their replay also holds one action more, chosen after the end,
+longest episode (``padding``). Their replay also holds one action more, chosen after the end,
 which enters those credits; ours has none there. The identities' biases cancel in the loss; we leave
 them out. CIA's second form, on QPLEX, was not run by R3DM's authors and is not here.
 
@@ -23,11 +23,10 @@ Shapes as in learner.py, and E width of the mixing network.
 
 from typing import Any, ClassVar, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from algorithms.learner import Online, chosen_values
+from algorithms.learner import MixerInput, Online
 from algorithms.qmix import QMIX
 from benchmark.training.protocol import PYMARL
 from benchmark.training.replay import Batch
@@ -45,13 +44,11 @@ class CIA(QMIX):
         """Coefficient of the identity loss."""
         credit_slope: Literal["derivative", "exponential"] = "derivative"
         """ELU's slope below zero: its derivative, or exp(ELU(x)) as in the released code."""
-        credit_steps: Literal["real", "padded"] = "real"
-        """Whether a series of credits ends with its episode, or with the batch's longest."""
 
     RELEASED: ClassVar[dict[str, Any]] = PYMARL | {
         "epsilon_steps": 500_000,
         "credit_slope": "exponential",
-        "credit_steps": "padded",
+        "padding": "counted",
     }
     RELEASED_MAPS: ClassVar[dict[str, dict[str, Any]]] = {"5m_vs_6m": {"epsilon_steps": 50_000}}
     MAP_HYPERPARAMETERS: ClassVar[dict[str, dict[str, Any]]] = {
@@ -76,37 +73,24 @@ class CIA(QMIX):
         groups = super().parameter_groups()
         return groups | {"td": [*groups["td"], *self.identity.parameters()]}
 
-    def observed(self, batch: Batch) -> Tensor:
-        return (
-            batch.obs_mask_cpu
-            if self.config.credit_steps == "real"
-            else torch.ones_like(batch.obs_mask_cpu)
-        )
+    def runs_on_padding(self) -> bool:
+        return self.config.padding == "counted"
 
-    def mix(
-        self,
-        mixer: nn.Module,
-        values: Tensor,
-        features: list[Tensor],
-        actions: Tensor,
-        state: Tensor,
-        available: Tensor,
-    ) -> tuple[Tensor, ...]:
+    def mix(self, mixer: nn.Module, inputs: MixerInput) -> tuple[Tensor, dict[str, Tensor]]:
         """Q_tot [T, B], and of the online mixer the credits [T, B, N]."""
-        chosen = chosen_values(values, actions)
-        weights = mixer.weights(state)
-        team = mixer.combine(chosen, *weights)
-        return (team, self.credits(chosen, *weights)) if mixer is self.mixer else (team,)
+        chosen, weights = inputs.chosen, mixer.weights(inputs.state)
+        q_tot = mixer.combine(chosen, *weights)
+        return q_tot, {"credits": self.credits(chosen, *weights)} if mixer is self.mixer else {}
 
-    def credits(self, values: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, _: Tensor) -> Tensor:
-        """g, the derivative of Q_tot by the agents' values, [T, B, N]."""
-        below = self.mixer.hidden(values.detach(), w1, b1).clamp(max=0)
+    def credits(self, q_values: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, _: Tensor) -> Tensor:
+        """g, the derivative of Q_tot by the agents' q_values, [T, B, N]."""
+        below = self.mixer.hidden(q_values.detach(), w1, b1).clamp(max=0)
         slope = below + 1 if self.config.credit_slope == "derivative" else below.exp()
         return (w1 * (slope * w2).unsqueeze(-2)).sum(-1)
 
     def auxiliary_losses(self, batch: Batch, online: Online) -> dict[str, Tensor]:
-        (credit,) = online.extras
-        if self.config.credit_steps == "real":
+        credit = online.extras["credits"]
+        if self.config.padding == "excluded":
             credit = credit.where(batch.mask.unsqueeze(-1), 0)
         return {"identity": self.config.alpha * self.identity_loss(credit)}
 

@@ -1,12 +1,12 @@
 """EMC (Zheng et al., NeurIPS 2021): episodic multi-agent exploration by curiosity, on QPLEX.
 
-The team is paid for surprise: a predictor learns the action values that the agents will have at the
-next step, and where it errs, the values of the agents (and through them of the team) are new. The
-values come from a second set of agents, factorised by VDN and trained on the true reward alone, of
-which a slow copy is the predictor's target. Good outcomes of exploration are kept: a memory of the
+The team gets a bonus for prediction errors: a predictor learns the q_values that the agents will
+have at the next step, and where it errs, these (and through them Q_tot) are new. The q_values come
+from a second set of agents, factorised by VDN and trained on the true reward alone, of which a
+moving average is the predictor's target. Good outcomes of exploration are kept: a memory of the
 best return that ever followed a state pulls Q_tot towards it.
 
-    d_t = mean_i || predictor_i(history_{t+1}) - 10 Q^slow_i(history_{t+1}) ||_2        all actions
+    d_t = mean_i || predictor_i(history_{t+1}) - 10 Q^ema_i(history_{t+1}) ||_2        all actions
     y_t = r_t + kappa d_t + gamma Q_tot'(s_{t+1}, greedy)
     L = mean (Q_tot - y)^2 + attention penalty
         + weight mean (Q_tot - r_t - gamma H(s_{t+1}))^2 where s_{t+1} is remembered
@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from algorithms.episodic_memory import EpisodicMemory
-from algorithms.learner import NEVER, Online, chosen_values, follow, masked_mean
+from algorithms.learner import NEVER, Online, chosen_q_values, masked_mean, polyak_update
 from algorithms.qplex import QPLEX
 from algorithms.returns import discounted_sums
 from benchmark.training.protocol import PYMARL
@@ -66,8 +66,8 @@ class EMC(QPLEX):
         """Factor on the values that the predictor is to predict."""
         predictor_learning_rate: float = Field(5e-4, gt=0)
         """Adam's rate for the predictor."""
-        slow_rate: float = Field(0.005, gt=0, le=1)
-        """How far the slow copy follows the VDN agents after each update."""
+        ema_tau: float = Field(0.005, gt=0, le=1)
+        """Of the Polyak update of the VDN agents' average after each update."""
         memory_weight: float = Field(0.1, ge=0)
         """Coefficient of the memory's loss; 0 for no memory."""
         memory_capacity: int = Field(1_000_000, gt=0)
@@ -103,20 +103,19 @@ class EMC(QPLEX):
         "zerg_10_vs_11": _COPIED,
     }
 
+    TARGETS: ClassVar[tuple[str, ...]] = (*QPLEX.TARGETS, "vdn")
+
     def build(self) -> None:
         super().build()
         spec, config = self.spec, self.config
         self.vdn = copy.deepcopy(self.agent)
-        self.slow_vdn = copy.deepcopy(self.agent).requires_grad_(False)
+        self.ema_vdn = copy.deepcopy(self.agent).requires_grad_(False)
         self.predictor = self.build_agent()
         self.memory = None
         if config.memory_weight:
             self.memory = EpisodicMemory(
                 spec.state_size, config.memory_capacity, config.memory_key_size
             )
-
-    def target_networks(self) -> dict[str, nn.Module]:
-        return super().target_networks() | {"vdn": self.vdn}
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         return super().parameter_groups() | {
@@ -135,20 +134,20 @@ class EMC(QPLEX):
     def online(self, batch: Batch) -> Online:
         """The pass of QPLEX, and the predictor's error [T, B] as one more extra."""
         online = super().online(batch)
-        return online._replace(extras=[*online.extras, self.surprise(batch, online.inputs)])
+        online.extras["prediction_error"] = self.prediction_error(batch, online.inputs)
+        return online
 
-    def surprise(self, batch: Batch, inputs: Tensor) -> Tensor:
-        """The predictor's error d, [T, B]."""
-        mask = self.observed(batch)
+    def prediction_error(self, batch: Batch, inputs: Tensor) -> Tensor:
+        """d, [T, B]."""
+        mask = self.network_mask(batch)
         with torch.no_grad():
-            values, *_ = self.slow_vdn(inputs, mask=mask)
-        predicted, *_ = self.predictor(inputs, mask=mask)
-        scaled = self.config.predictor_scale * values[1:]
+            q_values, _, _ = self.ema_vdn(inputs, mask=mask)
+        predicted, _, _ = self.predictor(inputs, mask=mask)
+        scaled = self.config.predictor_scale * q_values[1:]
         return F.pairwise_distance(predicted[1:], scaled).mean(-1)
 
     def intrinsic_reward(self, batch: Batch, online: Online) -> Tensor:
-        _, surprise = online.extras
-        return self.kappa() * surprise.where(batch.mask, 0)
+        return self.kappa() * online.extras["prediction_error"].where(batch.mask, 0)
 
     def kappa(self) -> float:
         """The coefficient of curiosity, a falling staircase.
@@ -164,30 +163,31 @@ class EMC(QPLEX):
         return config.curiosity * config.curiosity_decay**stage
 
     def auxiliary_losses(self, batch: Batch, online: Online) -> dict[str, Tensor]:
-        _, surprise = online.extras
         losses = {
-            "predictor": masked_mean(surprise, batch.mask),
+            "predictor": masked_mean(online.extras["prediction_error"], batch.mask),
             "vdn": self.vdn_loss(batch, online.inputs),
         }
         if self.memory is not None:
-            loss = self.memory_loss(batch, online.team, *self.recalled)
+            loss = self.memory_loss(batch, online)
             losses["memory"] = self.config.memory_weight * loss
         return super().auxiliary_losses(batch, online) | losses
 
     def vdn_loss(self, batch: Batch, inputs: Tensor) -> Tensor:
         """One-step TD of the sum of the VDN agents' values, without bonus."""
-        mask = self.observed(batch)
-        values, *_ = self.vdn(inputs, mask=mask)
-        team = chosen_values(values[:-1], batch.actions).sum(-1)
+        mask = self.network_mask(batch)
+        q_values, _, _ = self.vdn(inputs, mask=mask)
+        q_tot = chosen_q_values(q_values[:-1], batch.actions).sum(-1)
         with torch.no_grad():
-            target_values, *_ = self.targets["vdn"](inputs, mask=mask)
-            greedy = values[1:].masked_fill(~batch.available[1:], NEVER).argmax(-1)
-            future = chosen_values(target_values[1:], greedy).sum(-1)
+            target_q_values, _, _ = self.targets["vdn"](inputs, mask=mask)
+            greedy = q_values[1:].masked_fill(~batch.available[1:], NEVER).argmax(-1)
+            future = chosen_q_values(target_q_values[1:], greedy).sum(-1)
             target = batch.reward + self.config.gamma * (~self.terminal(batch)) * future
-        return masked_mean((team - target).square(), batch.mask)
+        return masked_mean((q_tot - target).square(), batch.mask)
 
     def after_update(self) -> None:
-        follow(self.slow_vdn, self.vdn, self.config.slow_rate)
+        polyak_update(self.ema_vdn, self.vdn, self.config.ema_tau)
+        if self.memory is not None and self.updates % self.config.target_interval == 0:
+            self.memory.refresh()
 
     # Memory ---------------------------------------------------------------------------------------
 
@@ -204,29 +204,23 @@ class EMC(QPLEX):
         seen = step <= length.unsqueeze(1)
         self.memory.write(state[seen], returns[seen])
 
-    def prepare(self, batch: Batch) -> None:
-        if self.memory is not None:
-            self.recalled = self.recall(batch)
-
-    def recall(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The best return that ever followed each next state, and whether there is one; [T, B]."""
+    def prepare(self, batch: Batch) -> dict[str, Tensor]:
+        """Looks up the next states: their "best_return" so far, and whether one is "remembered"."""
+        if self.memory is None:
+            return {}
+        index = batch.mask_index
         best, found = (
-            torch.zeros(batch.mask_cpu.shape, dtype=t) for t in (torch.float, torch.bool)
+            torch.zeros(batch.mask.shape, dtype=dtype) for dtype in (torch.float, torch.bool)
         )
-        rows = batch.mask_index
-        read = self.memory.read(batch.state[1:].flatten(0, 1)[rows])
-        best.view(-1)[rows], found.view(-1)[rows] = read
-        return tuple(each.to(self.device, non_blocking=True) for each in (best, found))
+        read = self.memory.read(batch.state[1:].flatten(0, 1)[index])
+        best.view(-1)[index], found.view(-1)[index] = read
+        return {"best_return": best, "remembered": found}
 
-    def memory_loss(self, batch: Batch, team: Tensor, best: Tensor, found: Tensor) -> Tensor:
+    def memory_loss(self, batch: Batch, online: Online) -> Tensor:
         """Squared distance of Q_tot to the best return ever; zero where none is remembered."""
-        error = team - batch.reward - self.config.gamma * best
-        return masked_mean(error.square().where(found, 0), batch.mask)
-
-    def move_targets(self) -> None:
-        super().move_targets()
-        if self.memory is not None:
-            self.memory.refresh()
+        error = online.q_tot - batch.reward - self.config.gamma * online.extras["best_return"]
+        squares = error.square().where(online.extras["remembered"], 0)
+        return masked_mean(squares, batch.mask)
 
     # Bookkeeping ----------------------------------------------------------------------------------
 

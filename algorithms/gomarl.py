@@ -1,12 +1,12 @@
 """GoMARL (Zang et al., NeurIPS 2023): groups of agents that emerge while learning.
 
-The team starts as one group. A mixing network adds the agents' values first within each group,
+The team starts as one group. A mixing network adds the agents' q_values first within each group,
 then over groups, with non-negative weights w1 that every agent's own hypernetwork makes from the
-agent's memory. A lasso drives the weights of one group at a time towards zero; now and then the
-members whose weights are far below their group's average move on to the next group, so that agents
-end up grouped by how much they contribute together. Each agent has a group embedding e, which is
-made alike within and unlike between groups; it generates the head of the agent's network, and
-pooled over the group it generates the group's mixing weights.
+agent's hidden state. A lasso drives the weights of one group at a time towards zero; now and then
+the members whose weights are far below their group's average move on to the next group, so that
+agents end up grouped by how much they contribute together. Each agent has a group embedding e,
+which is made alike within and unlike between groups; it generates the head of the agent's network,
+and pooled over the group it generates the group's mixing weights.
 
     e_i = tanh(f(h_i)),   Q_i(.) = h_i' W(e_i) + b(e_i)              no gradient from Q_i into e_i
     Q_g = w2(e_g) . ELU(sum_{i in g} (Q_i w1_i(h_i) + b1_g(h_i))) + b2(e_g)
@@ -22,10 +22,10 @@ last; their hypernetworks start anew, the lasso turns to the next group, the tar
 ``unified`` makes one update per episode as all methods do; the authors make one per eight episodes,
 from 128 of them (``released``, and targets copied after 25 such updates). Two defects are
 ``released`` only: the networks of a new group never reach the optimiser (``new_groups``), and the
-mixing weights are averaged over padding too (``lasso_mean``). Groups cannot become empty, since not
+mixing weights are averaged over padding too (``padding``). Groups cannot become empty, since not
 all members can be below 0.7 of their mean, so that part of the authors' code has no counterpart.
 
-Shapes as in learner.py, and H width of the memory, E of embeddings and mixing layers.
+Shapes as in learner.py, and K groups, H width of hidden states, E of embeddings and mixing layers.
 """
 
 from typing import Any, ClassVar, Literal
@@ -37,7 +37,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from algorithms.grouped import GroupedLinear
-from algorithms.learner import Learner, LearnerConfig, Online, chosen_values, follow, masked_mean
+from algorithms.learner import Learner, LearnerConfig, MixerInput, Online, masked_mean
 from algorithms.networks import RecurrentAgent
 from benchmark.training.protocol import PYMARL
 from benchmark.training.replay import Batch, ReplayBuffer
@@ -49,7 +49,7 @@ _PART = 32
 class GroupAgent(RecurrentAgent):
     """The shared network with a head that each agent's group embedding generates.
 
-    Gives the action values, the memory without gradient, and the embeddings.
+    Its features are the hidden states without gradient, "hidden", and the "embedding".
     """
 
     def __init__(
@@ -69,16 +69,17 @@ class GroupAgent(RecurrentAgent):
             }
         )
 
-    def read(self, memory: Tensor) -> tuple[Tensor, ...]:
-        embedding = self.embedding(memory.detach())
-        return self.values(memory, embedding.detach()), memory.detach(), embedding
+    def read(self, hidden: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        embedding = self.embedding(hidden.detach())
+        features = {"hidden": hidden.detach(), "embedding": embedding}
+        return self.q_values(hidden, embedding.detach()), features
 
-    def values(self, memory: Tensor, embedding: Tensor) -> Tensor:
-        """h' W(e) + b(e), bilinear in memory and embedding: the memory's product comes first."""
+    def q_values(self, hidden: Tensor, embedding: Tensor) -> Tensor:
+        """h' W(e) + b(e), bilinear in h and e: the product with h comes first."""
         layer, actions = self.head["weight"], self.head["bias"].out_features
         factors = torch.cat([layer.weight, layer.bias.unsqueeze(1)], dim=1)  # [H A, E + 1]
         factors = factors.unflatten(0, (-1, actions)).flatten(1)  # [H, A (E + 1)]
-        by_factor = (memory @ factors).unflatten(-1, (actions, -1))  # [..., A, E + 1]
+        by_factor = (hidden @ factors).unflatten(-1, (actions, -1))  # [..., A, E + 1]
         extended = torch.cat([embedding, torch.ones_like(embedding[..., :1])], dim=-1)
         return (by_factor @ extended.unsqueeze(-1)).squeeze(-1) + self.head["bias"](embedding)
 
@@ -92,21 +93,21 @@ class Group(nn.Module):
         self.w2 = _mlp(size, size, size)
         self.b2 = _mlp(size, size, 1)
 
-    def forward(self, size: int, weighted: Tensor, memory: Tensor, pooled: Tensor) -> Tensor:
+    def forward(self, size: int, weighted: Tensor, hidden: Tensor, pooled: Tensor) -> Tensor:
         """Mixes the group's members.
 
         Args:
             size: how many they are.
             weighted: the sum of their Q_i w1_i, [T, B, E].
-            memory: the sum of their memories, [T, B, H].
+            hidden: the sum of their hidden states, [T, B, H].
             pooled: the group's embedding, [T, B, E].
 
         Returns:
             Q_g, [T, B].
         """
-        bias = F.linear(memory, self.b1.weight) + size * self.b1.bias  # the sum of b1(h_i)
-        hidden = F.elu(weighted + bias)
-        return (hidden * self.w2(pooled).abs()).sum(-1) + self.b2(pooled).squeeze(-1)
+        bias = F.linear(hidden, self.b1.weight) + size * self.b1.bias  # the sum of b1(h_i)
+        layer = F.elu(weighted + bias)
+        return (layer * self.w2(pooled).abs()).sum(-1) + self.b2(pooled).squeeze(-1)
 
 
 class GroupMixer(nn.Module):
@@ -149,40 +150,38 @@ class GroupMixer(nn.Module):
         self.members = [[i for i, g in enumerate(group) if g == k] for k in range(max(group) + 1)]
 
     def forward(
-        self, values: Tensor, memory: Tensor, embedding: Tensor, state: Tensor
+        self, q_values: Tensor, hidden: Tensor, embedding: Tensor, state: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Mixes.
 
         Args:
-            values: of the chosen actions, [T, B, N].
-            memory: [T, B, N, H].
+            q_values: of the chosen actions, [T, B, N].
+            hidden: the agents' hidden states, [T, B, N, H].
             embedding: [T, B, N, E].
             state: [T, B, S].
 
         Returns:
             Q_tot [T, B], and every agent's mean mixing weight [T, B, N].
         """
-        w1 = self.mixing_weights(memory)
-        members = self.members
-        belongs = torch.stack([(self.group == g).float() for g in range(len(members))])
-        weighted = (belongs @ (values.unsqueeze(-1) * w1)).unbind(-2)
-        memory = (belongs @ memory).unbind(-2)
-        pooled = [embedding[:, :, each].amax(-2) for each in members]
-        groups = self.groups[: len(members)]
-        parts = [
-            group(len(each), *sums)
-            for group, each, *sums in zip(groups, members, weighted, memory, pooled, strict=True)
+        w1 = self.mixing_weights(hidden)
+        belongs = torch.stack([(self.group == k).float() for k in range(len(self.members))])
+        weighted = (belongs @ (q_values.unsqueeze(-1) * w1)).unbind(-2)
+        summed = (belongs @ hidden).unbind(-2)
+        pooled = [embedding[:, :, members].amax(-2) for members in self.members]
+        of_groups = [
+            self.groups[k](len(members), weighted[k], summed[k], pooled[k])
+            for k, members in enumerate(self.members)
         ]
-        mixed, pooled = torch.stack(parts, -1), torch.stack(pooled, -2)  # [T, B, groups(, E)]
-        hidden = F.elu((mixed.unsqueeze(-1) * self.w3(pooled).abs() + self.b3(pooled)).sum(-2))
-        total = (hidden * self.w4(state).abs()).sum(-1) + self.b4(state).squeeze(-1)
-        return total, w1.mean(-1)
+        q_groups, pooled = torch.stack(of_groups, -1), torch.stack(pooled, -2)  # [T, B, K(, E)]
+        layer = F.elu((q_groups.unsqueeze(-1) * self.w3(pooled).abs() + self.b3(pooled)).sum(-2))
+        q_tot = (layer * self.w4(state).abs()).sum(-1) + self.b4(state).squeeze(-1)
+        return q_tot, w1.mean(-1)
 
-    def mixing_weights(self, memory: Tensor) -> Tensor:
+    def mixing_weights(self, hidden: Tensor) -> Tensor:
         """w1, [T, B, N, E]."""
-        rows = memory.flatten(0, 1).transpose(0, 1)  # [N, M, H]
+        rows = hidden.flatten(0, 1).transpose(0, 1)  # [N, M, H]
         w1 = self.w1(self.w1_hidden(rows).relu()).abs()
-        return w1.transpose(0, 1).unflatten(0, memory.shape[:2])
+        return w1.transpose(0, 1).unflatten(0, hidden.shape[:2])
 
     @torch.no_grad()
     def regroup(self, weights: Tensor, threshold: float, generator: torch.Generator) -> bool:
@@ -197,9 +196,9 @@ class GroupMixer(nn.Module):
             whether anybody moved.
         """
         moves = torch.zeros_like(self.group, dtype=torch.bool)
-        for each in self.members:
-            if len(each) >= 3:
-                moves[each] = weights[each] < threshold * weights[each].mean()
+        for members in self.members:
+            if len(members) >= 3:
+                moves[members] = weights[members] < threshold * weights[members].mean()
         if not moves.any():
             return False
         self.assign(self.group + moves)
@@ -226,8 +225,6 @@ class GoMARL(Learner):
         """Factor on it every ``lasso_interval`` env steps."""
         lasso_interval: int = Field(100_000, gt=0)
         """Env steps between its decays."""
-        lasso_mean: Literal["real", "padded"] = "real"
-        """Whether mixing weights are averaged over real steps, or over padding too."""
         similarity: float = Field(0.005, ge=0)
         """Coefficient of the SD loss."""
         regroup_interval: int = Field(100_000, gt=0)
@@ -247,10 +244,11 @@ class GoMARL(Learner):
         "batch_size": 128,
         "epsilon_steps": 100_000,
         "target_interval": 25,
-        "lasso_mean": "padded",
+        "padding": "counted",
         "new_groups": "frozen",
     }
     STREAMS: ClassVar[tuple[str, ...]] = ("regrouping",)
+    TD_WEIGHT: ClassVar[float] = 0.5
 
     def build(self) -> None:
         spec, config = self.spec, self.config
@@ -265,35 +263,19 @@ class GoMARL(Learner):
         )
         self.register_buffer("regroupings", torch.zeros((), dtype=torch.int64))  #: that were due
 
-    def observed(self, batch: Batch) -> Tensor:
-        return (
-            batch.obs_mask_cpu
-            if self.config.lasso_mean == "real"
-            else torch.ones_like(batch.obs_mask_cpu)
-        )
+    def runs_on_padding(self) -> bool:
+        return self.config.padding == "counted"
 
-    def mix(
-        self,
-        mixer: nn.Module,
-        values: Tensor,
-        features: list[Tensor],
-        actions: Tensor,
-        state: Tensor,
-        available: Tensor,
-    ) -> tuple[Tensor, ...]:
-        chosen = chosen_values(values, actions)
-        return mixer(chosen, *features, state)
-
-    def td_loss(self, error: Tensor, batch: Batch) -> Tensor:
-        return 0.5 * super().td_loss(error, batch)
+    def mix(self, mixer: nn.Module, inputs: MixerInput) -> tuple[Tensor, dict[str, Tensor]]:
+        q_tot, weights = mixer(inputs.chosen, **inputs.features, state=inputs.state)
+        return q_tot, {"mixing_weights": weights}
 
     def auxiliary_losses(self, batch: Batch, online: Online) -> dict[str, Tensor]:
         config = self.config
-        _, embedding = online.features
-        (weights,) = online.extras
+        weights = online.extras["mixing_weights"]
         lasso = config.lasso * config.lasso_decay ** (self.env_steps // config.lasso_interval)
         shrunk = self.mixer.group == self.mixer.turn
-        difference = self.similarity_difference(embedding[:-1])
+        difference = self.similarity_difference(online.features["embedding"][:-1])
         return {
             "lasso": lasso * (self.weight_average(weights, batch.mask_index) * shrunk).sum(),
             "similarity": config.similarity * masked_mean(difference, batch.mask),
@@ -306,14 +288,15 @@ class GoMARL(Learner):
         """
         unit = F.normalize(embedding, dim=-1)
         everyone = unit.sum(-2).square().sum(-1)
-        together = sum(unit[:, :, each].sum(-2).square().sum(-1) for each in self.mixer.members)
+        members = self.mixer.members
+        together = sum(unit[:, :, group].sum(-2).square().sum(-1) for group in members)
         return (everyone - 2 * together) / self.spec.n_agents**2
 
-    def weight_average(self, weights: Tensor, rows: Tensor) -> Tensor:
-        """Every agent's weight [T, B, N] averaged over steps, [N]; ``rows`` are the real ones."""
-        if self.config.lasso_mean == "padded":
+    def weight_average(self, weights: Tensor, index: Tensor) -> Tensor:
+        """Every agent's weight [T, B, N] averaged over steps, [N]; ``index``: Batch.mask_index."""
+        if self.config.padding == "counted":
             return weights.mean((0, 1))
-        return weights.flatten(0, 1)[rows].mean(0)
+        return weights.flatten(0, 1)[index].mean(0)
 
     # Regrouping -----------------------------------------------------------------------------------
 
@@ -333,13 +316,7 @@ class GoMARL(Learner):
         ]
         average = torch.stack(weights).mean(0)
         if self.mixer.regroup(average, self.config.regroup_threshold, generator):
-            for name, network in self.target_networks().items():
-                follow(self.targets[name], network, rate=1)
-
-    def rehearse_round(self, replay: ReplayBuffer) -> None:
-        size = self.config.regroup_batch_size
-        if len(replay) >= size:
-            self.replayed_weights(replay.sample(size, np.random.default_rng(0)))
+            self.move_targets()
 
     @torch.no_grad()
     def replayed_weights(self, batch: Batch) -> Tensor:
@@ -348,8 +325,8 @@ class GoMARL(Learner):
         for part in batch.split(_PART):
             part = part.to(self.device)
             inputs, _ = self.encode(part)
-            _, _, memory, _ = self.agent(inputs, mask=self.observed(part))
-            weights.append(self.mixer.mixing_weights(memory[:-1]).mean(-1))
+            _, _, features = self.agent(inputs, mask=self.network_mask(part))
+            weights.append(self.mixer.mixing_weights(features["hidden"][:-1]).mean(-1))
         return self.weight_average(torch.cat(weights, dim=1), batch.mask_index.to(self.device))
 
 

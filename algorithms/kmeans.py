@@ -80,8 +80,8 @@ def _seeds(between: Tensor, clusters: int, restarts: int, generator: torch.Gener
     for _ in range(clusters - 1):
         nearest = from_seeds.amin(2)  # [P, R, N]
         mass = nearest.cumsum(-1)
-        lots = uniform(candidates) * mass[..., -1:]
-        drawn = torch.searchsorted(mass, lots, right=True).clamp_(max=count - 1)
+        uniforms = uniform(candidates) * mass[..., -1:]
+        drawn = torch.searchsorted(mass, uniforms, right=True).clamp_(max=count - 1)
         from_drawn = between[problem, drawn]  # [P, R, candidates, N]
         left = torch.minimum(from_drawn, nearest.unsqueeze(2)).sum(-1)
         chosen = left.argmin(-1)[..., None, None].expand(-1, -1, 1, count)

@@ -1,12 +1,12 @@
 """The TD loop that every method shares, and the hooks by which a method differs.
 
-One update: unroll the online and the target agents over whole episodes, mix the agents' values into
-the team's, and regress on the double-Q target
+One update: unroll the online and the target agents over whole episodes, mix the agents' q_values
+into Q_tot, and regress on the double-Q target
 
     y[t] = r[t] + bonus[t] + gamma * (1 - terminal[t]) * Q_tot'(s[t+1], argmax_a Q(o[t+1], a))
 
-where ' marks the target networks. A method overrides hooks, which is all that stands above
-``# The update``, and nothing else.
+where ' marks the target networks. A method sets class variables and overrides hooks, which is all
+that stands above ``# The update``, and nothing else.
 
 Shapes: T steps of the longest episode of the batch, B episodes, N agents, A actions, O observation
 features, S state features, D agent inputs. Batches are time-major: [T, B, ...].
@@ -49,12 +49,30 @@ class LearnerConfig(BaseModel):
     """Largest global gradient norm per optimiser."""
     target_interval: int = Field(200, gt=0)
     """Updates between moves of the target networks."""
-    target_rate: float = Field(1.0, gt=0, le=1)
+    target_tau: float = Field(1.0, gt=0, le=1)
     """How far they move towards the online networks; 1 copies, less is Polyak averaging."""
     target_first_step: Literal[0, 1] = 0
-    """First observation that the target agent's memory sees; 1 in ACORM's and R3DM's code."""
+    """First observation that the target agent's GRU reads; 1 in ACORM's and R3DM's code."""
+    padding: Literal["excluded", "counted"] = "excluded"
+    """Whether a method's own losses are means over real steps, or over padding too, as in most
+    authors' code. The TD loss never counts padding."""
     hidden_size: int = Field(64, gt=0)
     """Width of the agent network."""
+
+
+class MixerInput(NamedTuple):
+    """What a mixer may read of T steps, of the online or of the target networks."""
+
+    q_values: Tensor  #: of every action, [T, B, N, A]
+    features: dict[str, Tensor]  #: what else the agents gave, by name, [T, B, N, ...]
+    actions: Tensor  #: the chosen ones, [T, B, N]
+    state: Tensor  #: what ``encode`` gave for the mixers, [T, B, S]
+    available: Tensor  #: which actions were, [T, B, N, A] bool
+
+    @property
+    def chosen(self) -> Tensor:
+        """The q_values of the chosen actions, [T, B, N]."""
+        return chosen_q_values(self.q_values, self.actions)
 
 
 class Online(NamedTuple):
@@ -62,10 +80,10 @@ class Online(NamedTuple):
 
     inputs: Tensor  #: of the agents, [T + 1, B, N, D]
     state: Tensor  #: of the mixer, [T + 1, B, S]
-    values: Tensor  #: of every action, [T + 1, B, N, A]
-    features: list[Tensor]  #: whatever else the agents gave, [T + 1, B, N, ...] each
-    team: Tensor  #: Q_tot of the actions that were taken, [T, B]
-    extras: list[Tensor]  #: whatever else the losses need of the mixer, [T, B, ...] each
+    q_values: Tensor  #: of every action, [T + 1, B, N, A]
+    features: dict[str, Tensor]  #: what else the agents gave, by name, [T + 1, B, N, ...]
+    q_tot: Tensor  #: of the actions that were taken, [T, B]
+    extras: dict[str, Tensor]  #: what ``prepare`` and ``mix`` gave for the losses, [T, B, ...]
 
 
 class Learner(nn.Module):
@@ -86,6 +104,10 @@ class Learner(nn.Module):
     MAP_HYPERPARAMETERS: ClassVar[dict[str, dict[str, Any]]] = {}
     #: map -> hyper-parameters that differ in the authors' own runs on that map.
     RELEASED_MAPS: ClassVar[dict[str, dict[str, Any]]] = {}
+    #: Names of the networks that have a target copy.
+    TARGETS: ClassVar[tuple[str, ...]] = ("agent", "mixer")
+    #: Factor on the TD loss.
+    TD_WEIGHT: ClassVar[float] = 1.0
     #: Batches that one update draws: the first for the TD step, the others for ``before_update``.
     BATCHES: ClassVar[int] = 1
     #: Names of the method's own random streams.
@@ -106,14 +128,14 @@ class Learner(nn.Module):
             torch.backends.cudnn.allow_tf32 = False
         self.updates = 0
         self.env_steps = 0  # of all training battles so far
+        self.hidden_width = config.hidden_size  # of what ``act`` carries from step to step
         self._metric_sums: dict[str, Tensor] = {}
         self._metric_counts: dict[str, int] = {}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.build()
         self.targets = {
-            name: copy.deepcopy(network).requires_grad_(False)
-            for name, network in self.target_networks().items()
+            name: copy.deepcopy(getattr(self, name)).requires_grad_(False) for name in self.TARGETS
         }
         codes = torch.cat([torch.zeros(1, spec.n_actions), torch.eye(spec.n_actions)])
         self.register_buffer("_action_codes", codes, persistent=False)  # row 0: no action yet
@@ -133,10 +155,6 @@ class Learner(nn.Module):
         """Creates the networks: at least ``self.agent`` and ``self.mixer``."""
         raise NotImplementedError
 
-    def target_networks(self) -> dict[str, nn.Module]:
-        """The networks that have a slowly following target copy, by name."""
-        return {"agent": self.agent, "mixer": self.mixer}
-
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """The parameters of each optimiser of the TD step; each group is clipped on its own."""
         return {"td": [*self.agent.parameters(), *self.mixer.parameters()]}
@@ -151,7 +169,7 @@ class Learner(nn.Module):
             make = partial(torch.optim.RMSprop, **common, alpha=0.99, eps=config.rmsprop_eps)
         return {name: make(parameters) for name, parameters in self.parameter_groups().items()}
 
-    # Hooks: what the networks read, and what becomes of the agents' values ------------------------
+    # Hooks: what the networks read, and what becomes of the q_values ----------------------------
 
     def inputs(self, obs: Tensor, last_actions: Tensor) -> Tensor:
         """What the agent network reads: observation, last action, own number.
@@ -174,40 +192,20 @@ class Learner(nn.Module):
         """
         return self.inputs(batch.obs, batch.last_actions), batch.state
 
-    def observed(self, batch: Batch) -> Tensor:
-        """Where the agents' values are needed, [T + 1, B] bool on the CPU: not on padding."""
-        return batch.obs_mask_cpu
+    def runs_on_padding(self) -> bool:
+        """Whether the losses read what the networks give behind an episode's end."""
+        return False
 
-    def mix(
-        self,
-        mixer: nn.Module,
-        values: Tensor,
-        features: list[Tensor],
-        actions: Tensor,
-        state: Tensor,
-        available: Tensor,
-    ) -> tuple[Tensor, ...]:
-        """The team's value of the chosen actions.
+    def mix(self, mixer: nn.Module, inputs: MixerInput) -> tuple[Tensor, dict[str, Tensor]]:
+        """Q_tot of the chosen actions [T, B], and by name what else the losses need, [T, B, ...].
 
         Args:
             mixer: the online or the target mixer.
-            values: of every action, [T, B, N, A].
-            features: whatever else the agents gave, [T, B, N, ...] each.
-            actions: the chosen ones, [T, B, N].
-            state: what ``encode`` gave for the mixers, [T, B, S].
-            available: the actions that are, [T, B, N, A] bool.
-
-        Returns:
-            Q_tot [T, B], and whatever else of the mixer the losses need.
+            inputs: what it may read.
         """
-        return (mixer(chosen_values(values, actions), state),)
+        return mixer(inputs.chosen, inputs.state), {}
 
     # Hooks: acting --------------------------------------------------------------------------------
-
-    def initial_hidden(self, battles: int) -> Tensor:
-        """The agents' memory at the start of ``battles`` battles, [B, N, H]."""
-        size = self.config.hidden_size
-        return torch.zeros(battles, self.spec.n_agents, size, device=self.device)
 
     @torch.inference_mode()
     def act(self, obs: Tensor, last_actions: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
@@ -216,23 +214,28 @@ class Learner(nn.Module):
         Args:
             obs: [B, N, O].
             last_actions: [B, N], -1 at the start of a battle.
-            hidden: [B, N, H].
+            hidden: before the step, [B, N, H].
 
         Returns:
-            values [B, N, A] and the memory after the step [B, N, H].
+            q_values [B, N, A] and the hidden state after the step [B, N, H].
         """
         obs, last_actions = obs.to(self.device), last_actions.to(self.device)
-        values, hidden, *_ = self.agent(self.inputs(obs[None], last_actions[None]), hidden)
-        return values[0], hidden
+        q_values, hidden, _ = self.agent(self.inputs(obs[None], last_actions[None]), hidden)
+        return q_values[0], hidden
 
     def frozen_hidden(self, before: Tensor, after: Tensor) -> Tensor:
-        """The memory after a random step under the rule that such steps do not advance it."""
+        """The hidden state after a random step where the rule is that such steps do not count."""
         return before
 
     # Hooks: one update ----------------------------------------------------------------------------
 
-    def prepare(self, batch: Batch) -> None:
-        """Looks up what the update needs while the batch is still on the CPU."""
+    def prepare(self, batch: Batch) -> dict[str, Tensor]:
+        """What the losses need and must be looked up on the CPU, by name, [T, B, ...].
+
+        Args:
+            batch: on the CPU.
+        """
+        return {}
 
     def pretrain(self, batch: Batch, *others: Batch) -> bool:
         """One update before the first TD step; whether there was one left to do."""
@@ -244,37 +247,28 @@ class Learner(nn.Module):
     def online(self, batch: Batch) -> Online:
         """Runs the online agents and mixer over whole episodes."""
         inputs, state = self.encode(batch)
-        values, _, *features = self.agent(inputs, mask=self.observed(batch))
-        before = [each[:-1] for each in features]
-        team, *extras = self.mix(
-            self.mixer, values[:-1], before, batch.actions, state[:-1], batch.available[:-1]
+        q_values, _, features = self.agent(inputs, mask=self.network_mask(batch))
+        before = {name: feature[:-1] for name, feature in features.items()}
+        mixer_input = MixerInput(
+            q_values[:-1], before, batch.actions, state[:-1], batch.available[:-1]
         )
-        return Online(inputs, state, values, features, team, extras)
+        return Online(inputs, state, q_values, features, *self.mix(self.mixer, mixer_input))
 
     def intrinsic_reward(self, batch: Batch, online: Online) -> Tensor | float:
         """Bonus on the team's reward, [T, B]; computed without gradient."""
         return 0.0
 
-    def td_loss(self, error: Tensor, batch: Batch) -> Tensor:
-        """The loss of the TD errors [T, B]."""
-        return masked_mean(error.square(), batch.mask)
-
     def auxiliary_losses(self, batch: Batch, online: Online) -> dict[str, Tensor]:
         """Losses that are added to the TD loss, by the name under which they are logged."""
         return {}
 
-    def move_targets(self) -> None:
-        """Moves every target network towards its online network."""
-        for name, network in self.target_networks().items():
-            follow(self.targets[name], network, self.config.target_rate)
-
     def after_update(self) -> None:
-        """What follows the TD step, e.g. a slowly moving copy of a network."""
+        """What follows the TD step, e.g. a Polyak update of a network's average."""
 
     # Hooks: around the updates --------------------------------------------------------------------
 
     def on_collect(self, episodes: Episodes, env_steps: int) -> None:
-        """Takes note of a round of battles, before the updates that it pays for.
+        """Takes note of a round of battles, before the updates that follow it.
 
         Args:
             episodes: the battles.
@@ -285,15 +279,15 @@ class Learner(nn.Module):
     def after_round(self, replay: ReplayBuffer) -> None:
         """What follows the updates of a round of battles, e.g. a change of structure."""
 
-    # Hooks: checkpoints and measurements ----------------------------------------------------------
+    # Hooks: checkpoints ---------------------------------------------------------------------------
 
     def training_state(self) -> dict:
         """Everything that the next update depends on, for a checkpoint."""
         return {
             "networks": self.state_dict(),
             "targets": {name: network.state_dict() for name, network in self.targets.items()},
-            "optimizers": {name: each.state_dict() for name, each in self.optimizers.items()},
-            "streams": {name: each.get_state() for name, each in self.streams.items()},
+            "optimizers": {name: one.state_dict() for name, one in self.optimizers.items()},
+            "streams": {name: one.get_state() for name, one in self.streams.items()},
             "updates": self.updates,
         }
 
@@ -308,12 +302,6 @@ class Learner(nn.Module):
             stream.set_state(state["streams"][name].cpu())
         self.updates = state["updates"]
 
-    def skip_pretraining(self) -> None:
-        """Lets the next update be one of those that follow pre-training; for measurements."""
-
-    def rehearse_round(self, replay: ReplayBuffer) -> None:
-        """Takes as much memory as ``after_round`` ever does, to no effect; for measurements."""
-
     # The update -----------------------------------------------------------------------------------
 
     def update(self, batch: Batch, *others: Batch) -> None:
@@ -323,34 +311,41 @@ class Learner(nn.Module):
             batch: of the TD step.
             others: ``BATCHES - 1`` more, for ``pretrain`` and ``before_update``.
         """
-        self.prepare(batch)
-        batch, *others = (each.to(self.device) for each in (batch, *others))
+        looked_up = {
+            name: found.to(self.device, non_blocking=True)
+            for name, found in self.prepare(batch).items()
+        }
+        batch, *others = (one.to(self.device) for one in (batch, *others))
         if self.pretrain(batch, *others):
             return
         self.before_update(batch, *others)
         online = self.online(batch)
-        error = online.team - self.td_targets(batch, online)
-        losses = {"td": self.td_loss(error, batch)} | self.auxiliary_losses(batch, online)
-        self.descend(sum(losses.values()))
+        online.extras.update(looked_up)
+        losses = {"td": self.td_loss(batch, online)} | self.auxiliary_losses(batch, online)
+        self.optimizer_step(sum(losses.values()))
         self.updates += 1
         if self.updates % self.config.target_interval == 0:
-            self.move_targets()
+            self.move_targets(self.config.target_tau)
         self.after_update()
-        self.log(**losses, q_total=masked_mean(online.team, batch.mask))
+        self.log(**losses, q_tot=masked_mean(online.q_tot, batch.mask))
+
+    def td_loss(self, batch: Batch, online: Online) -> Tensor:
+        """Mean squared TD error over real steps, weighted."""
+        error = online.q_tot - self.td_targets(batch, online)
+        return self.TD_WEIGHT * masked_mean(error.square(), batch.mask)
 
     @torch.no_grad()
     def td_targets(self, batch: Batch, online: Online) -> Tensor:
         """The double-Q targets y, [T, B]: one-step, or TD(lambda)."""
         config, first = self.config, self.config.target_first_step
-        observed, available = self.observed(batch)[first:], batch.available[1:]
-        values, _, *features = self.targets["agent"](online.inputs[first:], mask=observed)
-        greedy = online.values[1:].masked_fill(~available, NEVER).argmax(-1)  # [T, B, N]
-        after = [each[1 - first :] for each in (values, *features)]
-        team, *_ = self.mix(
-            self.targets["mixer"], after[0], after[1:], greedy, online.state[1:], available
-        )
+        mask, available = self.network_mask(batch)[first:], batch.available[1:]
+        q_values, _, features = self.targets["agent"](online.inputs[first:], mask=mask)
+        greedy = online.q_values[1:].masked_fill(~available, NEVER).argmax(-1)  # [T, B, N]
+        after = {name: feature[1 - first :] for name, feature in features.items()}
+        mixer_input = MixerInput(q_values[1 - first :], after, greedy, online.state[1:], available)
+        q_tot, _ = self.mix(self.targets["mixer"], mixer_input)
         reward = batch.reward + self.intrinsic_reward(batch, online)
-        future = config.gamma * (~self.terminal(batch)) * team
+        future = config.gamma * (~self.terminal(batch)) * q_tot
         if config.td_lambda == 0:
             return reward + future
         return lambda_returns(reward, future, batch.mask, config.gamma, config.td_lambda)
@@ -365,8 +360,8 @@ class Learner(nn.Module):
         terminal[limit - 1 :] = False
         return terminal
 
-    def descend(self, loss: Tensor) -> None:
-        """The TD step down ``loss``, each group's gradient clipped on its own."""
+    def optimizer_step(self, loss: Tensor) -> None:
+        """One step of the TD optimisers, each group's gradient clipped on its own."""
         groups = self.parameter_groups()
         for name in groups:
             self.optimizers[name].zero_grad(set_to_none=True)
@@ -376,7 +371,25 @@ class Learner(nn.Module):
             self.log(**{f"gradient_norm_{name}": norm})
             self.optimizers[name].step()
 
-    # Bookkeeping ----------------------------------------------------------------------------------
+    def move_targets(self, tau: float = 1.0) -> None:
+        """Moves every target network towards its online network."""
+        for name, target in self.targets.items():
+            polyak_update(target, getattr(self, name), tau)
+
+    # What hooks use -------------------------------------------------------------------------------
+
+    def initial_hidden(self, n_envs: int) -> Tensor:
+        """The agents' hidden state at the start of battles, [B, N, H]."""
+        return torch.zeros(n_envs, self.spec.n_agents, self.hidden_width, device=self.device)
+
+    def network_mask(self, batch: Batch) -> Tensor:
+        """The steps that the networks run over, [T + 1, B] bool on the CPU."""
+        mask = batch.obs_mask_cpu
+        return torch.ones_like(mask) if self.runs_on_padding() else mask
+
+    def step_mean(self, values: Tensor, mask: Tensor) -> Tensor:
+        """Mean over steps, both [T, B]; what padding counts is ``Config.padding``."""
+        return masked_mean(values, mask) if self.config.padding == "excluded" else values.mean()
 
     def one_hot(self, actions: Tensor) -> Tensor:
         """Actions [...] one-hot, [..., A]; zeros for -1, no action yet."""
@@ -401,14 +414,14 @@ class Learner(nn.Module):
 
 
 @torch.no_grad()
-def follow(follower: nn.Module, leader: nn.Module, rate: float) -> None:
-    """Moves the weights of ``follower`` by ``rate`` of the way to those of ``leader``."""
-    if rate == 1:
-        follower.load_state_dict(leader.state_dict())
+def polyak_update(average: nn.Module, online: nn.Module, tau: float) -> None:
+    """average <- (1 - tau) average + tau online, weight by weight."""
+    if tau == 1:
+        average.load_state_dict(online.state_dict())
         return
-    weights = zip(follower.parameters(), leader.parameters(), strict=True)
-    followers, leaders = map(list, zip(*weights, strict=True))
-    torch._foreach_lerp_(followers, leaders, rate)
+    pairs = zip(average.parameters(), online.parameters(), strict=True)
+    averages, onlines = map(list, zip(*pairs, strict=True))
+    torch._foreach_lerp_(averages, onlines, tau)
 
 
 def _spawned(seed: int, index: int) -> int:
@@ -417,9 +430,9 @@ def _spawned(seed: int, index: int) -> int:
     return int(words[0] >> np.uint64(1))  # torch takes 63 bits
 
 
-def chosen_values(values: Tensor, actions: Tensor) -> Tensor:
-    """The values [T, B, N, A] of the chosen actions [T, B, N]; [T, B, N]."""
-    return values.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
+def chosen_q_values(q_values: Tensor, actions: Tensor) -> Tensor:
+    """The q_values [T, B, N, A] of the chosen actions [T, B, N]; [T, B, N]."""
+    return q_values.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

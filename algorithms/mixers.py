@@ -1,4 +1,4 @@
-"""Mixers: from the values of single agents to the value of the team."""
+"""Mixers: from the q_values of single agents to Q_tot."""
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -27,17 +27,17 @@ class QMixer(nn.Module):
             nn.Linear(state_size, embed_size), nn.ReLU(), nn.Linear(embed_size, 1)
         )
 
-    def forward(self, values: Tensor, state: Tensor) -> Tensor:
+    def forward(self, q_values: Tensor, state: Tensor) -> Tensor:
         """Mixes.
 
         Args:
-            values: the agents' values, [T, B, N].
+            q_values: of the chosen actions, [T, B, N].
             state: [T, B, S].
 
         Returns:
             Q_tot, [T, B].
         """
-        return self.combine(values, *self.weights(state))
+        return self.combine(q_values, *self.weights(state))
 
     def weights(self, state: Tensor) -> tuple[Tensor, ...]:
         """W1 [T, B, N, E], b1 [T, B, E], w2 [T, B, E] and b2 [T, B] of the states [T, B, S]."""
@@ -46,11 +46,11 @@ class QMixer(nn.Module):
         return w1, self.hyper_b1(state), w2, self.hyper_b2(state).squeeze(-1)
 
     @staticmethod
-    def combine(values: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
-        """Q_tot [T, B] of the agents' values [T, B, N] under these weights."""
-        return (QMixer.hidden(values, w1, b1) * w2).sum(-1) + b2
+    def combine(q_values: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
+        """Q_tot [T, B] of the chosen actions' q_values [T, B, N] under these weights."""
+        return (QMixer.hidden(q_values, w1, b1) * w2).sum(-1) + b2
 
     @staticmethod
-    def hidden(values: Tensor, w1: Tensor, b1: Tensor) -> Tensor:
+    def hidden(q_values: Tensor, w1: Tensor, b1: Tensor) -> Tensor:
         """The hidden layer, [T, B, E]."""
-        return F.elu((values.unsqueeze(-1) * w1).sum(-2) + b1)
+        return F.elu((q_values.unsqueeze(-1) * w1).sum(-2) + b1)

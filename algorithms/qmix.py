@@ -11,7 +11,7 @@ into Q_tot, so that what is greedy for each agent alone is greedy for the team:
 ``unified`` follows PyMARL's published QMIX: RMSprop with rate 5e-4, targets copied every 200
 updates. ``released`` is the QMIX of R3DM's authors: rate 6e-4, torch's smaller epsilon, a copy
 every 100 updates (their ``--use_hard_update False`` parses to True), and a target agent whose
-memory starts at the second observation. The paper's Table 1 gives hypernetworks of width 32; the
+GRU starts at the second observation. The paper's Table 1 gives hypernetworks of width 32; the
 code that made its results has 64, which we use in both.
 """
 

@@ -15,21 +15,21 @@ kept small by a penalty beside the TD loss.
 
 This is the form that CDS's and EMC's code have in common ("dmaq_qatten"): attention for w, no
 per-agent transformation bias but V, joint action and state as the inputs of lambda. They average
-the penalty over padding too (``penalty_mean``). Not among the paper's seven methods, and not in
+the penalty over padding too (``padding``). Not among the paper's seven methods, and not in
 the registry; it is here as their base.
 
 Shapes as in learner.py, and E attention width, U width of an agent's row of the state.
 """
 
 import math
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from algorithms.grouped import GroupedLinear
-from algorithms.learner import NEVER, Learner, LearnerConfig, Online, chosen_values, masked_mean
+from algorithms.learner import NEVER, Learner, LearnerConfig, MixerInput, Online
 from algorithms.networks import RecurrentAgent
 from benchmark.envs.spec import EnvSpec
 from benchmark.training.replay import Batch
@@ -121,10 +121,8 @@ class QPLEX(Learner):
         """Terms of lambda."""
         attention_penalty: float = Field(0.001, ge=0)
         """Coefficient of the squared logits."""
-        penalty_mean: Literal["real", "padded"] = "real"
-        """Whether penalties are means over real steps, or over padding too."""
 
-    RELEASED: ClassVar[dict[str, Any]] = {"penalty_mean": "padded"}
+    RELEASED: ClassVar[dict[str, Any]] = {"padding": "counted"}
 
     def build(self) -> None:
         spec, config = self.spec, self.config
@@ -143,25 +141,13 @@ class QPLEX(Learner):
         input_size = spec.obs_size + spec.n_actions + spec.n_agents
         return RecurrentAgent(input_size, self.config.hidden_size, spec.n_actions)
 
-    def mix(
-        self,
-        mixer: nn.Module,
-        values: Tensor,
-        features: list[Tensor],
-        actions: Tensor,
-        state: Tensor,
-        available: Tensor,
-    ) -> tuple[Tensor, ...]:
-        chosen = chosen_values(values, actions)
-        best = values.detach().masked_fill(~available, NEVER).amax(-1)
-        joint_action = self.one_hot(actions).flatten(-2)
-        return mixer(chosen, best, joint_action, state)
+    def mix(self, mixer: nn.Module, inputs: MixerInput) -> tuple[Tensor, dict[str, Tensor]]:
+        best = inputs.q_values.detach().masked_fill(~inputs.available, NEVER).amax(-1)
+        joint_action = self.one_hot(inputs.actions).flatten(-2)
+        q_tot, logits = mixer(inputs.chosen, best, joint_action, inputs.state)
+        return q_tot, {"attention_logits": logits}
 
     def auxiliary_losses(self, batch: Batch, online: Online) -> dict[str, Tensor]:
-        logits, *_ = online.extras
-        penalty = self.penalty_average(logits.square().mean(-1).sum(-1), batch.mask)
+        squares = online.extras["attention_logits"].square().mean(-1).sum(-1)
+        penalty = self.step_mean(squares, batch.mask)
         return {"attention": self.config.attention_penalty * penalty}
-
-    def penalty_average(self, values: Tensor, mask: Tensor) -> Tensor:
-        """Mean of ``values`` where ``real``, or everywhere as in the released code."""
-        return masked_mean(values, mask) if self.config.penalty_mean == "real" else values.mean()

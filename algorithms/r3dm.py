@@ -1,19 +1,19 @@
 """R3DM (Goel et al., ICML 2025): roles that shape the future, on ACORM.
 
-A good role should be told from an agent's past and should tell about its future. ACORM's contrast
-does the first; R3DM adds the second as a reward: an agent is paid for acting as only its own role
-would (policy term), and for reaching what only a model that knows its role foresees (dynamics
-term). Two world models of single agents, with the role and without, are learned beside the policy.
+A good role should follow from an agent's past and decide its future. ACORM's contrast does the
+first; R3DM adds the second as a reward: for acting in a way that depends on the agent's own role
+(policy term), and for reaching observations that a model predicts better if it knows the role
+(dynamics term). Two world models of single agents, with the role and without, are trained for that.
 
     policy term    r_pol[i] = KL(P_ii, mean_j P_ij)                                       (eq. 7)
                    P_ij = softmax Q_i(. | history_i, role_j)
     dynamics term  r_dyn[i] = error_p(o') - beta1 error_q(o')                             (eq. 9)
                    error: squared symlog error of the imagined next observation, minus a
-                   log-likelihood; p knows no role, q does
+                   log-likelihood; q reads the role, p does not
     latent term    r_lat[i] = -log p(d') + beta1 log q(d')                                (eq. 9)
     target         y = r + alpha mean_i (beta3 r_pol + r_dyn + beta2 r_lat) + gamma Q'   (eq. 10)
 
-Rewards are computed anew for every batch, from slowly following copies of the world models, by
+Rewards are computed anew for every batch, with moving averages of the world models (EMA), by
 imagining ``horizon`` steps with the replayed actions from every step of the batch at once.
 
 The paper's text and the authors' code disagree on the method itself; the code made the results, and
@@ -21,8 +21,8 @@ is our default in both protocols. The fields ``counterfactual``, ``policy_sharpn
 ``role_enters``, ``future_roles`` and ``reward_reduction`` switch to the text one by one. Table 3's
 alpha belongs to the mean over agents. ``released`` adds the defects: imagination runs beyond the
 end of short episodes, the models miss the last observation of all but the longest and count padding
-in their mean, and the settings per map are those of the authors' files. docs/fidelity.md has it
-all.
+in their mean, and the settings per map are those of the authors' files. docs/fidelity.md lists
+every difference.
 """
 
 import copy
@@ -33,10 +33,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from algorithms.acorm import ACORM
-from algorithms.learner import Online, follow
+from algorithms.counterfactual import counterfactual_values, policy_divergence
+from algorithms.learner import Online, polyak_update
 from algorithms.packing import Packing
-from algorithms.role_swap import policy_divergence, swapped_values
-from algorithms.world_model import Belief, WorldModel, symlog
+from algorithms.world_model import RSSMState, WorldModel, symlog
 from benchmark.training.replay import Batch
 
 #: Rows of the policy term that are computed together; bounds its memory (27 agents make 729 pairs).
@@ -61,11 +61,11 @@ class R3DM(ACORM):
         """k, steps that are imagined."""
 
         counterfactual: Literal["history", "step"] = "history"
-        """Whose role is swapped: that of the whole history (code), or of the last step (paper)."""
+        """Where another's role enters: in the whole history (code), or its last step (paper)."""
         policy_sharpness: Literal["beta1", "one"] = "beta1"
         """Inverse temperature of an agent's own policy in the policy term: code, or paper."""
-        role_enters: Literal["memory", "prior"] = "memory"
-        """Where the world model reads the role, beside its decoder: code, or paper."""
+        role_enters: Literal["gru", "prior"] = "gru"
+        """Where the world model reads the role, apart from its decoder: code, or paper."""
         future_roles: Literal["replayed", "frozen"] = "replayed"
         """Roles of imagined steps: those of the replayed steps (code), or the first's (paper)."""
         reward_reduction: Literal["mean", "sum"] = "mean"
@@ -77,19 +77,16 @@ class R3DM(ACORM):
         """Adam's rate of the world models, constant."""
         model_gradient_clip: float = Field(1000.0, gt=0)
         """Largest gradient norm of each model."""
-        model_rate: float = Field(0.009975, gt=0, le=1)
-        """How far the models' copies follow per update (0.005 twice in the authors' code)."""
+        model_tau: float = Field(0.009975, gt=0, le=1)
+        """Of the models' Polyak update per step (0.005 twice in the authors' code)."""
         model_observations: Literal["all", "longest"] = "all"
         """Whether the last observation is learned from: always, or in the longest episodes only."""
-        model_mean: Literal["real", "padded"] = "real"
-        """Whether the models' loss is a mean over real steps, or over padding too."""
         free_nats: float = Field(1.0, ge=0)
         """KL divergences below this have no gradient."""
 
     RELEASED: ClassVar[dict[str, Any]] = ACORM.RELEASED | {
         "imagination_end": "batch",
         "model_observations": "longest",
-        "model_mean": "padded",
         "replay_tails": "stale",
     }
     #: Table 3, beside Table 2's clusters.
@@ -133,7 +130,7 @@ class R3DM(ACORM):
                 for name, role_size in (("agnostic", 0), ("role", config.role_size))
             }
         )
-        self.followers = copy.deepcopy(self.models).requires_grad_(False)
+        self.ema_models = copy.deepcopy(self.models).requires_grad_(False)
 
     def make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         rate = self.config.model_learning_rate
@@ -142,42 +139,40 @@ class R3DM(ACORM):
             for name, model in self.models.items()
         }
 
-    def observed(self, batch: Batch) -> Tensor:
-        if self.config.imagination_end == "batch" and self.config.horizon > 1:
-            # Imagination reads the roles of padding.
-            return torch.ones_like(batch.obs_mask_cpu)
-        return super().observed(batch)
+    def runs_on_padding(self) -> bool:
+        """Imagination without an end reads the roles of padding."""
+        return self.config.imagination_end == "batch" and self.config.horizon > 1
 
     # World models ---------------------------------------------------------------------------------
 
     def pretrain(self, batch: Batch, *others: Batch) -> bool:
-        copied = self.pretraining_updates < self.config.embedding_pretraining
+        copies = self.pretraining_updates < self.config.embedding_pretraining
         pretrained = super().pretrain(batch)
         if pretrained:
-            self.train_models(*others, rate=1.0 if copied else self.config.model_rate)
+            self.train_models(*others, tau=1.0 if copies else self.config.model_tau)
         return pretrained
 
     def before_update(self, batch: Batch, *others: Batch) -> None:
-        self.train_models(*others, rate=self.config.model_rate)
+        self.train_models(*others, tau=self.config.model_tau)
         super().before_update(batch)
 
-    def train_models(self, batch: Batch, rate: float) -> None:
-        """One step of both models on a batch of their own, and a move of their copies."""
+    def train_models(self, batch: Batch, tau: float) -> None:
+        """One step of both models on a batch of their own, and of their averages."""
         with torch.no_grad():
             roles = self.role_encoder(self.embed(batch))
         mask = batch.obs_mask_cpu
         if self.config.model_observations == "longest":
             mask = torch.cat([batch.mask_cpu, batch.mask_cpu[-1:]])
         packing = Packing(mask, self.spec.n_agents, self.device)
-        data = self._lived(batch, symlog(batch.obs), roles, packing)
+        data = self._observed(batch, symlog(batch.obs), roles, packing)
         padded = mask.numel() * self.spec.n_agents
-        count = len(packing.rows) if self.config.model_mean == "real" else padded
+        count = padded if self.config.padding == "counted" else len(packing.rows)
         for name, model in self.models.items():
             optimizer = self.optimizers[name]
             parts = model.losses(
                 *data,
                 packing.sizes.tolist(),
-                self._noise("model", len(packing.rows)),
+                self._uniforms("model", len(packing.rows)),
                 self.config.free_nats,
             )
             losses = {part: rows.sum() / count for part, rows in parts.items()}
@@ -188,19 +183,19 @@ class R3DM(ACORM):
             )
             optimizer.step()
             self.log(**{f"model_{name}_{part}": loss for part, loss in losses.items()})
-        follow(self.followers, self.models, rate)
+        polyak_update(self.ema_models, self.models, tau)
 
-    def _lived(
+    def _observed(
         self, batch: Batch, obs: Tensor, roles: Tensor, packing: Packing
     ) -> tuple[Tensor, ...]:
         """o[t], a[t-1] and z[t-1] of every packed row."""
         steps = packing.shape[0]
         before = torch.cat([torch.zeros_like(roles[:1]), roles[:-1]])
         actions = self.one_hot(batch.last_actions)
-        return tuple(packing.pack(each[:steps]) for each in (obs, actions, before))
+        return tuple(packing.pack(padded[:steps]) for padded in (obs, actions, before))
 
-    def _noise(self, stream: str, rows: int) -> Tensor:
-        latents = self.models["role"].latents
+    def _uniforms(self, stream: str, rows: int) -> Tensor:
+        latents = self.models["role"].variables
         return torch.rand(rows, latents, generator=self.streams[stream], device=self.device)
 
     # Intrinsic reward -----------------------------------------------------------------------------
@@ -221,9 +216,9 @@ class R3DM(ACORM):
         return sum(terms.values())
 
     def policy_term(self, batch: Batch, inputs: Tensor) -> Tensor:
-        """How much an agent's policy owes to its own role, [T, B, N]; zero on padding.
+        """How far an agent's policy depends on its own role (eq. 7), [T, B, N]; zero on padding.
 
-        Q_i(. | j) is agent i's value with j's roles in place of its own, for all N x N pairs.
+        Q_i(. | j): agent i's q_values with j's roles in place of its own, for all N x N pairs.
 
         Args:
             batch: the sampled episodes.
@@ -240,13 +235,15 @@ class R3DM(ACORM):
 
     def _policy_term(self, inputs: Tensor, mask: Tensor) -> Tensor:
         config = self.config
-        values = swapped_values(self.agent, inputs, config.role_size, mask, config.counterfactual)
+        q_values = counterfactual_values(
+            self.agent, inputs, config.role_size, mask, config.counterfactual
+        )
         sharpness = config.beta1 if config.policy_sharpness == "beta1" else 1.0
-        term = policy_divergence(values, sharpness)
+        term = policy_divergence(q_values, sharpness)
         return Packing(mask, self.spec.n_agents, term.device).unpack(term.flatten())
 
     def dynamics_terms(self, batch: Batch, roles: Tensor) -> tuple[Tensor, Tensor]:
-        """How much better the future is foreseen by who knows the role; dynamics and latent terms.
+        """Dynamics and latent terms (eq. 9): how much better the model with the role predicts.
 
         Args:
             batch: the sampled episodes.
@@ -257,13 +254,15 @@ class R3DM(ACORM):
         """
         packing = Packing(batch.mask_cpu, self.spec.n_agents, self.device)
         obs, actions = symlog(batch.obs), self.one_hot(batch.last_actions)
-        lived, sizes = self._lived(batch, obs, roles, packing), packing.sizes.tolist()
+        observed, sizes = self._observed(batch, obs, roles, packing), packing.sizes.tolist()
         left = self._steps_left(batch, packing)
         terms = torch.zeros(2, len(left), device=self.device)
         for name, weight in {"agnostic": 1.0, "role": -self.config.beta1}.items():  # eq. 9
-            model = self.followers[name]
-            belief = model.observe(*lived, sizes, self._noise("reward", len(left)))
-            terms += weight * self._foreseen(model, belief, packing.rows, left, actions, roles, obs)
+            model = self.ema_models[name]
+            state = model.observe(*observed, sizes, self._uniforms("reward", len(left)))
+            terms += weight * self._imagined_errors(
+                model, state, packing.rows, left, actions, roles, obs
+            )
         if self.config.reward_reduction == "mean":
             terms /= left.clamp(max=self.config.horizon).to(self.device, non_blocking=True)
         dynamics, latent = map(packing.unpack, terms)
@@ -277,41 +276,41 @@ class R3DM(ACORM):
             return len(batch.mask) - step
         return batch.length[row // self.spec.n_agents] - step
 
-    def _foreseen(
+    def _imagined_errors(
         self,
         model: WorldModel,
-        belief: Belief,
+        state: RSSMState,
         rows: Tensor,
         left: Tensor,
         actions: Tensor,
         roles: Tensor,
         obs: Tensor,
     ) -> Tensor:
-        """Errors and surprise of a model over the imagined steps, summed, [2, M].
+        """Squared errors of the imagined observations and -log p(d'), summed over steps, [2, M].
 
         Args:
             model: imagines from every packed row at once.
-            belief: after that row's own step.
-            rows: where the packed rows stand among all, [M].
-            left: how many steps may be imagined, [M], on the CPU: and so is who goes on.
+            state: after that row's own step.
+            rows: the packed rows' places among all, [M].
+            left: how many steps may be imagined, [M], on the CPU.
             actions, roles, obs: a[t-1], z[t], symlog o[t], [T + 1, B, N, ...].
         """
         config, width = self.config, actions.shape[1] * actions.shape[2]
-        actions, roles, obs = (each.flatten(0, 2) for each in (actions, roles, obs))
-        errors, surprise = foreseen = torch.zeros(2, len(rows), device=self.device)
-        alive = torch.arange(len(rows), device=self.device)
+        actions, roles, obs = (padded.flatten(0, 2) for padded in (actions, roles, obs))
+        errors, negative_logs = sums = torch.zeros(2, len(rows), device=self.device)
+        running = torch.arange(len(rows), device=self.device)
         for ahead in range(config.horizon):
             if ahead:
                 going = (left > ahead).nonzero().squeeze(-1)
                 left = left[going]
                 going = going.to(self.device, non_blocking=True)
-                alive, belief = alive[going], belief.select(going)
-            now = rows[alive] + ahead * width
-            role = roles[now if config.future_roles == "replayed" else rows[alive]]
-            noise = self._noise("reward", len(alive))
-            belief = model.imagine(belief, actions[now + width], role, noise)
-            errors.index_add_(0, alive, model.errors(belief, role, obs[now + width]))
+                running, state = running[going], state.select(going)
+            now = rows[running] + ahead * width
+            role = roles[now if config.future_roles == "replayed" else rows[running]]
+            uniforms = self._uniforms("reward", len(running))
+            state = model.imagine(state, actions[now + width], role, uniforms)
+            errors.index_add_(0, running, model.errors(state, role, obs[now + width]))
             if config.beta2:
-                log_likelihood = (belief.latent * belief.log_probs.flatten(1)).sum(-1)
-                surprise.index_add_(0, alive, -log_likelihood)
-        return foreseen
+                log_likelihood = (state.stoch * state.log_probs.flatten(1)).sum(-1)
+                negative_logs.index_add_(0, running, -log_likelihood)
+        return sums

@@ -1,21 +1,21 @@
 """The recurrent state-space model of R3DM: DreamerV3's dynamics (Hafner et al. 2023), small.
 
-An agent's life is modelled by a memory h and a discrete latent d (16 one-hot draws of 16 classes):
+What an agent has seen and done is summed up by a deterministic state h ("deter") and a stochastic
+one d ("stoch": 16 categorical variables of 16 classes, one-hot):
 
-    memory      h[t] = GRU(h[t-1], d[t-1], a[t-1], z[t-1])             LayerNorm GRU
-    posterior   d[t] ~ q(d | h[t], o[t])                               having seen o[t]
+    deter       h[t] = GRU(h[t-1], d[t-1], a[t-1], z[t-1])             LayerNorm GRU
+    posterior   d[t] ~ q(d | h[t], o[t])                               after observing o[t]
     prior       d[t] ~ p(d | h[t])                                     imagined
     decoder     symlog o[t] = f(h[t], d[t], z[t-1]) + error
 
     loss[t] = |f - symlog o[t]|^2 + 0.5 max(1, KL(sg q, p)) + 0.1 max(1, KL(q, sg p))
 
 (R3DM's B.4; sg stops the gradient.) The role-conditioned model reads the role z as written here,
-the role-agnostic one has none. The paper lets the role enter the prior instead of the memory; that
-is ``role_enters="prior"``. Draws are straight-through, and 1 % of every class's probability is
-uniform.
+the role-agnostic one has none. The paper lets the role enter the prior instead of the GRU; that is
+``role_enters="prior"``. Draws are straight-through; 1 % of every class's probability is uniform.
 
 Sequences come packed (packing.py): M rows of real steps, each an agent at a step. Observations come
-in symlog space (``symlog``). S latents, C classes, H memory, O observation, A actions, Z role.
+in symlog space (``symlog``). S variables, C classes, H width, O observation, A actions, Z role.
 """
 
 from dataclasses import dataclass
@@ -31,16 +31,16 @@ _CUT_DEVIATION = 0.87962566103423978
 
 
 @dataclass
-class Belief:
-    """What the model holds of each row's agent."""
+class RSSMState:
+    """The model's state of each row's agent."""
 
-    memory: Tensor  #: h [M, H]
-    latent: Tensor  #: d, one-hot [M, S * C]
+    deter: Tensor  #: h [M, H]
+    stoch: Tensor  #: d, one-hot [M, S * C]
     log_probs: Tensor  #: of the distribution that d was drawn from, [M, S, C]
 
-    def select(self, rows: Tensor) -> "Belief":
-        """The beliefs of some rows."""
-        return Belief(self.memory[rows], self.latent[rows], self.log_probs[rows])
+    def select(self, rows: Tensor) -> "RSSMState":
+        """The states of some rows."""
+        return RSSMState(self.deter[rows], self.stoch[rows], self.log_probs[rows])
 
 
 class WorldModel(nn.Module):
@@ -49,9 +49,9 @@ class WorldModel(nn.Module):
     Args:
         role_size: Z; 0 for the role-agnostic model.
         size: width of every layer, H.
-        latents, classes: S and C.
+        variables, classes: S and C.
         unimix: uniform share of every class probability.
-        role_enters: "memory" as in the authors' code, "prior" as in the paper.
+        role_enters: "gru" as in the authors' code, "prior" as in the paper.
     """
 
     def __init__(
@@ -61,19 +61,19 @@ class WorldModel(nn.Module):
         role_size: int,
         *,
         size: int = 128,
-        latents: int = 16,
+        variables: int = 16,
         classes: int = 16,
         unimix: float = 0.01,
-        role_enters: Literal["memory", "prior"] = "memory",
+        role_enters: Literal["gru", "prior"] = "gru",
     ) -> None:
         super().__init__()
-        self.size, self.latents, self.classes, self.unimix = size, latents, classes, unimix
+        self.size, self.variables, self.classes, self.unimix = size, variables, classes, unimix
         self.role_size, self.role_enters = role_size, role_enters
-        width = latents * classes
-        in_memory, in_prior = (role_size, 0) if role_enters == "memory" else (0, role_size)
+        width = variables * classes
+        in_gru, in_prior = (role_size, 0) if role_enters == "gru" else (0, role_size)
         self.initial = nn.Parameter(torch.zeros(1, size))
         self.encoder = nn.Sequential(_layer(obs_size, size), _layer(size, size))
-        self.input = _layer(width + n_actions + in_memory, size)
+        self.input = _layer(width + n_actions + in_gru, size)
         self.cell = nn.Sequential(
             nn.Linear(2 * size, 3 * size, bias=False), nn.LayerNorm(3 * size, eps=NORM_EPS)
         )
@@ -87,57 +87,59 @@ class WorldModel(nn.Module):
             nn.init.xavier_uniform_(head.weight)
 
     def observe(
-        self, obs: Tensor, actions: Tensor, roles: Tensor, sizes: list[int], noise: Tensor
-    ) -> Belief:
-        """Beliefs after each observation, drawn from the posterior.
+        self, obs: Tensor, actions: Tensor, roles: Tensor, sizes: list[int], uniforms: Tensor
+    ) -> RSSMState:
+        """States after each observation, d drawn from the posterior.
 
         Args:
             obs: symlog o[t], [M, O].
             actions: a[t-1], one-hot [M, A]; zero at the first step.
             roles: z[t-1], [M, Z]; zero at the first step. The role-agnostic model ignores them.
             sizes: rows of every step.
-            noise: uniform in [0, 1), one per draw, [M, S].
+            uniforms: uniform in [0, 1), one per draw, [M, S].
         """
-        from_input = self._drive(actions, roles)
+        gru_inputs = self._gru_input(actions, roles)
         first, last = self.posterior[0], self.posterior[1]
-        from_memory, from_obs = first[0].weight.split(self.size, dim=1)
+        from_deter, from_obs = first[0].weight.split(self.size, dim=1)
         from_obs = F.linear(self.encoder(obs), from_obs)
-        memory, latent = self._start(sizes[0], roles)
-        steps = zip(*(each.split(sizes) for each in (from_input, from_obs, noise)), strict=True)
-        beliefs = []
-        for driven, seen, lots in steps:
-            rows = len(driven)
-            memory = self._remember(memory[:rows], latent[:rows], driven)
-            logs = self._log_probs(last(first[1:](F.linear(memory, from_memory) + seen)))
-            latent = draw(logs, lots)
-            beliefs.append((memory, latent, logs))
-        return Belief(*(torch.cat(each) for each in zip(*beliefs, strict=True)))
+        deter, stoch = self._initial(sizes[0], roles)
+        per_row = (gru_inputs, from_obs, uniforms)
+        states = []
+        for step in zip(*(rows.split(sizes) for rows in per_row), strict=True):
+            gru_input, obs_part, step_uniforms = step
+            count = len(gru_input)  # rows that are still running
+            deter = self._deter_step(deter[:count], stoch[:count], gru_input)
+            logs = self._log_probs(last(first[1:](F.linear(deter, from_deter) + obs_part)))
+            stoch = draw(logs, step_uniforms)
+            states.append((deter, stoch, logs))
+        return RSSMState(*map(torch.cat, zip(*states, strict=True)))
 
-    def imagine(self, belief: Belief, actions: Tensor, roles: Tensor, noise: Tensor) -> Belief:
-        """Beliefs one step later without seeing it, drawn from the prior.
+    def imagine(
+        self, state: RSSMState, actions: Tensor, roles: Tensor, uniforms: Tensor
+    ) -> RSSMState:
+        """States one step later without its observation, d drawn from the prior.
 
         Args:
-            belief: after step t.
+            state: after step t.
             actions: a[t], one-hot [M, A].
             roles: z[t], [M, Z].
-            noise: as in ``observe``.
+            uniforms: as in ``observe``.
         """
-        drive = self._drive(actions, roles)
-        memory = self._remember(belief.memory, belief.latent, drive)
-        logs = self.prior_log_probs(memory, roles)
-        return Belief(memory, draw(logs, noise), logs)
+        gru_input = self._gru_input(actions, roles)
+        deter = self._deter_step(state.deter, state.stoch, gru_input)
+        logs = self.prior_log_probs(deter, roles)
+        return RSSMState(deter, draw(logs, uniforms), logs)
 
-    def prior_log_probs(self, memory: Tensor, roles: Tensor) -> Tensor:
+    def prior_log_probs(self, deter: Tensor, roles: Tensor) -> Tensor:
         """log p(d[t] | h[t]), [M, S, C]."""
-        seen = memory
         if self.role_enters == "prior":
-            seen = torch.cat([memory, roles[:, : self.role_size]], dim=-1)
-        return self._log_probs(self.prior(seen))
+            deter = torch.cat([deter, roles[:, : self.role_size]], dim=-1)
+        return self._log_probs(self.prior(deter))
 
-    def errors(self, belief: Belief, roles: Tensor, obs: Tensor) -> Tensor:
+    def errors(self, state: RSSMState, roles: Tensor, obs: Tensor) -> Tensor:
         """Squared errors of the decoded observation, in symlog space, summed over features, [M]."""
-        known = [belief.latent, belief.memory, roles[:, : self.role_size]]
-        decoded = self.decoder(torch.cat(known, dim=-1))
+        decoder_input = [state.stoch, state.deter, roles[:, : self.role_size]]
+        decoded = self.decoder(torch.cat(decoder_input, dim=-1))
         squares = (decoded - obs).square()  # below DreamerV3's tolerance they count as none
         return torch.where(squares < 1e-8, 0, squares).sum(-1)
 
@@ -147,62 +149,62 @@ class WorldModel(nn.Module):
         actions: Tensor,
         roles: Tensor,
         sizes: list[int],
-        noise: Tensor,
+        uniforms: Tensor,
         free_nats: float = 1.0,
     ) -> dict[str, Tensor]:
         """The parts of the loss, row by row: "decoder" and "kl", each [M]."""
-        belief = self.observe(obs, actions, roles, sizes, noise)
-        posterior, prior = belief.log_probs, self.prior_log_probs(belief.memory, roles)
+        state = self.observe(obs, actions, roles, sizes, uniforms)
+        posterior, prior = state.log_probs, self.prior_log_probs(state.deter, roles)
         to_prior = divergence(posterior.detach(), prior).clamp(min=free_nats)
         to_posterior = divergence(posterior, prior.detach()).clamp(min=free_nats)
         return {
-            "decoder": self.errors(belief, roles, obs),
+            "decoder": self.errors(state, roles, obs),
             "kl": 0.5 * to_prior + 0.1 * to_posterior,
         }
 
-    def _start(self, rows: int, roles: Tensor) -> tuple[Tensor, Tensor]:
-        """Memory and latent before the first step: learned, the latent being the prior's mode."""
-        memory = self.initial.tanh()
-        logs = self.prior_log_probs(memory, torch.zeros_like(roles[:1]))
+    def _initial(self, rows: int, roles: Tensor) -> tuple[Tensor, Tensor]:
+        """h and d before the first step: h is learned, d the prior's mode."""
+        deter = self.initial.tanh()
+        logs = self.prior_log_probs(deter, torch.zeros_like(roles[:1]))
         mode = F.one_hot(logs.argmax(-1), self.classes)
-        latent = (mode + logs - logs.detach()).flatten(1)
-        return memory.expand(rows, -1), latent.expand(rows, -1)
+        stoch = (mode + logs - logs.detach()).flatten(1)
+        return deter.expand(rows, -1), stoch.expand(rows, -1)
 
-    def _drive(self, actions: Tensor, roles: Tensor) -> Tensor:
-        """The part of the memory's input that does not depend on the latent, [M, H]."""
-        width = self.latents * self.classes
+    def _gru_input(self, actions: Tensor, roles: Tensor) -> Tensor:
+        """The part of the GRU's input that does not depend on d, [M, H]."""
+        width = self.variables * self.classes
         known = actions
-        if self.role_enters == "memory":
+        if self.role_enters == "gru":
             known = torch.cat([actions, roles[:, : self.role_size]], dim=-1)
         return F.linear(known, self.input[0].weight[:, width:])
 
-    def _remember(self, memory: Tensor, latent: Tensor, drive: Tensor) -> Tensor:
-        """One step of the memory; the candidate is reset, and forgetting is slow at first."""
-        width = self.latents * self.classes
-        features = self.input[1:](F.linear(latent, self.input[0].weight[:, :width]) + drive)
-        reset, candidate, update = self.cell(torch.cat([features, memory], dim=-1)).chunk(3, dim=-1)
+    def _deter_step(self, deter: Tensor, stoch: Tensor, gru_input: Tensor) -> Tensor:
+        """h[t]; the reset gate acts on the candidate, and h changes slowly at first."""
+        width = self.variables * self.classes
+        features = self.input[1:](F.linear(stoch, self.input[0].weight[:, :width]) + gru_input)
+        reset, candidate, update = self.cell(torch.cat([features, deter], dim=-1)).chunk(3, dim=-1)
         candidate = torch.tanh(torch.sigmoid(reset) * candidate)
         update = torch.sigmoid(update - 1)
-        return update * candidate + (1 - update) * memory
+        return update * candidate + (1 - update) * deter
 
     def _log_probs(self, logits: Tensor) -> Tensor:
         """Log-probabilities of the classes with their uniform share, [M, S, C]."""
-        probs = logits.unflatten(-1, (self.latents, self.classes)).softmax(-1)
+        probs = logits.unflatten(-1, (self.variables, self.classes)).softmax(-1)
         return ((1 - self.unimix) * probs + self.unimix / self.classes).log()
 
 
-def draw(log_probs: Tensor, noise: Tensor) -> Tensor:
-    """Draws one class per latent, straight-through.
+def draw(log_probs: Tensor, uniforms: Tensor) -> Tensor:
+    """Draws one class per variable, straight-through.
 
     Args:
         log_probs: [M, S, C].
-        noise: uniform in [0, 1), [M, S].
+        uniforms: uniform in [0, 1), [M, S].
 
     Returns:
         one-hot [M, S * C], with the gradient of the probabilities.
     """
     probs = log_probs.exp()
-    drawn = (probs.detach().cumsum(-1) <= noise.unsqueeze(-1)).sum(-1)
+    drawn = (probs.detach().cumsum(-1) <= uniforms.unsqueeze(-1)).sum(-1)
     drawn = drawn.clamp(max=probs.shape[-1] - 1).unsqueeze(-1)
     codes = torch.zeros_like(probs).scatter(-1, drawn, 1)
     if probs.requires_grad:
@@ -211,7 +213,7 @@ def draw(log_probs: Tensor, noise: Tensor) -> Tensor:
 
 
 def divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """KL(p, q) summed over latents, [M], of log-probabilities [M, S, C]."""
+    """KL(p, q) summed over variables, [M], of log-probabilities [M, S, C]."""
     return (log_p.exp() * (log_p - log_q)).sum((1, 2))
 
 

@@ -25,6 +25,7 @@ from benchmark.envs import spec_of
 from benchmark.training import provenance
 from benchmark.training.config import resolve_run
 from benchmark.training.device import keep_freed_memory
+from benchmark.training.plan import without_pretraining
 from benchmark.training.replay import Episodes, ReplayBuffer
 
 
@@ -132,8 +133,8 @@ def main() -> None:
     for name in arguments.algorithm:
         changes = dict(map(assignment, arguments.set))
         run = resolve_run(map=arguments.map, algorithm=name, seed=0, overrides=[changes])
-        learner = ALGORITHMS[name](spec, run.hyperparameters, run.training, 0, arguments.device)
-        learner.skip_pretraining()
+        hyperparameters = without_pretraining(run).hyperparameters
+        learner = ALGORITHMS[name](spec, hyperparameters, run.training, 0, arguments.device)
         replay = ReplayBuffer(spec, max(256, arguments.batch))
         replay.add(random_episodes(spec, arguments.batch, arguments.steps))
         rng = np.random.default_rng(0)

@@ -59,9 +59,9 @@ def measure(run: RunConfig, seconds: float) -> Cost:
     rules, streams = run.training, RandomStreams(run.seed)
     env = make(run.map, rules.n_envs, run.backend, run.env)
     evaluation_env = make_evaluation(env, run.map, rules.evaluation_episodes, run.backend, run.env)
+    run = without_pretraining(run)
     peaks = peak_memory(run, env.spec, seconds)
     learner = make_learner(run, streams, "auto", env.spec)
-    learner.skip_pretraining()
     replay = make_replay(env.spec, rules)
     lengths: list[int] = []
 
@@ -123,6 +123,14 @@ def _saved_bytes(state: dict) -> int:
     return file.tell()
 
 
+def without_pretraining(run: RunConfig) -> RunConfig:
+    """The same run without updates before its first TD step, to measure those that follow."""
+    fields = type(run.hyperparameters).model_fields
+    none = {name: 0 for name in fields if name.endswith("_pretraining")}
+    changed = run.hyperparameters.model_copy(update=none)
+    return run.model_copy(update={"hyperparameters": changed})
+
+
 def peak_memory(run: RunConfig, spec: EnvSpec, seconds: float) -> np.ndarray:
     """The peaks of main memory (of this process) and of the GPU's during an update, bytes [2].
 
@@ -138,7 +146,6 @@ def peak_memory(run: RunConfig, spec: EnvSpec, seconds: float) -> np.ndarray:
     """
     streams = RandomStreams(run.seed)
     learner, replay = make_learner(run, streams, "auto", spec), make_replay(spec, run.training)
-    learner.skip_pretraining()
     battle = _made_up(spec)
     replay.add(battle)
     replay.restore(replay.packed(0, 1) * (replay.capacity - 1))  # the same bytes, many times
@@ -159,7 +166,8 @@ def peak_memory(run: RunConfig, spec: EnvSpec, seconds: float) -> np.ndarray:
     sizes = list(peaks)[-2:]
     slope = (peaks[sizes[-1]] - peaks[sizes[0]]) / max(1, sizes[-1] - sizes[0])
     at_last = peaks[sizes[-1]] + slope * (last - sizes[-1])
-    learner.rehearse_round(replay)
+    learner.env_steps = run.training.budget  # what is due now and then is due after this round
+    learner.after_round(replay)
     return np.maximum(at_last, _peaks(learner.device))
 
 

@@ -1,4 +1,4 @@
-"""Learners beside official code: our networks under the names of theirs, parameter by parameter.
+"""Comparing learners with official code: our networks under the names of theirs, one by one.
 
 A *table* maps an official parameter's name to our parameter and the view of it that has the
 official shape; one of ours may hold several of theirs side by side.
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from algorithms.learner import Learner
+from benchmark.envs.spec import EnvSpec
 from benchmark.training.protocol import RULES, Training
 from benchmark.training.replay import Batch, ReplayBuffer
 from tests.algorithms.parity import SPEC, drawn, random_episodes
@@ -21,13 +22,12 @@ from tests.algorithms.parity import SPEC, drawn, random_episodes
 Table = dict[str, tuple[nn.Parameter, Callable[[Tensor], Tensor]]]
 
 EPISODES = 6
+NO_PRETRAINING = {"embedding_pretraining": 0, "contrastive_pretraining": 0}
 
 
-def measured(method: str) -> dict:
-    """What was measured beside the official code."""
-    return json.loads(
-        (Path(__file__).parent.parent / "fixtures" / f"{method}_released.json").read_text()
-    )
+def measured_in(fixture: str) -> dict:
+    """What was measured of the official code."""
+    return json.loads((Path(__file__).parent.parent / "fixtures" / f"{fixture}.json").read_text())
 
 
 def make(
@@ -35,15 +35,17 @@ def make(
     protocol: str = "unified",
     seed: int = 0,
     device: str = "cpu",
+    spec: EnvSpec = SPEC,
+    rules: dict | None = None,
     **hyperparameters,
 ):
-    """A method on the small map of the comparisons, with some hyper-parameters changed."""
+    """A method on the small map of the comparisons, with some rules or hyper-parameters changed."""
     released = method.RELEASED if protocol == "released" else {}
     fields = method.Config.model_fields
     table = {name: value for name, value in released.items() if name in fields}
     harness = {name: value for name, value in released.items() if name not in fields}
-    rules = Training(**RULES[protocol] | harness | {"batch_size": EPISODES})
-    return method(SPEC, method.Config(**table | hyperparameters), rules, seed, device)
+    training = Training(**RULES[protocol] | harness | {"batch_size": EPISODES} | (rules or {}))
+    return method(spec, method.Config(**table | hyperparameters), training, seed, device)
 
 
 class InOrder:
@@ -59,6 +61,21 @@ def in_order(episodes=None, count: int = EPISODES) -> Batch:
     buffer = ReplayBuffer(SPEC, len(episodes.length))
     buffer.add(episodes)
     return buffer.sample(len(episodes.length), InOrder())
+
+
+def make_batch(episodes=None, spec: EnvSpec = SPEC, protocol: str = "unified") -> Batch:
+    """All episodes in some order, with the last actions that the protocol's buffer gives."""
+    episodes = episodes or random_episodes(7, EPISODES, spec)
+    rule = RULES[protocol]["replayed_last_action"]
+    buffer = ReplayBuffer(spec, len(episodes.length), rule)
+    buffer.add(episodes)
+    return buffer.sample(len(episodes.length), np.random.default_rng(0))
+
+
+def by_first_feature(points: Tensor, *_) -> Tensor:
+    """The clusters that the recorded measurements of ACORM and R3DM used."""
+    first = points[..., 0]
+    return (first > first.mean(-1, keepdim=True)).long()
 
 
 @torch.no_grad()
@@ -109,7 +126,7 @@ def grouped(name: str, layer: nn.Module, k: int) -> Table:
 
 def recurrent_agent(agent: nn.Module) -> Table:
     """PyMARL's agent; a GRU's names end with the layer, a GRU cell's do not."""
-    memory = {f"rnn.{name}": (p, same) for name, p in agent.memory.named_parameters()}
+    memory = {f"rnn.{name}": (p, same) for name, p in agent.gru.named_parameters()}
     return linear("fc1", agent.encoder) | memory | linear("fc2", agent.head)
 
 

@@ -4,6 +4,7 @@ The official code is run elsewhere on the same weights and episodes; ``tests/fix
 what it measured. Both sides use the functions below.
 """
 
+import copy
 import dataclasses
 import zlib
 
@@ -56,12 +57,12 @@ def random_episodes(seed: int, count: int, spec: EnvSpec = SPEC) -> Episodes:
     length[0] = steps
     available = rng.random((count, steps + 1, agents, actions)) < 0.6
     available[..., 1] = True
-    lots = np.where(available[:, :-1], rng.random((count, steps, agents, actions)), -1)
+    uniforms = np.where(available[:, :-1], rng.random((count, steps, agents, actions)), -1)
     return Episodes(
         obs=rng.normal(size=(count, steps + 1, agents, spec.obs_size)).astype(np.float32),
         state=rng.normal(size=(count, steps + 1, spec.state_size)).astype(np.float32),
         available=available,
-        actions=lots.argmax(-1).astype(np.uint8),
+        actions=uniforms.argmax(-1).astype(np.uint8),
         reward=rng.random((count, steps)).astype(np.float32),
         terminated=length < steps,
         length=length,
@@ -78,3 +79,15 @@ def padded(batch: Batch, steps: int = 3) -> Batch:
         for behind in [torch.full_like(data[:1], -1 if field.name == "last_actions" else 0)]
     }
     return dataclasses.replace(batch, **longer)
+
+
+def with_noise_behind_the_ends(batch: Batch) -> Batch:
+    """The same batch with rubbish in its padding."""
+    noisy = copy.deepcopy(batch)
+    for episode, end in enumerate(batch.length.tolist()):
+        noisy.obs[end + 1 :, episode] = 1e2
+        noisy.state[end + 1 :, episode] = -1e2
+        noisy.reward[end:, episode] = 1e3
+        noisy.actions[end:, episode] = 1
+        noisy.last_actions[end + 1 :, episode] = 1
+    return noisy

@@ -3,9 +3,7 @@
 import copy
 import dataclasses
 import itertools
-import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,49 +12,34 @@ from torch import nn
 
 from algorithms import acorm
 from algorithms.acorm import ACORM, AttentionMixer
+from algorithms.learner import MixerInput
 from benchmark.envs import spec_of
 from benchmark.training.config import resolve_run
-from benchmark.training.protocol import RULES, Training
-from benchmark.training.replay import ReplayBuffer
-from tests.algorithms.parity import SPEC, fill_parameters, padded, random_episodes
-
-FIXTURES = Path(__file__).parent.parent / "fixtures"
-EPISODES = 6
-
-
-def make_acorm(protocol="unified", algorithm=ACORM, rule_changes=None, spec=SPEC, **changes):
-    rules = Training(**RULES[protocol] | {"batch_size": EPISODES} | (rule_changes or {}))
-    fields = algorithm.Config.model_fields if protocol == "released" else {}
-    table = {name: value for name, value in algorithm.RELEASED.items() if name in fields}
-    config = algorithm.Config(**table | {"clusters": 2} | changes)
-    return algorithm(spec, config, rules, seed=0)
-
-
-def make_batch(episodes=None, spec=SPEC, protocol="unified"):
-    episodes = episodes or random_episodes(7, EPISODES, spec)
-    rules = RULES[protocol]["replayed_last_action"]
-    buffer = ReplayBuffer(spec, len(episodes.length), rules)
-    buffer.add(episodes)
-    return buffer.sample(len(episodes.length), np.random.default_rng(0))
+from tests.algorithms.official import (
+    EPISODES,
+    by_first_feature,
+    make,
+    make_batch,
+    measured_in,
+)
+from tests.algorithms.parity import (
+    SPEC,
+    fill_parameters,
+    padded,
+    random_episodes,
+    with_noise_behind_the_ends,
+)
 
 
-def with_noise_behind_the_ends(batch):
-    """The same batch with rubbish in its padding."""
-    noisy = copy.deepcopy(batch)
-    for episode, end in enumerate(batch.mask.sum(0).tolist()):
-        noisy.obs[end + 1 :, episode] = 1e3
-        noisy.state[end + 1 :, episode] = -1e3
-        noisy.reward[end:, episode] = 1e3
-        noisy.actions[end:, episode] = 1
-        noisy.last_actions[end + 1 :, episode] = 1
-    return noisy
+def make_acorm(protocol="unified", **changes) -> ACORM:
+    return make(ACORM, protocol, **{"clusters": 2} | changes)
 
 
 def losses(learner, batch) -> dict[str, float]:
     """Every loss of one batch, with equal random streams."""
     learner = copy.deepcopy(learner)
     online = learner.online(batch)
-    error = learner.td_loss(online.team - learner.td_targets(batch, online), batch)
+    error = learner.td_loss(batch, online)
     found = {"td": error, "contrastive": learner.contrastive_loss(batch)}
     found["pretraining"] = learner.prediction_loss(batch)
     return {name: float(loss.detach()) for name, loss in found.items()}
@@ -66,20 +49,14 @@ def td_gradients(learner, batch) -> dict[str, torch.Tensor]:
     """The gradient of the TD loss of one batch."""
     learner.zero_grad(set_to_none=True)
     online = learner.online(batch)
-    learner.td_loss(online.team - learner.td_targets(batch, online), batch).backward()
+    learner.td_loss(batch, online).backward()
     return {name: p.grad for name, p in learner.named_parameters() if p.grad is not None}
-
-
-def by_first_feature(points, clusters, generator, restarts=10):
-    """The clusters that the recorded measurements used."""
-    first = points[..., 0]
-    return (first > first.mean(-1, keepdim=True)).long()
 
 
 def test_released_acorm_equals_the_authors_module(monkeypatch):
     """Pre-training, contrastive and TD steps over a target copy and a decay of the rate."""
     monkeypatch.setattr(acorm, "cluster", by_first_feature)
-    measured = json.loads((FIXTURES / "acorm_released.json").read_text())
+    measured = measured_in("acorm_released")
     spec = dataclasses.replace(SPEC, episode_limit=SPEC.episode_limit + 1)
     learner = make_acorm(
         "released",
@@ -168,9 +145,10 @@ def test_the_agents_best_actions_are_the_teams():
 
         def team(actions):
             taken = actions.expand_as(batch.actions)
-            return learner.mix(learner.mixer, online.values[:-1], [], taken, state, None)[0]
+            q_values = online.q_values[:-1]
+            return learner.mix(learner.mixer, MixerInput(q_values, {}, taken, state, None))[0]
 
-        best = team(online.values[:-1].argmax(-1))[batch.mask]
+        best = team(online.q_values[:-1].argmax(-1))[batch.mask]
         joint = itertools.product(range(SPEC.n_actions), repeat=SPEC.n_agents)
         every = torch.stack([team(torch.tensor(each))[batch.mask] for each in joint])
     torch.testing.assert_close(every.amax(0), best)
@@ -197,7 +175,7 @@ def test_gradients_reach_what_they_should():
         named = learner.named_parameters()
         return {n.split(".")[0] for n, p in named if p.grad is not None and p.grad.abs().sum() > 0}
 
-    team = learner.online(batch).team
+    team = learner.online(batch).q_tot
     td = {"trajectory_encoder", "role_encoder", "agent", "mixer", "state_encoder"}
     assert reached(team.sum()) == td
     assert reached(learner.contrastive_loss(batch)) == {"role_encoder", "bilinear"}
@@ -216,12 +194,12 @@ def naive_contrastive_loss(learner, batch, labels):
         keys = learner.key_encoder(embeddings[step, episode]).detach()
         for i in range(SPEC.n_agents):
             logits = [queries[i] @ learner.bilinear @ key for key in keys]
-            friends = [
+            positives = [
                 x
                 for x, label in zip(logits, labels[count], strict=True)
                 if label == labels[count][i]
             ]
-            total = total + torch.stack(logits).logsumexp(0) - torch.stack(friends).logsumexp(0)
+            total = total + torch.stack(logits).logsumexp(0) - torch.stack(positives).logsumexp(0)
         count += 1
     return total / (count * SPEC.n_agents)
 
@@ -323,35 +301,9 @@ def test_key_encoder_follows_in_closed_form():
         torch.testing.assert_close(key.detach(), mine)
 
 
-def test_acting_step_by_step_equals_learning_on_sequences():
-    learner, batch = make_acorm(), make_batch()
-    inputs, _ = learner.encode(batch)
-    values, _ = learner.agent(inputs)
-    last, hidden = batch.last_actions, learner.initial_hidden(batch.size)
-    everywhere = padded(batch, 0)
-    for step in range(len(batch.obs)):
-        stepped, hidden = learner.act(everywhere.obs[step], last[step], hidden)
-        real = learner.observed(batch)[step]
-        torch.testing.assert_close(stepped[real], values[step][real], atol=1e-6, rtol=1e-5)
-
-
 def test_frozen_memory_keeps_the_agents_part_only():
     learner = make_acorm("released")
     before, after = torch.zeros(2, 3, 192), torch.ones(2, 3, 192)
     kept = learner.frozen_hidden(before, after)
     assert (kept[..., :128] == 1).all()
     assert (kept[..., 128:] == 0).all()
-
-
-def test_training_state_continues_bit_for_bit():
-    changes = {"embedding_pretraining": 2, "contrastive_pretraining": 2, "contrastive_interval": 2}
-    first = make_acorm(**changes)
-    for _ in range(3):  # in the middle of pre-training
-        first.update(make_batch())
-    second = make_acorm(**changes)
-    second.load_training_state(copy.deepcopy(first.training_state()))
-    for learner in (first, second):
-        for _ in range(5):
-            learner.update(make_batch())
-    for mine, other in zip(first.parameters(), second.parameters(), strict=True):
-        assert torch.equal(mine, other)

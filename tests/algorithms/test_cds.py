@@ -66,7 +66,7 @@ def test_released_cds_equals_the_authors_code(monkeypatch):
         return bonuses[-1]
 
     learner.intrinsic_reward = noted
-    for update in official.measured("cds")["updates"]:
+    for update in official.measured_in("cds_released")["updates"]:
         learner.update(batch)
         metrics = learner.read_metrics()
         for name in ("td", "attention", "local"):
@@ -115,7 +115,7 @@ def test_local_penalty_is_the_mean_of_absolute_local_values():
     learner, batch = make(CDS), in_order()
     online = learner.online(batch)
     real = torch.cat([torch.ones_like(batch.mask[:1]), batch.mask])
-    expected = 0.1 * online.features[0][real].abs().mean()
+    expected = 0.1 * online.features["local"][real].abs().mean()
     torch.testing.assert_close(learner.auxiliary_losses(batch, online)["local"], expected)
 
 
@@ -125,11 +125,11 @@ def test_agents_differ_by_their_local_heads_only():
     for actions in (batch.actions, batch.last_actions):
         actions[:] = actions[:, :, :1]
     assert not torch.allclose(
-        learner.online(batch).values[..., 0, :], learner.online(batch).values[..., 1, :]
+        learner.online(batch).q_values[..., 0, :], learner.online(batch).q_values[..., 1, :]
     )
     for parameter in learner.agent.local.parameters():
         parameter.data.zero_()
-    values = learner.online(batch).values
+    values = learner.online(batch).q_values
     torch.testing.assert_close(values, values[:, :, :1].expand_as(values))
 
 
@@ -177,12 +177,12 @@ def test_the_bonus_falls_after_a_million_steps():
     assert constant.bonus_scale() == 0.1
 
 
-@pytest.mark.parametrize("rows", ["real", "padded"])
-def test_minibatches_are_drawn_from_the_agents_real_steps_or_from_padding_too(rows):
-    learner, batch = make(CDS, predictor_rows=rows), in_order()
+@pytest.mark.parametrize("padding", ["excluded", "counted"])
+def test_minibatches_are_drawn_from_the_agents_real_steps_or_from_padding_too(padding):
+    learner, batch = make(CDS, padding=padding), in_order()
     drawn = learner.shuffled_rows(batch)
     expected = batch.mask.unsqueeze(-1).expand_as(batch.actions).flatten()
-    if rows == "padded":
+    if padding == "counted":
         expected = torch.ones_like(expected)
     assert torch.equal(drawn.sort().values, expected.nonzero().squeeze(-1))
     assert not torch.equal(drawn, drawn.sort().values)

@@ -14,7 +14,7 @@ from tests.algorithms.parity import SPEC
 
 def agent_table(agent) -> official.Table:
     table = official.linear("fc1", agent.encoder) | official.linear("fc2", agent.head)
-    for name, parameter in agent.memory.named_parameters():
+    for name, parameter in agent.gru.named_parameters():
         table[f"rnn.{name.removesuffix('_l0')}"] = (parameter, official.same)
     return table
 
@@ -44,8 +44,8 @@ def test_released_cia_equals_the_authors_code():
     every = tables(learner)
     for seed, table in enumerate(every.values(), 1):
         official.load(table, seed)
-    for update in official.measured("cia")["updates"]:
-        (credit,) = learner.online(batch).extras
+    for update in official.measured_in("cia_released")["updates"]:
+        credit = learner.online(batch).extras["credits"]
         credit = credit.detach().permute(1, 2, 0).flatten().tolist()
         assert credit == pytest.approx(update["credits"], rel=1e-5, abs=1e-6)
         learner.update(batch)

@@ -19,13 +19,13 @@ def tables(learner: EMC) -> dict[str, official.Table]:
         "agent": learner.agent,
         "vdn": learner.vdn,
         "predictor": learner.predictor,
-        "slow_vdn": learner.slow_vdn,
+        "ema_vdn": learner.ema_vdn,
         "target agent": learner.targets["agent"],
         "target vdn": learner.targets["vdn"],
     }
     mixers = {"mixer": learner.mixer, "target mixer": learner.targets["mixer"]}
-    return {name: official.recurrent_agent(each) for name, each in agents.items()} | {
-        name: official.qplex_mixer(each) for name, each in mixers.items()
+    return {name: official.recurrent_agent(agent) for name, agent in agents.items()} | {
+        name: official.qplex_mixer(mixer) for name, mixer in mixers.items()
     }
 
 
@@ -56,7 +56,7 @@ def test_released_emc_equals_the_authors_code(memory):
         "mixer",
         "vdn",
         "predictor",
-        "slow_vdn",
+        "ema_vdn",
         "target agent",
         "target mixer",
         "target vdn",
@@ -74,7 +74,9 @@ def test_released_emc_equals_the_authors_code(memory):
         return bonuses[-1]
 
     learner.intrinsic_reward = noted
-    for update in official.measured("emc")["updates with memory" if memory else "updates"]:
+    for update in official.measured_in("emc_released")[
+        "updates with memory" if memory else "updates"
+    ]:
         learner.update(batch)
         metrics = learner.read_metrics()
         for name in ("td", "attention", "predictor", "vdn", *["memory"] * memory):
@@ -98,7 +100,7 @@ def test_memory_equals_the_authors_tree():
     """Hits and values before and after each renewal of the index, with states that come back."""
     learner = make(EMC, memory_weight=0.1, memory_capacity=1000)
     first, second = random_episodes(7, EPISODES), revisiting_episodes()
-    expected = iter(official.measured("emc")["memory"])
+    expected = iter(official.measured_in("emc_released")["memory"])
     for episodes in (first, second):
         learner.on_collect(episodes, 0)
         for _ in range(2):
@@ -128,10 +130,10 @@ def test_each_loss_trains_its_own_branch():
     learner, batch = make(EMC, memory_weight=0.1), in_order()
     learner.on_collect(random_episodes(7, EPISODES), 50)
     learner.memory.refresh()
-    learner.recalled = learner.recall(batch)
     online = learner.online(batch)
+    online.extras.update(learner.prepare(batch))
     losses = learner.auxiliary_losses(batch, online)
-    losses["td"] = learner.td_loss(online.team - learner.td_targets(batch, online), batch)
+    losses["td"] = learner.td_loss(batch, online)
     reached = {}
     for name, loss in losses.items():
         learner.zero_grad(set_to_none=True)
@@ -159,19 +161,19 @@ def test_curiosity_pays_on_real_steps_only():
 def test_the_branches_start_as_the_acting_agents_but_for_the_predictor():
     learner = make(EMC)
     for name, parameter in learner.agent.named_parameters():
-        for branch in (learner.vdn, learner.slow_vdn, learner.targets["vdn"]):
+        for branch in (learner.vdn, learner.ema_vdn, learner.targets["vdn"]):
             assert torch.equal(branch.get_parameter(name), parameter)
         assert not torch.equal(learner.predictor.get_parameter(name), parameter)
 
 
 def test_the_slow_copy_follows_in_closed_form():
-    learner = make(EMC, slow_rate=0.1)
-    expected = [p.detach().clone() for p in learner.slow_vdn.parameters()]
+    learner = make(EMC, ema_tau=0.1)
+    expected = [p.detach().clone() for p in learner.ema_vdn.parameters()]
     for _ in range(3):
         learner.update(in_order())
         for mine, leader in zip(expected, learner.vdn.parameters(), strict=True):
             mine.mul_(0.9).add_(leader.detach(), alpha=0.1)
-    for mine, slow in zip(expected, learner.slow_vdn.parameters(), strict=True):
+    for mine, slow in zip(expected, learner.ema_vdn.parameters(), strict=True):
         torch.testing.assert_close(slow, mine)
 
 
@@ -262,17 +264,18 @@ def test_memory_continues_bit_for_bit():
 
 def test_memory_pulls_where_it_remembers_and_nowhere_else():
     learner, batch = make(EMC, memory_weight=1.0), in_order()
-    team = learner.online(batch).team
+    online = learner.online(batch)
 
     def loss() -> torch.Tensor:
-        return learner.memory_loss(batch, team, *learner.recall(batch))
+        online.extras.update(learner.prepare(batch))
+        return learner.memory_loss(batch, online)
 
     assert loss() == 0  # nothing is remembered yet
     learner.on_collect(random_episodes(7, EPISODES), 50)
     assert loss() == 0  # or visible
     learner.memory.refresh()
     returns = discounted_sums(batch.reward.where(batch.mask, 0), 0.99)
-    expected = (team - returns).square()[batch.mask].mean()  # every state was seen once
+    expected = (online.q_tot - returns).square()[batch.mask].mean()  # every state was seen once
     torch.testing.assert_close(loss(), expected)
 
 

@@ -20,7 +20,7 @@ def sequential(name: str, layers) -> official.Table:
 
 def agent_table(agent) -> official.Table:
     trunk = official.linear("fc1", agent.encoder)
-    for name, parameter in agent.memory.named_parameters():
+    for name, parameter in agent.gru.named_parameters():
         trunk[f"rnn.{name.removesuffix('_l0')}"] = (parameter, official.same)
     head = official.linear("hyper_w.0", agent.head["weight"])
     head |= official.linear("hyper_b.0", agent.head["bias"])
@@ -88,7 +88,7 @@ def test_released_gomarl_equals_the_authors_code():
         return targets[-1]
 
     learner.td_targets = noted
-    recorded = official.measured("gomarl")
+    recorded = official.measured_in("gomarl_released")
 
     def assert_update(update, groups):
         learner.update(batch)
@@ -305,7 +305,7 @@ def test_similarity_equals_the_sum_over_pairs():
 
 def test_td_never_reaches_the_embedding_through_the_agents_head():
     learner, batch = make(GoMARL), in_order()
-    learner.online(batch).values.sum().backward()
+    learner.online(batch).q_values.sum().backward()
     assert all(p.grad is None for p in learner.agent.embedding.parameters())
     assert learner.agent.head["weight"].weight.grad.any()
     assert learner.agent.encoder.weight.grad.any()
@@ -316,7 +316,7 @@ def test_generated_heads_equal_the_products_row_by_row():
     memory, embedding = torch.randn(6, SPEC.n_agents, 64), torch.randn(6, SPEC.n_agents, 32)
     weight = agent.head["weight"](embedding).unflatten(-1, (64, SPEC.n_actions))
     expected = torch.einsum("mnh,mnha->mna", memory, weight) + agent.head["bias"](embedding)
-    torch.testing.assert_close(agent.values(memory, embedding), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(agent.q_values(memory, embedding), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_lambda_returns_equal_the_backward_recursion():

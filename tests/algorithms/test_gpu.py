@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from algorithms import ALGORITHMS
-from tests.algorithms.official import EPISODES, in_order, make
+from tests.algorithms.official import EPISODES, NO_PRETRAINING, in_order, make
 from tests.algorithms.parity import random_episodes
 
 #: Switches on what a method leaves out on the small map.
-CHANGES = {"emc": {"memory_weight": 0.1}}
+CHANGES = {"emc": {"memory_weight": 0.1}, "acorm": NO_PRETRAINING, "r3dm": NO_PRETRAINING}
 CASES = [(name, protocol) for name in ALGORITHMS for protocol in ("unified", "released")]
 
 
@@ -18,7 +18,6 @@ def prepared(name: str, protocol: str, device: str):
     """A learner that has seen the episodes and is about to make its first TD step."""
     learner = make(ALGORITHMS[name], protocol, device=device, **CHANGES.get(name, {}))
     learner.on_collect(random_episodes(7, EPISODES), 50)
-    learner.skip_pretraining()
     return learner
 
 

@@ -119,12 +119,12 @@ def test_agent_skips_padding_and_nothing_else_changes():
     real = torch.arange(11)[:, None] < lengths  # the last two steps are padding everywhere
     inputs, hidden = torch.randn(11, 6, 2, 5), torch.randn(6, 2, 8)
     weights = torch.randn(11, 6, 2, 3) * real[..., None, None]
-    padded, _ = agent(inputs, hidden)
-    values, last = other(inputs, hidden, real)
+    padded, _, _ = agent(inputs, hidden)
+    values, last, _ = other(inputs, hidden, real)
     torch.testing.assert_close(values[real], padded[real], atol=1e-6, rtol=1e-5)
     assert (values[~real] == 0).all()
     for episode, length in enumerate(lengths):
-        _, expected = agent(inputs[:length, [episode]], hidden[[episode]])
+        _, expected, _ = agent(inputs[:length, [episode]], hidden[[episode]])
         torch.testing.assert_close(last[[episode]], expected, atol=1e-6, rtol=1e-5)
     (padded * weights).sum().backward()
     (values * weights).sum().backward()

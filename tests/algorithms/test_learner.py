@@ -1,54 +1,25 @@
 """The shared TD loop and QMIX: parity with the authors' module, and invariants."""
 
-import copy
 import itertools
-import json
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from algorithms.qmix import QMIX
-from benchmark.training.protocol import RULES, Training
-from benchmark.training.replay import ReplayBuffer
-from tests.algorithms.parity import SPEC, fill_parameters, padded, random_episodes
-
-FIXTURES = Path(__file__).parent.parent / "fixtures"
-EPISODES = 6
+from tests.algorithms.official import EPISODES, make, make_batch, measured_in
+from tests.algorithms.parity import SPEC, fill_parameters
 
 
-def rules(protocol: str = "unified", **changes) -> Training:
-    return Training(**RULES[protocol] | {"batch_size": EPISODES} | changes)
-
-
-def make_qmix(protocol: str = "unified", rule_changes=None, **hyperparameters) -> QMIX:
-    table = QMIX.RELEASED if protocol == "released" else {}
-    config = QMIX.Config(**table | hyperparameters)
-    learner = QMIX(SPEC, config, rules(protocol, **(rule_changes or {})), seed=0)
+def make_qmix(protocol: str = "unified", rules=None, **hyperparameters) -> QMIX:
+    learner = make(QMIX, protocol, rules=rules, **hyperparameters)
     fill_parameters(learner.agent, 1)
     fill_parameters(learner.mixer, 2)
     return learner
 
 
-def make_batch(episodes=None, protocol="unified"):
-    episodes = episodes or random_episodes(7, EPISODES)
-    buffer = ReplayBuffer(SPEC, EPISODES, RULES[protocol]["replayed_last_action"])
-    buffer.add(episodes)
-    return buffer.sample(EPISODES, np.random.default_rng(0))
-
-
-def td_loss(learner: QMIX, batch) -> float:
-    """With the networks run over padding too, as they are on CUDA."""
-    learner.observed = lambda batch: torch.ones(batch.obs.shape[:2], dtype=torch.bool)
-    online = learner.online(batch)
-    error = online.team - learner.td_targets(batch, online)
-    return float(learner.td_loss(error, batch).detach())
-
-
 def test_released_qmix_equals_the_authors_module():
     """Loss, clipped gradients and RMSprop steps over a target copy, measured beside their code."""
-    measured = json.loads((FIXTURES / "qmix_released.json").read_text())
+    measured = measured_in("qmix_released")
     learner = make_qmix("released", target_interval=2)
     fill_parameters(learner.targets["agent"], 3)
     fill_parameters(learner.targets["mixer"], 4)
@@ -70,28 +41,6 @@ def test_mixer_is_monotonic():
     assert (values.grad > 0).any()
 
 
-def test_padding_never_changes_the_loss():
-    learner, batch = make_qmix(), make_batch()
-    expected = td_loss(learner, batch)
-    padding = ~batch.mask
-    batch.obs[1:][padding] = 1e3
-    batch.state[1:][padding] = -1e3
-    batch.reward[padding] = 1e3
-    # The observation after the last step is real: restore it.
-    clean = make_batch()
-    ends = batch.mask.sum(0)
-    for episode, end in enumerate(ends):
-        batch.obs[end, episode] = clean.obs[end, episode]
-        batch.state[end, episode] = clean.state[end, episode]
-    assert td_loss(learner, batch) == pytest.approx(expected, rel=1e-6)
-
-
-def test_extra_padding_steps_never_change_the_loss():
-    learner, batch = make_qmix(), make_batch()
-    longer = padded(batch)
-    assert td_loss(learner, longer) == pytest.approx(td_loss(learner, batch), rel=1e-6)
-
-
 def test_target_of_a_terminal_step_is_the_reward():
     learner, batch = make_qmix(), make_batch()
     targets = learner.td_targets(batch, learner.online(batch))
@@ -108,7 +57,7 @@ def test_time_out_convention_changes_only_last_steps_of_timed_out_episodes():
     assert batch.terminated.any()
     targets = {}
     for convention in ("terminal", "bootstrap"):
-        learner = make_qmix(rule_changes={"truncation": convention})
+        learner = make_qmix(rules={"truncation": convention})
         targets[convention] = learner.td_targets(batch, learner.online(batch))
     differs = (targets["terminal"] != targets["bootstrap"]) & batch.mask
     assert torch.equal(differs, batch.truncated)
@@ -118,10 +67,10 @@ def test_double_q_never_picks_an_unavailable_action():
     learner, batch = make_qmix(), make_batch()
     online = learner.online(batch)
     expected = learner.td_targets(batch, online)
-    values = online.values
+    values = online.q_values
     best = values.masked_fill(batch.available, -1e9)  # raise what is unavailable sky-high
     tempting = torch.where(batch.available, values, best.abs() + 1e6)
-    assert torch.equal(learner.td_targets(batch, online._replace(values=tempting)), expected)
+    assert torch.equal(learner.td_targets(batch, online._replace(q_values=tempting)), expected)
 
 
 def test_targets_are_copied_exactly_when_due():
@@ -139,7 +88,7 @@ def test_targets_are_copied_exactly_when_due():
 
 
 def test_targets_follow_slowly_where_their_rate_is_below_one():
-    learner = make_qmix(target_interval=2, target_rate=0.1)
+    learner = make_qmix(target_interval=2, target_tau=0.1)
     parameters = [*learner.agent.parameters(), *learner.mixer.parameters()]
     targets = [p for each in learner.targets.values() for p in each.parameters()]
     expected = [target.clone() for target in targets]
@@ -173,39 +122,3 @@ def test_shifted_last_actions_are_those_of_the_released_buffer():
         none = [-1] * SPEC.n_agents
         assert correct[: end + 1, episode].tolist() == [none, *actions]
         assert shifted[: end + 1, episode].tolist() == [none, none, *actions[:-2], actions[-1]]
-
-
-def test_sequence_and_single_steps_agree():
-    learner, batch = make_qmix(), make_batch()
-    last = batch.last_actions
-    values, _ = learner.agent(learner.inputs(batch.obs, last), learner.initial_hidden(batch.size))
-    hidden = learner.initial_hidden(batch.size)
-    for step in range(len(batch.obs)):
-        stepped, hidden = learner.act(batch.obs[step], last[step], hidden)
-        torch.testing.assert_close(stepped, values[step], atol=1e-6, rtol=1e-5)
-
-
-def test_training_state_continues_bit_for_bit():
-    first = make_qmix(target_interval=2)
-    for _ in range(3):
-        first.update(make_batch())
-    second = QMIX(SPEC, first.config, first.rules, seed=99)
-    second.load_training_state(copy.deepcopy(first.training_state()))
-    for learner in (first, second):
-        learner.update(make_batch())
-    for mine, other in zip(first.parameters(), second.parameters(), strict=True):
-        assert torch.equal(mine, other)
-    assert torch.equal(first.targets["mixer"].hyper_b1.bias, second.targets["mixer"].hyper_b1.bias)
-
-
-def test_same_seed_same_weights_and_global_stream_untouched():
-    torch.manual_seed(5)
-    expected = torch.rand(3)
-    torch.manual_seed(5)
-    first, second = (QMIX(SPEC, QMIX.Config(), rules(), seed=4) for _ in range(2))
-    assert torch.equal(torch.rand(3), expected)
-    assert all(
-        torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True)
-    )
-    other = QMIX(SPEC, QMIX.Config(), rules(), seed=5)
-    assert not torch.equal(first.agent.head.weight, other.agent.head.weight)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from algorithms.learner import MixerInput
 from algorithms.qplex import QPLEX
 from tests.algorithms.official import in_order, make
 from tests.algorithms.parity import SPEC, fill_parameters
@@ -75,25 +76,19 @@ def test_kernels_learn_through_the_advantages_only(mixer):
 def test_best_value_is_taken_among_available_actions():
     learner, batch = make(QPLEX), in_order()
     online = learner.online(batch)
-    tempting = online.values.detach().masked_fill(~batch.available, 1e6)
-    team, _ = learner.mix(
-        learner.mixer,
-        tempting[:-1],
-        [],
-        batch.actions,
-        batch.state[:-1],
-        batch.available[:-1],
-    )
-    torch.testing.assert_close(team[batch.mask], online.team[batch.mask])
+    tempting = online.q_values.detach().masked_fill(~batch.available, 1e6)
+    inputs = MixerInput(tempting[:-1], {}, batch.actions, batch.state[:-1], batch.available[:-1])
+    q_tot, _ = learner.mix(learner.mixer, inputs)
+    torch.testing.assert_close(q_tot[batch.mask], online.q_tot[batch.mask])
 
 
 def test_attention_penalty_on_real_steps_and_on_padding():
     batch = in_order()
     penalties = {}
-    for mean in ("real", "padded"):
-        learner = make(QPLEX, penalty_mean=mean)
+    for padding in ("excluded", "counted"):
+        learner = make(QPLEX, padding=padding)
         online = learner.online(batch)
-        penalties[mean] = learner.auxiliary_losses(batch, online)["attention"]
-    squares = online.extras[0].square().mean(-1).sum(-1)
-    torch.testing.assert_close(penalties["real"], 0.001 * squares[batch.mask].mean())
-    torch.testing.assert_close(penalties["padded"], 0.001 * squares.mean())
+        penalties[padding] = learner.auxiliary_losses(batch, online)["attention"]
+    squares = online.extras["attention_logits"].square().mean(-1).sum(-1)
+    torch.testing.assert_close(penalties["excluded"], 0.001 * squares[batch.mask].mean())
+    torch.testing.assert_close(penalties["counted"], 0.001 * squares.mean())

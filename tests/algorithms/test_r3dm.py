@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import json
 import math
 
 import numpy as np
@@ -12,27 +11,30 @@ from torch import nn
 
 from algorithms import acorm
 from algorithms.acorm import ACORM
+from algorithms.counterfactual import counterfactual_values
 from algorithms.packing import Packing
 from algorithms.r3dm import R3DM
-from algorithms.role_swap import swapped_values
 from algorithms.world_model import symlog
-from benchmark.training.config import resolve_run
 from benchmark.training.replay import ReplayBuffer
-from tests.algorithms.parity import SPEC, fill_parameters, padded, random_episodes
-from tests.algorithms.test_acorm import (
+from tests.algorithms.official import (
     EPISODES,
-    FIXTURES,
+    NO_PRETRAINING,
     by_first_feature,
-    make_acorm,
+    make,
     make_batch,
+    measured_in,
+)
+from tests.algorithms.parity import (
+    SPEC,
+    fill_parameters,
+    padded,
+    random_episodes,
     with_noise_behind_the_ends,
 )
 
-NO_PRETRAINING = {"embedding_pretraining": 0, "contrastive_pretraining": 0}
-
 
 def make_r3dm(protocol="unified", **changes) -> R3DM:
-    return make_acorm(protocol, R3DM, **changes)
+    return make(R3DM, protocol, **{"clusters": 2} | changes)
 
 
 def rewards(learner, batch) -> torch.Tensor:
@@ -43,16 +45,16 @@ def rewards(learner, batch) -> torch.Tensor:
         return torch.where(batch.mask, bonus, 0)
 
 
-def set_noise(monkeypatch, value=0.5):
-    monkeypatch.setattr(R3DM, "_noise", lambda self, stream, rows: torch.full((rows, 16), value))
+def set_uniforms(monkeypatch, value=0.5):
+    monkeypatch.setattr(R3DM, "_uniforms", lambda self, stream, rows: torch.full((rows, 16), value))
 
 
 @pytest.mark.parametrize("fixture", ["r3dm_released", "r3dm_released_horizon"])
 def test_released_r3dm_equals_the_authors_module(monkeypatch, fixture):
     """World models, rewards and TD steps, with the padding leak of longer horizons."""
     monkeypatch.setattr(acorm, "cluster", by_first_feature)
-    set_noise(monkeypatch)
-    measured = json.loads((FIXTURES / f"{fixture}.json").read_text())
+    set_uniforms(monkeypatch)
+    measured = measured_in(fixture)
     learner = make_r3dm(
         "released",
         **NO_PRETRAINING,
@@ -73,7 +75,7 @@ def test_released_r3dm_equals_the_authors_module(monkeypatch, fixture):
     fill_parameters(target, 9)
     fill_parameters(online, 7)
     models = {name: learner.models[name] for name in ("agnostic", "role")}
-    models |= {f"follower_{name}": learner.followers[name] for name in ("agnostic", "role")}
+    models |= {f"ema_{name}": learner.ema_models[name] for name in ("agnostic", "role")}
     for seed, model in enumerate(models.values(), start=21):
         fill_parameters(model, seed)
         for head in (model.prior[-1], model.posterior[-1]):
@@ -126,15 +128,16 @@ def test_alpha_zero_is_acorm_bit_for_bit(protocol):
         "contrastive_interval": 2,
         "target_interval": 4,
     }
-    plain, paid = make_acorm(protocol, **changes), make_r3dm(protocol, alpha=0.0, **changes)
+    plain = make(ACORM, protocol, clusters=2, **changes)
+    rewarded = make_r3dm(protocol, alpha=0.0, **changes)
     for update in range(20):
         batch = make_batch(random_episodes(update, EPISODES))
         plain.update(batch)
-        paid.update(batch, make_batch(random_episodes(1000 + update, EPISODES)))
-    mine = dict(paid.named_parameters())
+        rewarded.update(batch, make_batch(random_episodes(1000 + update, EPISODES)))
+    mine = dict(rewarded.named_parameters())
     assert all(torch.equal(mine[name], p) for name, p in plain.named_parameters())
     for name, target in plain.targets.items():
-        for a, b in zip(target.parameters(), paid.targets[name].parameters(), strict=True):
+        for a, b in zip(target.parameters(), rewarded.targets[name].parameters(), strict=True):
             assert torch.equal(a, b)
 
 
@@ -149,7 +152,7 @@ def test_padding_never_changes_a_reward(horizon):
 
 
 def test_the_released_leak_touches_the_last_steps_of_short_episodes(monkeypatch):
-    set_noise(monkeypatch)
+    set_uniforms(monkeypatch)
     batch, horizon = make_batch(), 3
     ours = rewards(make_r3dm(horizon=horizon), batch)
     theirs = rewards(make_r3dm(horizon=horizon, imagination_end="batch"), batch)
@@ -163,7 +166,7 @@ def test_the_released_leak_touches_the_last_steps_of_short_episodes(monkeypatch)
 @pytest.mark.parametrize("end", ["batch", "episode"])
 def test_the_leak_reads_what_longer_episodes_left_in_the_replay(monkeypatch, end):
     """Only imagination without an end sees the tails, from the last steps of short episodes."""
-    set_noise(monkeypatch)
+    set_uniforms(monkeypatch)
     found, horizon = {}, 3
     for tails in ("zeros", "stale"):
         buffer = ReplayBuffer(SPEC, EPISODES, tails=tails)
@@ -179,11 +182,11 @@ def test_the_leak_reads_what_longer_episodes_left_in_the_replay(monkeypatch, end
 
 
 def test_padding_never_changes_the_models_training(monkeypatch):
-    set_noise(monkeypatch)
+    set_uniforms(monkeypatch)
     after, losses = [], []
     for batch in (make_batch(), with_noise_behind_the_ends(make_batch()), padded(make_batch())):
         learner = make_r3dm()
-        learner.train_models(batch, rate=0.5)
+        learner.train_models(batch, tau=0.5)
         after.append(torch.cat([p.flatten() for p in learner.models.parameters()]))
         losses.append(learner.read_metrics())  # Adam would hide a loss of another scale
     for weights, loss in zip(after[1:], losses[1:], strict=True):
@@ -249,10 +252,10 @@ def test_an_agent_in_its_own_role_has_the_values_of_the_td_step():
     learner, batch = make_r3dm(), make_batch()
     with torch.no_grad():
         online = learner.online(batch)
-        swapped = swapped_values(learner.agent, online.inputs[:-1], 64, batch.mask_cpu)
+        swapped = counterfactual_values(learner.agent, online.inputs[:-1], 64, batch.mask_cpu)
     own = swapped.diagonal(dim1=1, dim2=2).transpose(1, 2)  # [P, N, A], long episodes first
     packing = Packing(batch.mask_cpu, SPEC.n_agents, own.device)
-    expected = packing.pack(online.values[:-1]).unflatten(0, (-1, SPEC.n_agents))
+    expected = packing.pack(online.q_values[:-1]).unflatten(0, (-1, SPEC.n_agents))
     torch.testing.assert_close(own, expected, atol=1e-6, rtol=1e-5)
 
 
@@ -292,9 +295,9 @@ def test_a_single_agent_earns_nothing_for_its_role():
 @pytest.mark.parametrize("beta1", [1.0, 0.4])
 def test_equal_models_leave_only_the_error_of_one(monkeypatch, beta1):
     """A role model that ignores roles and equals the other: (1 - beta1) times the error."""
-    set_noise(monkeypatch)
+    set_uniforms(monkeypatch)
     learner, batch = make_r3dm(beta1=beta1, beta2=1.0), make_batch()
-    agnostic, role = (learner.followers[name] for name in ("agnostic", "role"))
+    agnostic, role = (learner.ema_models[name] for name in ("agnostic", "role"))
     weights = agnostic.state_dict()
     for name, weight in role.state_dict().items():
         if weight.shape != weights[name].shape:
@@ -314,7 +317,7 @@ def test_equal_models_leave_only_the_error_of_one(monkeypatch, beta1):
 
 def test_imagination_at_once_equals_imagination_step_by_step(monkeypatch):
     """The batched rewards against one episode, one start and one imagined step after another."""
-    set_noise(monkeypatch, 0.3)
+    set_uniforms(monkeypatch, 0.3)
     horizon = 3
     learner, batch = make_r3dm(horizon=horizon, beta1=0.8), make_batch()
     with torch.no_grad():
@@ -331,15 +334,15 @@ def test_imagination_at_once_equals_imagination_step_by_step(monkeypatch):
                 for start in (0, length // 2, length - 1):
                     surprise = {}
                     for name in ("agnostic", "role"):
-                        model, last = learner.followers[name], start + 1
-                        noise = torch.full((last, 16), 0.3)
+                        model, last = learner.ema_models[name], start + 1
+                        uniforms = torch.full((last, 16), 0.3)
                         lived = obs[:last], acted[:last], before[:last]
-                        belief = model.observe(*lived, [1] * last, noise).select([start])
+                        state = model.observe(*lived, [1] * last, uniforms).select([start])
                         errors = []
                         for t in range(start, min(start + horizon, length)):
                             role = z[t : t + 1]
-                            belief = model.imagine(belief, acted[t + 1 : t + 2], role, noise[:1])
-                            errors.append(model.errors(belief, role, obs[t + 1 : t + 2]))
+                            state = model.imagine(state, acted[t + 1 : t + 2], role, uniforms[:1])
+                            errors.append(model.errors(state, role, obs[t + 1 : t + 2]))
                         surprise[name] = torch.stack(errors).mean()
                     expected = surprise["agnostic"] - 0.8 * surprise["role"]
                     torch.testing.assert_close(
@@ -348,7 +351,7 @@ def test_imagination_at_once_equals_imagination_step_by_step(monkeypatch):
 
 
 def test_permuting_agents_permutes_their_rewards(monkeypatch):
-    set_noise(monkeypatch)
+    set_uniforms(monkeypatch)
     learner, batch = make_r3dm(), make_batch()
     order = torch.tensor([2, 0, 1])
     with torch.no_grad():
@@ -365,7 +368,7 @@ def test_permuting_agents_permutes_their_rewards(monkeypatch):
 
 
 def test_weights_and_reductions_scale_the_reward(monkeypatch):
-    set_noise(monkeypatch)
+    set_uniforms(monkeypatch)
     batch = make_batch()
     base = rewards(make_r3dm(alpha=0.1, horizon=2), batch)
     doubled = rewards(make_r3dm(alpha=0.2, horizon=2), batch)
@@ -378,7 +381,7 @@ def test_weights_and_reductions_scale_the_reward(monkeypatch):
 
 def test_gradients_stay_where_they_belong():
     learner, batch = make_r3dm(**NO_PRETRAINING), make_batch()
-    learner.train_models(batch, rate=0.01)
+    learner.train_models(batch, tau=0.01)
     reached = {n.split(".")[0] for n, p in learner.named_parameters() if p.grad is not None}
     assert reached == {"models"}
     assert not learner.td_targets(batch, learner.online(batch)).requires_grad
@@ -388,89 +391,15 @@ def test_followers_start_equal_and_follow_at_their_rate():
     learner = make_r3dm(embedding_pretraining=1, contrastive_pretraining=0)
 
     def gap():
-        pairs = zip(learner.models.parameters(), learner.followers.parameters(), strict=True)
+        pairs = zip(learner.models.parameters(), learner.ema_models.parameters(), strict=True)
         return max(float((a - b).detach().abs().max()) for a, b in pairs)
 
     assert gap() == 0
     learner.update(make_batch(), make_batch())  # pre-training copies
     assert gap() == 0
-    before = [p.clone() for p in learner.followers.parameters()]
+    before = [p.clone() for p in learner.ema_models.parameters()]
     learner.update(make_batch(), make_batch())
     assert gap() > 0
-    triples = zip(before, learner.followers.parameters(), learner.models.parameters(), strict=True)
+    triples = zip(before, learner.ema_models.parameters(), learner.models.parameters(), strict=True)
     for old, new, online in triples:
         torch.testing.assert_close(new, old.lerp(online.detach(), 0.009975))
-
-
-def test_training_state_continues_bit_for_bit():
-    changes = {"embedding_pretraining": 1, "contrastive_pretraining": 1, "contrastive_interval": 2}
-    first = make_r3dm(**changes)
-    for _ in range(3):
-        first.update(make_batch(), make_batch())
-    second = make_r3dm(**changes)
-    second.load_training_state(copy.deepcopy(first.training_state()))
-    for learner in (first, second):
-        for _ in range(3):
-            learner.update(make_batch(), make_batch())
-    for mine, other in zip(first.parameters(), second.parameters(), strict=True):
-        assert torch.equal(mine, other)
-
-
-#: map -> alpha, beta1, beta2, beta3, horizon of the paper's tables and of the authors' files (which
-#: lack a horizon on four maps, and zerg_10_vs_11 altogether); batch, clusters, last exploration and
-#: the steps of its decay from the paper's Table 2.
-TABLES = {
-    "5m_vs_6m": ((0.05, 2.0, 0, 1.0, 1), (0.05, 2.0, 0, 1.0, 1), (32, 5, 0.02, 80_000)),
-    "MMM2": ((0.05, 2.0, 0, 1.0, 1), (0.01, 1.0, 1.0, 1.0, 2), (32, 3, 0.02, 80_000)),
-    "3s5z_vs_3s6z": ((0.1, 1.0, 0, 1.0, 1), (0.1, 1.0, 0, 1.0, 1), (32, 3, 0.02, 80_000)),
-    "27m_vs_30m": ((0.1, 1.0, 0, 1.0, 1), (0.05, 1.0, 0, 1.0, 2), (32, 3, 0.02, 80_000)),
-    "corridor": ((0.1, 1.0, 0, 2.0, 1), (0.1, 1.0, 0, 2.0, 2), (32, 3, 0.02, 80_000)),
-    "6h_vs_8z": ((0.1, 0.9, 0, 2.0, 1), (0.01, 1.0, 1.0, 1.0, 2), (64, 3, 0.02, 80_000)),
-    "protoss_5_vs_5": ((0.05, 0.5, 0, 1.0, 1), (0.03, 0.2, 0, 1.0, 1), (32, 3, 0.02, 80_000)),
-    "terran_5_vs_5": ((0.05, 1.0, 0, 1.0, 1), (0.15, 0.5, 0, 0.5, 1), (32, 3, 0.02, 80_000)),
-    "zerg_5_vs_5": ((0.05, 0.2, 0, 0.5, 1), (0.05, 0.2, 0, 1.0, 1), (32, 3, 0.0, 100_000)),
-    "protoss_10_vs_11": ((0.05, 0.5, 0, 0.5, 1), (0.05, 0.5, 0, 0.5, 2), (64, 3, 0.02, 80_000)),
-    "terran_10_vs_11": ((0.05, 0.5, 0, 0.5, 1), (0.1, 0.2, 0, 0.5, 2), (64, 4, 0.001, 80_000)),
-    "zerg_10_vs_11": ((0.05, 0.2, 0, 1.0, 1), (0.05, 0.2, 0, 1.0, 1), (64, 3, 0.02, 80_000)),
-}
-
-
-@pytest.mark.parametrize("map", TABLES)
-@pytest.mark.parametrize("protocol", ["unified", "released"])
-def test_settings_are_those_of_the_paper_and_of_the_authors_files(map, protocol):
-    run = resolve_run(map=map, algorithm="r3dm", seed=0, protocol=protocol)
-    config, rules = run.hyperparameters, run.training
-    paper, released, common = TABLES[map]
-    found = config.alpha, config.beta1, config.beta2, config.beta3, config.horizon
-    assert found == (paper if protocol == "unified" else released)
-    exploration = rules.epsilon_end, rules.epsilon_steps
-    assert (rules.batch_size, config.clusters, *exploration) == common
-
-
-#: The authors' training schedule, the same on every map.
-SCHEDULE = {
-    "gamma": 0.99,
-    "optimizer": "adam",
-    "learning_rate": 6e-4,
-    "learning_rate_decay": 0.98,
-    "learning_rate_decay_interval": 500,
-    "gradient_clip": 10,
-    "target_interval": 100,
-    "contrastive_learning_rate": 8e-4,
-    "contrastive_interval": 100,
-    "key_rate": 0.005,
-    "embedding_learning_rate": 1e-3,
-    "embedding_pretraining": 120,
-    "contrastive_pretraining": 100,
-    "model_learning_rate": 1e-4,
-}
-
-
-def test_the_schedule_is_the_authors():
-    config = R3DM.Config().model_dump()
-    assert {name: config[name] for name in SCHEDULE} == SCHEDULE
-
-
-def test_acorm_and_r3dm_share_everything_else():
-    plain, paid = ACORM.Config(), R3DM.Config()
-    assert plain.model_dump().items() <= paid.model_dump().items()

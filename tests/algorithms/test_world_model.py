@@ -14,7 +14,7 @@ OBS, ACTIONS, ROLE = 5, 3, 4
 
 
 def make_model(role_size=ROLE, **options):
-    model = WorldModel(OBS, ACTIONS, role_size, size=16, latents=4, classes=6, **options)
+    model = WorldModel(OBS, ACTIONS, role_size, size=16, variables=4, classes=6, **options)
     fill_parameters(model, 1)
     return model
 
@@ -51,14 +51,14 @@ def test_symlog_and_its_inverse():
 def test_draws_follow_their_probabilities_and_pass_their_gradient():
     logits = torch.tensor([[[0.0, 1.0, 2.0], [3.0, 0.0, 0.0]]], requires_grad=True)
     logs = logits.log_softmax(-1)
-    noise = torch.rand(40_000, 2, generator=torch.Generator().manual_seed(0))
-    drawn = draw(logs.expand(40_000, -1, -1), noise)
+    uniforms = torch.rand(40_000, 2, generator=torch.Generator().manual_seed(0))
+    drawn = draw(logs.expand(40_000, -1, -1), uniforms)
     assert ((drawn.detach().round() == 0) | (drawn.detach().round() == 1)).all()
     assert (drawn.detach().unflatten(1, (2, 3)).sum(-1) - 1).abs().max() < 1e-5
     frequency = drawn.detach().mean(0).view(2, 3)
     torch.testing.assert_close(frequency, logs[0].exp().detach(), atol=0.01, rtol=0)
     weights = torch.tensor([0.3, -1.0, 2.0, 0.5, 0.1, -0.7])
-    (draw(logs, noise[:1]) @ weights).sum().backward()
+    (draw(logs, uniforms[:1]) @ weights).sum().backward()
     through_draw = logits.grad.clone()
     logits.grad = None
     (logits.softmax(-1).flatten() @ weights).backward()
@@ -88,58 +88,58 @@ def test_free_nats_leave_no_gradient():
 
 
 def test_packed_sequences_equal_single_ones():
-    """Sequences of unlike lengths together, or one by one: the same beliefs and losses."""
-    model, (obs, actions, roles, _, noise) = make_model(), make_data()
-    together = model.losses(obs, actions, roles, SIZES, noise)
+    """Sequences of unlike lengths together, or one by one: the same states and losses."""
+    model, (obs, actions, roles, _, uniforms) = make_model(), make_data()
+    together = model.losses(obs, actions, roles, SIZES, uniforms)
     starts = [0, 6, 12, 16]
     for row in range(SIZES[0]):
         index = [start + row for start, size in zip(starts, SIZES, strict=True) if row < size]
         alone = model.losses(
-            obs[index], actions[index], roles[index], [1] * len(index), noise[index]
+            obs[index], actions[index], roles[index], [1] * len(index), uniforms[index]
         )
         for name in together:
             torch.testing.assert_close(together[name][index], alone[name])
 
 
 def test_first_step_starts_from_the_learned_state():
-    model, (obs, actions, roles, sizes, noise) = make_model(), make_data()
-    belief = model.observe(obs, actions, roles, sizes, noise)
+    model, (obs, actions, roles, sizes, uniforms) = make_model(), make_data()
+    state = model.observe(obs, actions, roles, sizes, uniforms)
     model.initial.data.add_(0.5)
-    moved = model.observe(obs, actions, roles, sizes, noise)
-    assert not torch.allclose(belief.memory[:6], moved.memory[:6])
+    moved = model.observe(obs, actions, roles, sizes, uniforms)
+    assert not torch.allclose(state.deter[:6], moved.deter[:6])
 
 
-@pytest.mark.parametrize("role_enters", ["memory", "prior"])
+@pytest.mark.parametrize("role_enters", ["gru", "prior"])
 def test_roles_matter_to_the_role_model_only(role_enters):
-    (obs, actions, roles, sizes, noise), other = make_data(), make_data(1)[2]
+    (obs, actions, roles, sizes, uniforms), other = make_data(), make_data(1)[2]
     model = make_model(role_enters=role_enters)
-    first, second = (model.losses(obs, actions, z, sizes, noise) for z in (roles, other))
+    first, second = (model.losses(obs, actions, z, sizes, uniforms) for z in (roles, other))
     assert not torch.allclose(first["decoder"], second["decoder"])
-    memories = [model.observe(obs, actions, z, sizes, noise).memory for z in (roles, other)]
-    assert torch.equal(*memories) == (role_enters == "prior")
+    deters = [model.observe(obs, actions, z, sizes, uniforms).deter for z in (roles, other)]
+    assert torch.equal(*deters) == (role_enters == "prior")
     agnostic = make_model(role_size=0)
-    first, second = (agnostic.losses(obs, actions, z, sizes, noise) for z in (roles, other))
+    first, second = (agnostic.losses(obs, actions, z, sizes, uniforms) for z in (roles, other))
     assert torch.equal(first["decoder"], second["decoder"])
 
 
 def test_imagining_is_observing_without_the_observation():
     """The memory after an imagined step is that of the observed one; only the latent differs."""
-    model, (obs, actions, roles, _, noise) = make_model(), make_data()
-    first = model.observe(obs[:6], actions[:6], roles[:6], [6], noise[:6])
-    both = model.observe(obs[:12], actions[:12], roles[:12], [6, 6], noise[:12])
-    imagined = model.imagine(first, actions[6:12], roles[6:12], noise[6:12])
-    torch.testing.assert_close(imagined.memory, both.memory[6:])
-    expected = model.prior_log_probs(both.memory[6:], roles[6:12])
+    model, (obs, actions, roles, _, uniforms) = make_model(), make_data()
+    first = model.observe(obs[:6], actions[:6], roles[:6], [6], uniforms[:6])
+    both = model.observe(obs[:12], actions[:12], roles[:12], [6, 6], uniforms[:12])
+    imagined = model.imagine(first, actions[6:12], roles[6:12], uniforms[6:12])
+    torch.testing.assert_close(imagined.deter, both.deter[6:])
+    expected = model.prior_log_probs(both.deter[6:], roles[6:12])
     torch.testing.assert_close(imagined.log_probs, expected)
 
 
 def test_a_perfect_decoder_has_no_error():
-    model, (obs, actions, roles, sizes, noise) = make_model(), make_data()
-    belief = model.observe(obs, actions, roles, sizes, noise)
-    known = torch.cat([belief.latent, belief.memory, roles], dim=-1)
+    model, (obs, actions, roles, sizes, uniforms) = make_model(), make_data()
+    state = model.observe(obs, actions, roles, sizes, uniforms)
+    known = torch.cat([state.stoch, state.deter, roles], dim=-1)
     exact = model.decoder(known).detach()
-    assert model.errors(belief, roles, exact).max() == 0
-    assert (model.errors(belief, roles, exact + 0.1) > 0).all()
+    assert model.errors(state, roles, exact).max() == 0
+    assert (model.errors(state, roles, exact + 0.1) > 0).all()
 
 
 @pytest.mark.parametrize("shift", [0, 1])
@@ -148,7 +148,7 @@ def test_learns_what_actions_do(shift):
     torch.manual_seed(0)
     steps, rows = 12, 64
     effects = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
-    model = WorldModel(2, 4, 0, size=48, latents=8, classes=8)
+    model = WorldModel(2, 4, 0, size=48, variables=8, classes=8)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     sizes = [rows] * steps
     none = torch.zeros(steps * rows, 0)
@@ -168,8 +168,8 @@ def test_learns_what_actions_do(shift):
         optimizer.step()
     obs, seen = episodes()
     with torch.no_grad():
-        belief = model.observe(obs, seen, none, sizes, torch.rand(steps * rows, 8))
-        now = belief.select(torch.arange((steps - 1) * rows))
+        state = model.observe(obs, seen, none, sizes, torch.rand(steps * rows, 8))
+        now = state.select(torch.arange((steps - 1) * rows))
         acted = seen[rows:]  # the action that the model is told led to the next observation
         ahead = model.imagine(now, acted, none[rows:], torch.rand(len(acted), 8))
         errors = model.errors(ahead, none[rows:], obs[rows:]).mean()

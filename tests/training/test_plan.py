@@ -66,9 +66,9 @@ def test_costs_follow_the_budget():
 def test_measures_the_updates_after_pretraining(algorithm, monkeypatch):
     """With as many batches as the method draws."""
     updated = []
-    descend = Learner.descend
+    step = Learner.optimizer_step
     monkeypatch.setattr(
-        Learner, "descend", lambda self, loss: (updated.append(self), descend(self, loss))
+        Learner, "optimizer_step", lambda self, loss: (updated.append(self), step(self, loss))
     )
     run = resolve_run(map="3m", algorithm=algorithm, seed=0, overrides=[STUDY["set"]])
     assert plan.measure(run, seconds=0.01).seconds > 0

@@ -55,7 +55,7 @@ def test_greedy_acting_is_the_argmax_of_the_unrolled_values():
     buffer.add(episodes)
     batch = buffer.sample(len(SEEDS), np.random.default_rng(1))
     inputs = learner.inputs(batch.obs, batch.last_actions)
-    values, _ = learner.agent(inputs, learner.initial_hidden(batch.size))
+    values, _, _ = learner.agent(inputs, learner.initial_hidden(batch.size))
     greedy = values.masked_fill(~batch.available, NEVER).argmax(-1)[:-1]
     assert torch.equal(greedy[batch.mask], batch.actions[batch.mask])
 

@@ -15,7 +15,7 @@ import torch
 
 from algorithms import ALGORITHMS
 from algorithms.acorm import ACORM
-from algorithms.role_swap import swapped_values
+from algorithms.counterfactual import counterfactual_values
 from benchmark.analysis import labels
 from benchmark.errors import BenchmarkError
 from benchmark.training.policy import Policy, load_policy
@@ -117,5 +117,5 @@ def unroll(learner: ACORM, batch: Batch) -> tuple[np.ndarray, np.ndarray, torch.
     seen = learner.inputs(batch.obs, batch.last_actions)[:-1]
     roles = learner.role_encoder(embeddings)
     inputs = torch.cat([seen, roles], dim=-1)
-    values = swapped_values(learner.agent, inputs, roles.shape[-1], batch.mask_cpu)
+    values = counterfactual_values(learner.agent, inputs, roles.shape[-1], batch.mask_cpu)
     return embeddings[:, 0].numpy(), roles[:, 0].numpy(), values

@@ -8,8 +8,8 @@ living, clustered among themselves.
 import numpy as np
 import pandas as pd
 
+from algorithms.counterfactual import policy_divergence
 from algorithms.learner import NEVER
-from algorithms.role_swap import policy_divergence
 from benchmark.training.config import IDENTITY
 from benchmark.training.policy import Policy
 from benchmark.visualization.roles import clusters

@@ -1,6 +1,6 @@
-"""An agent in another agent's role: what it would value, and how far its own role decides.
+"""Q_values under other agents' roles, and how much an agent's own role decides its policy.
 
-    Q_i(. | j)   agent i's values, with its own observations and actions but agent j's roles
+    Q_i(. | j)   agent i's q_values, with its own observations and actions but agent j's roles
     P_ij         softmax Q_i(. | j)
     divergence   KL(P_ii, mean_j P_ij), R3DM's policy term (its eq. 7)
 
@@ -19,14 +19,14 @@ from algorithms.networks import RecurrentAgent
 from algorithms.packing import Packing
 
 
-def swapped_values(
+def counterfactual_values(
     agent: RecurrentAgent,
     inputs: Tensor,
     role_size: int,
     mask: Tensor,
     counterfactual: Literal["history", "step"] = "history",
 ) -> Tensor:
-    """The values of all agents in the roles of all agents.
+    """The q_values of all agents under the roles of all agents.
 
     Args:
         agent: reads observation, last action and role, in this order.
@@ -48,48 +48,50 @@ def swapped_values(
     seen, roles = rows.split([seen_weight.shape[1], role_weight.shape[1]], dim=1)
     of_history = F.linear(seen, seen_weight, agent.encoder.bias)
     of_role = F.linear(roles, role_weight)
-    of_history, of_role = (each.unflatten(0, (-1, agents)) for each in (of_history, of_role))
-    features = torch.relu(of_history.unsqueeze(2) + of_role.unsqueeze(1))  # [P, N, N, H]
+    by_agent = (-1, agents)
+    of_history = of_history.unflatten(0, by_agent).unsqueeze(2)
+    of_role = of_role.unflatten(0, by_agent).unsqueeze(1)
+    features = torch.relu(of_history + of_role)  # [P, N, N, H]
     if counterfactual == "history":
-        memory = _whole_history(agent, features, mask)
+        hidden = _whole_history(agent, features, mask)
     else:
-        memory = _last_step(agent, features, single)
-    return agent.head(memory).unflatten(0, (-1, agents, agents))
+        hidden = _last_step(agent, features, single)
+    return agent.head(hidden).unflatten(0, (-1, agents, agents))
 
 
-def policy_divergence(values: Tensor, sharpness: float = 1.0) -> Tensor:
+def policy_divergence(q_values: Tensor, sharpness: float = 1.0) -> Tensor:
     """How far an agent's policy is from its average over all roles, in nats.
 
     Args:
-        values: Q_i(. | j), [..., N, N, A].
+        q_values: Q_i(. | j), [..., N, N, A].
         sharpness: inverse temperature of the agent's own policy.
 
     Returns:
         [..., N], between 0 and log N where ``sharpness`` is 1.
     """
-    agents = values.shape[-2]
-    own = values.diagonal(dim1=-3, dim2=-2).transpose(-1, -2)  # [..., N, A]
+    agents = q_values.shape[-2]
+    own = q_values.diagonal(dim1=-3, dim2=-2).transpose(-1, -2)  # [..., N, A]
     log_own = (sharpness * own).log_softmax(-1)
-    log_mean = values.log_softmax(-1).logsumexp(-2) - math.log(agents)
+    log_mean = q_values.log_softmax(-1).logsumexp(-2) - math.log(agents)
     return (log_own.exp() * (log_own - log_mean)).sum(-1)
 
 
 def _whole_history(agent: RecurrentAgent, features: Tensor, mask: Tensor) -> Tensor:
-    """The agent's memory had it had j's role all along, [P N N, H]."""
+    """The agent's hidden states with j's role in all steps, [P N N, H]."""
     packing = Packing(mask, features.shape[1] ** 2, features.device)
     start = features.new_zeros(1, int(packing.sizes[0]), features.shape[-1])
-    memory, _ = agent.memory(PackedSequence(features.flatten(0, 2), packing.sizes), start)
-    return memory.data
+    hidden, _ = agent.gru(PackedSequence(features.flatten(0, 2), packing.sizes), start)
+    return hidden.data
 
 
 def _last_step(agent: RecurrentAgent, features: Tensor, single: Packing) -> Tensor:
-    """The agent's memory with its own history and j's role in the last step, [P N N, H]."""
+    """The agent's hidden states with its own role, but j's in the last step, [P N N, H]."""
     own = features.diagonal(dim1=1, dim2=2).transpose(1, 2).flatten(0, 1)
     start = own.new_zeros(1, int(single.sizes[0]), own.shape[-1])
-    memory, _ = agent.memory(PackedSequence(own, single.sizes), start)
-    after = single.unpack(memory.data)  # [T, B, N, H]
+    hidden, _ = agent.gru(PackedSequence(own, single.sizes), start)
+    after = single.unpack(hidden.data)  # [T, B, N, H]
     before = single.pack(torch.cat([torch.zeros_like(after[:1]), after[:-1]]))
-    pairs = before.repeat_interleave(features.shape[1], 0)  # i's memory for every j
-    gru = agent.memory
+    pairs = before.repeat_interleave(features.shape[1], 0)  # i's hidden state for every j
+    gru = agent.gru
     weights = gru.weight_ih_l0, gru.weight_hh_l0, gru.bias_ih_l0, gru.bias_hh_l0
     return torch.gru_cell(features.flatten(0, 2), pairs, *weights)
