@@ -12,8 +12,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="",
         metavar="NAME=NUMBER,...",
         help="what goes wrong, to test how a program deals with it; crash, hang and late (answers)"
-        " are probabilities per request, or from 1 on the number of the request; stillborn (never"
-        " listens) and barren (no units appear) are probabilities per start; slow is by how many"
+        " are probabilities per request, or from 1 on the number of the request; no_start (never"
+        " listens) and no_units (no units appear) are probabilities per start; slow is by how many"
         " seconds a start may be late",
     )
     parser.add_argument(

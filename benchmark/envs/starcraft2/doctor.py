@@ -9,9 +9,10 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -58,70 +59,52 @@ class Finding:
 
 
 def examine(start: bool = True) -> Iterator[Finding]:
-    """Looks at one thing after another.
+    """Checks one thing after another.
 
     Args:
         start: whether to start the game if nothing is missing.
     """
     settings = Settings.from_environment()
     folder = game_folder()
-    checks: list[Callable[[], Iterator[Finding]]] = [
-        lambda: _game(folder, settings),
-        lambda: _maps(folder, settings),
-        _clients,
-        _libraries,
-        _protobuf,
-        lambda: _memory(settings),
-        _leftovers,
-    ]
     missing = False
-    for check in checks:
-        for finding in check():
-            missing |= finding.state == BAD
-            yield finding
+    for finding in chain(
+        _game(folder, settings), _maps(folder, settings), _clients(), _libraries(), _protobuf(),
+        _memory(settings), _leftovers(),
+    ):  # fmt: skip
+        missing |= finding.state == BAD
+        yield finding
     if start and not missing:
-        for name in _TRIALS:
-            yield _trial(name)
+        yield from map(_trial, _TRIALS)
 
 
 def _game(folder: Path, settings: Settings) -> Iterator[Finding]:
     install = f"python -m benchmark install-starcraft2 {folder}"
     if not folder.is_dir():
-        yield Finding(
-            BAD,
-            "game",
-            f"there is no folder {folder}; if the game is elsewhere, set SC2PATH",
-            install,
-        )
+        text = f"there is no folder {folder}; if the game is elsewhere, set SC2PATH"
+        yield Finding(BAD, "game", text, install)
         return
     versions = folder / "Versions"
-    odd = [path for path in versions.glob("Base*") if not path.name[4:].isdigit()]
-    if odd:
-        yield Finding(
-            BAD, "game", f"pysc2 cannot read the folder name {odd[0]}", f"mv {odd[0]} {folder}"
-        )
+    found = sorted(versions.glob("Base*"))
+    for path in found:
+        if not path.name[4:].isdigit():
+            text = f"pysc2 cannot read the folder name {path}"
+            yield Finding(BAD, "game", text, f"mv {path} {folder}")
     program = executable(folder, settings.version)
     if not program.is_file():
-        found = sorted(path.name for path in versions.glob("Base*"))
-        known = {f"Base{build:05d}": version for version, build in BUILDS.items()}
-        others = [known[name] for name in found if name in known]
+        there = ", ".join(path.name for path in found) or "none"
+        others = [name for name in BUILDS if executable(folder, name).parent in found]
+        if others:
+            install = f"export STARCRAFT2_VERSION={others[0]}  # results name it; or: {install}"
         yield Finding(
-            BAD,
-            "game",
-            f"{settings.version} is not in {versions} (there: {', '.join(found) or 'none'})",
-            f"export STARCRAFT2_VERSION={others[0]}  # results name it; or: {install}"
-            if others
-            else install,
+            BAD, "game", f"{settings.version} is not in {versions} (there: {there})", install
         )
-        return
-    if not os.access(program, os.X_OK):
+    elif not os.access(program, os.X_OK):
         yield Finding(BAD, "game", f"{program} is not executable", f"chmod +x {program}")
-        return
-    if is_standin(program):
+    elif is_standin(program):
         yield Finding(NOTE, "game", f"{program} is the stand-in, not StarCraft II")
-        return
-    yield Finding(GOOD, "game", f"StarCraft II {settings.version} in {folder}")
-    yield from _shared_libraries(program, folder)
+    else:
+        yield Finding(GOOD, "game", f"StarCraft II {settings.version} in {folder}")
+        yield from _shared_libraries(program, folder)
 
 
 def _shared_libraries(program: Path, folder: Path) -> Iterator[Finding]:
@@ -129,11 +112,8 @@ def _shared_libraries(program: Path, folder: Path) -> Iterator[Finding]:
     if shutil.which("ldd") is None:
         return
     path = f"{os.environ.get('LD_LIBRARY_PATH', '')}:{folder / 'Libs'}"
-    output = subprocess.run(
-        ["ldd", str(program)], capture_output=True, text=True, env=os.environ | {
-            "LD_LIBRARY_PATH": path
-        },
-    )  # fmt: skip
+    environment = os.environ | {"LD_LIBRARY_PATH": path}
+    output = subprocess.run(["ldd", str(program)], capture_output=True, text=True, env=environment)
     lost = re.findall(r"^\s*(\S+) => not found|version `(\S+)' not found", output.stdout, re.M)
     if lost:
         names = ", ".join(sorted({library or version for library, version in lost}))

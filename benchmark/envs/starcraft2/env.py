@@ -298,12 +298,10 @@ class StarCraft2:
 
 
 def _check_options(options: EnvOptions) -> None:
-    default = EnvOptions()
     for field in fields(EnvOptions):
         value = getattr(options, field.name)
-        if field.name not in (*REWARD_OPTIONS, "max_reward") and value != getattr(
-            default, field.name
-        ):
+        followed = field.name in (*REWARD_OPTIONS, "max_reward")
+        if not followed and value != field.default:
             raise BenchmarkError(
                 f"env option {field.name}={value}: only the simulator has it; leave it out on"
                 " backend starcraft2"

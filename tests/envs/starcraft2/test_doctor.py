@@ -165,7 +165,7 @@ def test_command_with_the_standin(game, capsys):
 
 @pytest.mark.clients
 def test_a_game_that_does_not_start(game, monkeypatch, capsys):
-    game(faults="stillborn=1")
+    game(faults="no_start=1")
     monkeypatch.setenv("STARCRAFT2_ATTEMPTS", "1")
     assert main(["doctor"]) == 1
     out = capsys.readouterr().out

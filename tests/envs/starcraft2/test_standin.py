@@ -266,7 +266,7 @@ def test_smacv2s_script_sends_idle_enemies_at_the_nearest():
 
 @pytest.mark.protocol
 def test_peculiarities():
-    assert not Talk("3m", barren=True).units()
+    assert not Talk("3m", no_units=True).units()
     weak = Talk("2s3z", handicap=0.25).units()
     for unit in weak:
         share = 1.0 if unit.owner == 1 else 0.25
@@ -352,7 +352,7 @@ def test_the_process_serves_one_client_and_ends_with_it(game, monkeypatch, farew
 
 
 @pytest.mark.protocol
-def test_a_stillborn_process(game):
-    process, _ = launch(game(faults="stillborn=1"))
+def test_a_process_that_does_not_start(game):
+    process, _ = launch(game(faults="no_start=1"))
     assert process.wait(20) == 1
-    assert b"stillborn" in process.stderr.read()
+    assert b"no_start" in process.stderr.read()

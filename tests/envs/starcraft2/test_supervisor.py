@@ -82,34 +82,6 @@ def test_the_command_ends(tmp_path):
     os.close(reader)
 
 
-OWNER = """
-import signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by what runs in the background
-sys.path[:0] = {path!r}
-from pathlib import Path
-from tests.envs.starcraft2.test_supervisor import start
-process, folder, pids, reader = start(Path({tmp!r}))
-print(process.pid, flush=True)
-import time
-time.sleep(600)
-"""
-
-
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_the_owner_dies(tmp_path, number):
-    script = OWNER.format(path=[p for p in sys.path if p] + [os.getcwd()], tmp=str(tmp_path))
-    owner = subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
-    supervisor_pid = int(owner.stdout.readline())
-    pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
-    assert not gone(pids)
-    owner.send_signal(number)
-    owner.wait(20)
-    wait_for(lambda: gone([*pids, supervisor_pid]))
-    assert not (tmp_path / "folder").exists()
-
-
 def test_a_supervisors_other_children_do_not_end_it(tmp_path):
     """An orphan that the supervisor adopted may die without taking the battle along."""
     process, _, (_, child), reader = start(tmp_path)

@@ -89,7 +89,7 @@ def test_without_the_game_it_is_one_clear_line(tmp_path, monkeypatch, capsys):
 @pytest.mark.clients
 @pytest.mark.parametrize("name", ["3m", "terran_3_vs_3"])
 def test_qmix_on_the_real_clients_through_every_fault(game, tmp_path, monkeypatch, name):
-    faults = "crash=0.001,hang=0.0003,late=0.0005,stillborn=0.05,barren=0.05,slow=2"
+    faults = "crash=0.001,hang=0.0003,late=0.0005,no_start=0.05,no_units=0.05,slow=2"
     folder = game(faults=faults)
     monkeypatch.setenv("TMPDIR", str(tmp_path))  # the workers' folders go there
     monkeypatch.setenv("STARCRAFT2_STEP_SECONDS", "10")

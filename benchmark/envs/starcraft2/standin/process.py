@@ -37,8 +37,8 @@ class Faults:
     crash: float = 0.0  #: ends at once
     hang: float = 0.0  #: never answers again
     late: float = 0.0  #: answers 3 seconds late
-    stillborn: float = 0.0  #: probability of ending before it listens
-    barren: float = 0.0  #: probability that no unit ever appears
+    no_start: float = 0.0  #: probability of ending before it listens
+    no_units: float = 0.0  #: probability that no unit ever appears
     slow: float = 0.0  #: listens up to so many seconds late
 
     @classmethod
@@ -101,8 +101,8 @@ def main() -> int:
     """The executable."""
     options = _options()
     faults = Faults.parse(options.faults)
-    if random.random() < faults.stillborn:
-        print(f"{STANDIN_MARK}: stillborn, as --faults says", file=sys.stderr)
+    if random.random() < faults.no_start:
+        print(f"{STANDIN_MARK}: no_start, as --faults says", file=sys.stderr)
         return 1
     time.sleep(random.uniform(0.0, faults.slow))
 
@@ -112,7 +112,7 @@ def main() -> int:
 
     from benchmark.envs.starcraft2.standin.server import Server
 
-    server = Server(random.random() < faults.barren, options.handicap)
+    server = Server(random.random() < faults.no_units, options.handicap)
     journal = Journal(options.journal) if options.journal else None
 
     def talk(client) -> None:

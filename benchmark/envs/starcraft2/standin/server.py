@@ -51,14 +51,14 @@ class Server:
     """One process of the game, from launch to quit.
 
     Args:
-        barren: whether units that are to be created never appear, as happens in the game.
+        no_units: whether units that are to be created never appear, as happens in the game.
         handicap: share of their health and shields with which enemies begin.
     """
 
-    def __init__(self, barren: bool = False, handicap: float = 1.0) -> None:
+    def __init__(self, no_units: bool = False, handicap: float = 1.0) -> None:
         self.engine: Engine | None = None  #: the battle; None before the first
         self.loop = 0  #: game loops played
-        self._barren, self._handicap = barren, handicap
+        self._no_units, self._handicap = no_units, handicap
         self._status = api.launched
         self._map: Map | None = None
         self._path = ""
@@ -237,7 +237,7 @@ class Server:
             self._deploy(armies(self._map))
 
     def _deploy(self, units: np.ndarray) -> None:
-        if self._barren:
+        if self._no_units:
             return
         self.engine = Engine(self._map, units, self._seed + self._battles)
         enemies = self.engine.units["team"] == 1
