@@ -8,33 +8,24 @@ from collections.abc import Sequence
 
 from benchmark.errors import BenchmarkError
 
-#: command -> module with ``add_arguments(parser)`` and ``main(arguments)``, and what it does.
+#: command -> what it does; its module here has ``add_arguments(parser)`` and ``main(arguments)``.
 COMMANDS = {
-    "train": ("benchmark.commands.train", "train one run, or continue it"),
-    "status": ("benchmark.commands.status", "how far a study is"),
-    "plan": ("benchmark.commands.plan", "what a study costs, measured on this machine"),
-    "doctor": (
-        "benchmark.commands.doctor",
-        "check StarCraft II and everything that it needs",
-    ),
-    "install-starcraft2": (
-        "benchmark.commands.install_starcraft2",
-        "install StarCraft II and its maps",
-    ),
-    "standin": ("benchmark.commands.standin", "set up a stand-in for StarCraft II, for tests"),
-    "watch": ("benchmark.commands.watch", "show a battle as an animation and as stills"),
-    "aggregate": ("benchmark.commands.aggregate", "gather a study's runs into one table"),
-    "statistics": (
-        "benchmark.commands.statistics",
-        "summarise the table with rliable's definitions",
-    ),
-    "tables": ("benchmark.commands.tables", "write the tables"),
-    "figures": ("benchmark.commands.figures", "draw the figures"),
-    "ablations": ("benchmark.commands.ablations", "draw the ablations and write their tables"),
-    "roles": ("benchmark.commands.roles", "show the roles of trained policies, and measure them"),
-    "export": ("benchmark.commands.export", "write a study's evaluations as marl-eval's JSON"),
-    "report": ("benchmark.commands.report", "write the HTML report"),
-    "published": ("benchmark.commands.published", "check published results and test claims"),
+    "train": "train one run, or continue it",
+    "status": "how far a study is",
+    "plan": "what a study costs, measured on this machine",
+    "doctor": "check StarCraft II and everything that it needs",
+    "install-starcraft2": "install StarCraft II and its maps",
+    "standin": "set up a stand-in for StarCraft II, for tests",
+    "watch": "show a battle as an animation and as stills",
+    "aggregate": "gather a study's runs into one table",
+    "statistics": "summarise the table with rliable's definitions",
+    "tables": "write the tables",
+    "figures": "draw the figures",
+    "ablations": "draw the ablations and write their tables",
+    "roles": "show the roles of trained policies, and measure them",
+    "export": "write a study's evaluations as marl-eval's JSON",
+    "report": "write the HTML report",
+    "published": "check published results and test claims",
 }
 
 
@@ -50,18 +41,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="A reproducibility benchmark for R3DM on SMAC and SMACv2.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    modules = {}
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("benchmark").setLevel(logging.INFO)
     try:
-        for name, (module, text) in COMMANDS.items():
+        for name, text in COMMANDS.items():
             description = text[0].upper() + text[1:] + "."
             command = commands.add_parser(name, help=text, description=description)
-            if name in arguments[:1]:  # only the chosen command pays for its imports
-                modules[name] = importlib.import_module(module)
-                modules[name].add_arguments(command)
+            if name in arguments[:1]:  # the others are not imported
+                module = importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
+                module.add_arguments(command)
         parsed = parser.parse_args(arguments)
-        return modules[parsed.command].main(parsed) or 0
+        return module.main(parsed) or 0
     except BenchmarkError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
