@@ -74,7 +74,7 @@ class Sample:
     def estimate(self, metric: str, scores: np.ndarray) -> Estimate:
         """One of ``iqm``, ``mean``, ``median`` and ``optimality_gap`` of ``scores`` [N].
 
-        Without an interval where a map has a single run: its score would look free of chance.
+        Without an interval where a map has a single run: its mean would seem to have no variance.
         """
         value = float(self.value(metric, scores))
         if (self.sizes < 2).any():

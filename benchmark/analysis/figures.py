@@ -1,7 +1,7 @@
 """Figures of a study as PDF and PNG, made from its statistics alone.
 
-Every figure says below its panels which backend and protocol its numbers come from, how many runs
-they rest on and what is left out. Its bytes depend on the statistics only.
+The footer of every figure names the backend and protocol of its numbers, how many runs they were
+computed from and what is left out. Its bytes depend on the statistics only.
 """
 
 import textwrap
@@ -14,13 +14,14 @@ from matplotlib.figure import Figure
 
 from benchmark import files
 from benchmark.analysis import labels, plots, statistics
+from benchmark.analysis.statistics import select
 from benchmark.training.config import DEFAULT
 
 FORMATS = ("pdf", "png")
 _DPI = 300
 _LINE = 0.095  #: inches per line of the footer
 _CHARACTERS = 84 / plots.WIDTH  #: of the footer, per inch
-#: Belongs to the caption of every figure of curves.
+#: In the caption of every figure of curves.
 THINNED = "On long curves a drawn point averages several evaluations, and their bounds."
 _SUITE_FIGURES = {
     "aggregate": plots.aggregate,
@@ -70,7 +71,7 @@ def draw(results: dict[str, pd.DataFrame]) -> Iterator[tuple[str, Figure]]:
     Yields:
         Name and figure, in the order of ``captions``; one without data says so.
     """
-    main = {name: rows[rows["variant"] == DEFAULT] for name, rows in results.items()}
+    main = {name: select(rows, variant=DEFAULT) for name, rows in results.items()}
     final, curves = main["final"], main["curves"]
     maps = sorted(final["map"].unique(), key=labels.map_order)
     algorithms = sorted(final["algorithm"].unique(), key=labels.order)
@@ -78,23 +79,22 @@ def draw(results: dict[str, pd.DataFrame]) -> Iterator[tuple[str, Figure]]:
     plots.style()
     for family in labels.families(maps):
         for metric in labels.METRICS:
-            rows = curves[(curves["family"] == family) & (curves["metric"] == metric)]
+            rows = select(curves, family=family, metric=metric)
             figure = plots.learning(rows, algorithms)
             footer = f"{source}, {labels.count(rows['n'], 'run')} per map{averaged(rows)}"
             yield f"learning_{family}_{metric}", finish(figure, footer)
     for suite in labels.suites(maps):
         for kind, function in _SUITE_FIGURES.items():
-            rows = main[kind]
-            rows = rows[(rows["suite"] == suite) & (rows["phase"] == "training")]
-            stated = main["aggregate"][main["aggregate"]["suite"] == suite]
-            stated = stated[stated["phase"] == "training"]
+            rows, runs = (
+                select(main[name], suite=suite, phase="training") for name in (kind, "aggregate")
+            )
             rows = rows.dropna(subset="value")
             figure = function(rows, algorithms)
             if kind == "improvement" and len(algorithms) == 1:
                 plots.nothing(figure, "one method only: nothing to compare it with")
             elif rows.empty:
                 plots.nothing(figure, "no map has a run of every method")
-            yield f"{kind}_{suite}", finish(figure, f"{source}. {_suite(stated, suite)}")
+            yield f"{kind}_{suite}", finish(figure, f"{source}. {_suite(runs, suite)}")
 
 
 def averaged(rows: pd.DataFrame) -> str:
@@ -104,7 +104,7 @@ def averaged(rows: pd.DataFrame) -> str:
 
 
 def _suite(rows: pd.DataFrame, suite: str) -> str:
-    """What an aggregate rests on, and what it leaves out."""
+    """How many runs and maps an aggregate is of, and which maps it leaves out."""
     runs, maps = labels.count(rows["n"], "run"), labels.count(rows["n_maps"], "map")
     text = f"{labels.suite_name(suite)}: {runs} per method, {maps}"
     left_out = rows["maps_left_out"].iloc[0]
@@ -112,7 +112,7 @@ def _suite(rows: pd.DataFrame, suite: str) -> str:
 
 
 def finish(figure: Figure, footer: str) -> Figure:
-    """Lays the panels out above a footer."""
+    """Lays a figure out above a footer, and draws both."""
     width = round(_CHARACTERS * figure.get_figwidth())
     lines = len(textwrap.wrap(footer, width))
     lines = textwrap.wrap(footer, min(width, len(footer) // lines + 12))  # about equally long

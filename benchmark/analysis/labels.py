@@ -91,7 +91,7 @@ def played_by(backend: str) -> str:
 
 
 def source(backend: str, protocol: str) -> str:
-    """Where numbers come from, in the words that stand on every table and figure."""
+    """Where numbers come from, in the words of every table and figure."""
     return f"{played_by(backend)}, {protocol} protocol"
 
 

@@ -1,4 +1,4 @@
-"""How each kind of figure is drawn; which ones a study gets, and their files, is in ``figures``.
+"""How every kind of figure is drawn; ``figures`` says which ones a study gets, and their files.
 
 Every function takes rows of one statistic and the algorithms in their order, and gives a figure one
 column of a paper wide. Bands and bars are 95 % bootstrap intervals.
@@ -15,9 +15,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from benchmark.analysis import labels
+from benchmark.analysis.labels import PlotStyle
 
 WIDTH = 3.25  #: inches, one column
-_POINTS = 60  #: at most, along a curve in a small panel
+_POINTS = 60  #: at most, along a curve in a small plot
 _UP, _DOWN = "\u2191", "\u2193"  #: which way is better
 _MARKS = 6  #: markers along a curve
 _ROW = 0.14  #: inches per method in interval plots
@@ -48,30 +49,30 @@ _STYLE = {
 
 
 def style() -> None:
-    """Sets the look of all figures."""
+    """Sets fonts, sizes and lines of all figures."""
     sns.set_theme(style="ticks", rc=_STYLE)
 
 
 def learning(rows: pd.DataFrame, algorithms: Sequence[str]) -> Figure:
-    """Learning curves of one metric: a panel per map, in the order of ``rows``.
+    """Learning curves of one metric: a plot per map, in the order of ``rows``.
 
-    A small panel cannot show hundreds of points, so a drawn point averages ``window`` of them.
+    A small plot cannot show hundreds of points, so a drawn point averages ``window`` of them.
     """
     maps = list(rows["map"].unique())
     columns = min(2, len(maps))
     lines = -(-len(maps) // columns)
     figure = Figure(figsize=(WIDTH, 0.65 + (1.0 if columns > 1 else 1.7) * lines))
-    panels = figure.subplots(lines, columns, squeeze=False, sharey=True).flat
-    for axes in panels[len(maps) :]:
+    grid = figure.subplots(lines, columns, squeeze=False, sharey=True).flat
+    for axes in grid[len(maps) :]:
         axes.remove()
     scale, unit_name = unit(rows)
-    for axes, map in zip(panels, maps, strict=False):
+    for axes, map in zip(grid, maps, strict=False):
         of_map = rows[rows["map"] == map]
         found = {labels.plot_style(name): part for name, part in _by_algorithm(of_map, algorithms)}
         curves(axes, found, scale)
         axes.set_title(map)
         steps_axis(axes, of_map, scale)
-        if map in maps[-columns:]:  # the lowest panel of its column
+        if map in maps[-columns:]:  # the lowest plot of its column
             axes.set_xlabel(f"env steps ({unit_name})")
     metric = rows["metric"].iloc[0]
     if metric == "win_rate":
@@ -81,15 +82,15 @@ def learning(rows: pd.DataFrame, algorithms: Sequence[str]) -> Figure:
     return figure
 
 
-def curves(axes: Axes, rows: dict[labels.PlotStyle, pd.DataFrame], scale: float) -> None:
+def curves(axes: Axes, rows: dict[PlotStyle, pd.DataFrame], scale: float) -> None:
     """Thinned curves over env steps in units of ``scale``, the last one on top."""
-    for look, curve in rows.items():
+    for style, curve in rows.items():
         thinned = _averaged(curve, window(curve))
-        _curve(axes, look, thinned["step"] / scale, thinned)
+        _curve(axes, style, thinned["step"] / scale, thinned)
 
 
 def window(curve: pd.DataFrame) -> int:
-    """How many evaluations of the longest curve one point of a small panel averages."""
+    """How many evaluations of the longest curve one point of a small plot averages."""
     return -(-curve["step"].nunique() // _POINTS)
 
 
@@ -123,10 +124,10 @@ def profiles(rows: pd.DataFrame, algorithms: Sequence[str]) -> Figure:
 
 
 def aggregate(rows: pd.DataFrame, algorithms: Sequence[str]) -> Figure:
-    """The four aggregate metrics: a panel each, a line per method."""
+    """The four aggregate metrics: one plot per metric, one line per method."""
     figure = Figure(figsize=(WIDTH, 2 * (0.45 + _ROW * len(algorithms))))
-    panels = figure.subplots(2, 2, sharey=True)
-    for axes, metric in zip(panels.flat, labels.AGGREGATES, strict=True):
+    grid = figure.subplots(2, 2, sharey=True)
+    for axes, metric in zip(grid.flat, labels.AGGREGATES, strict=True):
         of_metric = rows[rows["metric"] == metric]
         points = dict(_by_algorithm(of_metric, algorithms))
         intervals(axes, [(labels.plot_style(name), points.get(name)) for name in algorithms])
@@ -177,50 +178,42 @@ def steps_axis(axes: Axes, rows: pd.DataFrame, scale: float) -> None:
     axes.xaxis.set_major_formatter("{x:g}")
 
 
-def _curve(axes: Axes, look: labels.PlotStyle, x: pd.Series, curve: pd.DataFrame) -> None:
-    offset = (
-        len(x) // _MARKS * (sum(look.name.encode()) % 10) // 10
-    )  # so that markers do not coincide
+def _curve(axes: Axes, style: PlotStyle, x: pd.Series, curve: pd.DataFrame) -> None:
+    # Markers of different methods do not coincide.
+    offset = len(x) // _MARKS * (sum(style.name.encode()) % 10) // 10
     axes.plot(
         x,
         curve["value"],
-        color=look.colour,
-        marker=look.marker,
+        color=style.colour,
+        marker=style.marker,
         markevery=(offset, max(1, len(x) // _MARKS)),
         markeredgewidth=0,
         clip_on=False,
     )
-    axes.fill_between(x, curve["low"], curve["high"], color=look.colour, alpha=0.18, linewidth=0)
+    axes.fill_between(x, curve["low"], curve["high"], color=style.colour, alpha=0.18, linewidth=0)
 
 
-def intervals(axes: Axes, lines: list[tuple[labels.PlotStyle, pd.DataFrame | None]]) -> None:
+def intervals(axes: Axes, lines: list[tuple[PlotStyle, pd.DataFrame | None]]) -> None:
     """One line per method: a marker on the value of its row, a bar over the interval."""
-    for height, (look, row) in enumerate(lines):
+    for height, (style, row) in enumerate(lines):
         if row is None or row.empty:
             continue
-        found = row.iloc[0]
-        axes.plot(
-            [found["low"], found["high"]],
-            [height, height],
-            color=look.colour,
-            linewidth=3,
-            alpha=0.4,
-            solid_capstyle="butt",
-        )
-        axes.plot(
-            found["value"], height, look.marker, color=look.colour, markersize=4, markeredgewidth=0
-        )
-    axes.set_yticks(range(len(lines)), [look.name for look, _ in lines])
+        value, low, high = row.iloc[0][["value", "low", "high"]]
+        bar = {"linewidth": 3, "alpha": 0.4, "solid_capstyle": "butt"}
+        axes.plot([low, high], [height, height], color=style.colour, **bar)
+        marker = {"marker": style.marker, "markersize": 4, "markeredgewidth": 0}
+        axes.plot(value, height, color=style.colour, linestyle="", **marker)
+    axes.set_yticks(range(len(lines)), [style.name for style, _ in lines])
     axes.set_ylim(len(lines) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
 
 
 def legend(figure: Figure, algorithms: Sequence[str], columns: int = 4) -> None:
-    """A line per algorithm above the panels."""
+    """A line per algorithm above the plots."""
     handles = [
-        Line2D([], [], color=look.colour, marker=look.marker, markeredgewidth=0, label=look.name)
-        for look in map(labels.plot_style, algorithms)
+        Line2D([], [], color=style.colour, marker=style.marker, markeredgewidth=0, label=style.name)
+        for style in map(labels.plot_style, algorithms)
     ]
     figure.legend(
         handles=handles,

@@ -33,7 +33,7 @@ class Section(NamedTuple):
     content: dict  #: what the template sees as ``published``
 
 
-class Panel(NamedTuple):
+class Picture(NamedTuple):
     """An embedded figure."""
 
     name: str
@@ -67,7 +67,7 @@ def write(folder: Path, output: Path, published: Section, study: Study | None = 
     if study:  # a table may have come alone, made from another study file or long ago
         missing, changed = missing_and_changed(runs, study, folder.parent)
     compared = study.ablations if study else []
-    panels = embed(folder / "figures", figures.captions(maps), "figures")
+    pictures = embed(folder / "figures", figures.captions(maps), "figures")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([_TEMPLATES, published.template.parent]),
         autoescape=True,
@@ -85,9 +85,9 @@ def write(folder: Path, output: Path, published: Section, study: Study | None = 
         source=statistics.source_of(main),
         maps=maps,
         algorithms=sorted(main["algorithm"].unique(), key=labels.order),
-        learning=[panel for panel in panels if panel.name.startswith("learning_")],
+        learning=[picture for picture in pictures if picture.name.startswith("learning_")],
         suites={
-            labels.suite_name(suite): [p for p in panels if p.name.endswith(f"_{suite}")]
+            labels.suite_name(suite): [p for p in pictures if p.name.endswith(f"_{suite}")]
             for suite in labels.suites(maps)
         },
         ablations=list(
@@ -128,7 +128,7 @@ def _by_cell(runs: list[dict]) -> list[tuple[str, str, list[int]]]:
     return [(*cell, seeds) for cell, seeds in cells.items()]
 
 
-def embed(folder: Path, captions: dict[str, str], command: str) -> list[Panel]:
+def embed(folder: Path, captions: dict[str, str], command: str) -> list[Picture]:
     """Embeds the figures of a folder.
 
     Args:
@@ -138,7 +138,7 @@ def embed(folder: Path, captions: dict[str, str], command: str) -> list[Panel]:
     Raises:
         BenchmarkError: a figure does not exist.
     """
-    panels = []
+    pictures = []
     for name, caption in captions.items():
         path = folder / f"{name}.png"
         try:
@@ -147,8 +147,8 @@ def embed(folder: Path, captions: dict[str, str], command: str) -> list[Panel]:
             raise BenchmarkError(
                 f"cannot read {path}: {error.strerror}; draw it with python -m benchmark {command}"
             ) from error
-        panels.append(Panel(name, caption, f"data:image/png;base64,{image}"))
-    return panels
+        pictures.append(Picture(name, caption, f"data:image/png;base64,{image}"))
+    return pictures
 
 
 def _score(value: float) -> str:
@@ -165,13 +165,13 @@ def _blank(value: str | float) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _roles(folder: Path) -> list[tuple[Panel, tables.Table]]:
+def _roles(folder: Path) -> list[tuple[Picture, tables.Table]]:
     """The figures of roles with their tables, from their numbers."""
     found = []
     for path in sorted(folder.glob("roles_*.csv")):
         table = roles.summary(pd.read_csv(path), roles.STEPS)
         caption = f"Roles in battle on {path.stem.removeprefix('roles_')}."
-        found += [(panel, table) for panel in embed(folder, {table.name: caption}, "roles")]
+        found += [(picture, table) for picture in embed(folder, {table.name: caption}, "roles")]
     return found
 
 

@@ -1,8 +1,8 @@
-"""From the table of evaluations to one score per run: what every statistic rests on.
+"""From the table of evaluations to one score per run, of which every statistic is computed.
 
 * The *final* score of a run is its last evaluation (32 greedy episodes), at the last point of the
   evaluation grid, which is the budget of the map. A run that stopped before has no final score: it
-  counts as missing and is never stood in for by an earlier evaluation.
+  counts as missing; an earlier evaluation never replaces it.
 * The *absolute* score is the evaluation of the run's best policy (320 episodes), at its end.
 """
 
@@ -53,7 +53,7 @@ def evaluations_to_points(evaluations: pd.DataFrame) -> pd.DataFrame:
     """Averages the episodes of each evaluation.
 
     Args:
-        evaluations: rows of ``record.EVALUATION_SCHEMA``.
+        evaluations: rows of ``EVALUATION_SCHEMA``.
 
     Returns:
         One row per run, phase and step: map, algorithm, variant, seed, phase, step, episodes,
@@ -89,8 +89,8 @@ def evaluations_to_points(evaluations: pd.DataFrame) -> pd.DataFrame:
 class Scores:
     """Scores of the runs of one study, by map and method; missing runs stay visible.
 
-    Methods of the ``default`` variant (the main methods) are compared on all maps; other variants
-    stand on the maps where they were run.
+    Methods of the ``default`` variant (the main methods) are compared on all maps, other variants
+    on the maps where they were run.
     """
 
     def __init__(self, points: pd.DataFrame):

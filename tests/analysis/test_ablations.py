@@ -81,7 +81,7 @@ def test_figure_shows_curves_and_ends_of_every_method_with_runs(results):
     assert [text.get_text() for text in right.get_yticklabels()] == ["1 step", "2 steps", "5 steps"]
     colours = [line.get_color() for line in left.lines]
     assert len(set(colours)) == 2
-    assert colours[0] == "#D55E00"  # the default looks as everywhere
+    assert colours[0] == "#D55E00"  # the default has its usual colour
     footer = " ".join(text.get_text() for text in figure.texts).replace("\n", " ")
     assert "not StarCraft II" in footer
     assert "3 runs per method; no runs of 5 steps" in footer
@@ -92,7 +92,7 @@ def footer(figure) -> str:
 
 
 def compared(*runs: pd.DataFrame, variants: int = 1) -> tuple:
-    """Figure and table of R3DM beside some variants, from these runs."""
+    """Figure and table of R3DM and some variants, from these runs."""
     curves = [{"algorithm": "r3dm", "label": "usual"}]
     curves += [{"algorithm": "r3dm", "variant": f"v{k}", "label": f"v{k}"} for k in range(variants)]
     ablation = Ablation(name="some", title="Some", curves=curves)

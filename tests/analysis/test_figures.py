@@ -1,4 +1,4 @@
-"""Figures follow from the statistics alone, to the byte, and look the same everywhere."""
+"""Figures depend on the statistics alone, to the byte, and have one style."""
 
 import numpy as np
 import pandas as pd
@@ -82,7 +82,7 @@ def test_long_curves_are_averaged_and_say_so():
 
 
 def test_maps_of_short_and_long_training_share_the_unit_of_their_axes():
-    """200 000 steps count in thousands when they are alone, in millions beside 2 000 000."""
+    """200 000 steps count in thousands when they are alone, in millions next to 2 000 000."""
     few = {"algorithms": ["qmix"], "seeds": 1, "absolute": 0, "episodes": 2, "interval": 100_000}
     table = pd.concat(
         [
@@ -113,9 +113,9 @@ def test_intervals_show_values_and_bounds(drawn, results):
 
 
 def test_seven_methods_have_colours_and_markers_of_their_own():
-    looks = list(labels.ALGORITHMS.values())
-    assert len({look.colour for look in looks}) == len({look.marker for look in looks}) == 7
-    rgb = np.array([colors.to_rgb(look.colour) for look in looks])
+    styles = list(labels.ALGORITHMS.values())
+    assert len({style.colour for style in styles}) == len({style.marker for style in styles}) == 7
+    rgb = np.array([colors.to_rgb(style.colour) for style in styles])
     # as a person without one kind of cone sees them (Viénot et al. 1999, red and green)
     for blind in (
         [[0.11, 0.89, 0], [0.11, 0.89, 0], [0, 0, 1]],
@@ -126,9 +126,9 @@ def test_seven_methods_have_colours_and_markers_of_their_own():
         assert distance[np.triu_indices(7, 1)].min() > 0.05
 
 
-def test_unknown_algorithm_has_a_look_that_stays():
+def test_unknown_algorithm_has_a_style_that_stays():
     assert labels.plot_style("mystery") == labels.plot_style("mystery")
-    known = {look.colour for look in labels.ALGORITHMS.values()}
+    known = {style.colour for style in labels.ALGORITHMS.values()}
     assert labels.plot_style("mystery").colour not in known
     assert labels.label("mystery") == "mystery"
     assert labels.label("r3dm", "no_contrastive") == "R3DM (no contrastive)"

@@ -1,4 +1,4 @@
-"""The report stands alone, and tells what is missing, damaged or stale."""
+"""The report needs no other file, and says what is missing, damaged or stale."""
 
 import json
 import re

@@ -15,7 +15,7 @@ def made() -> dict[str, tables.Table]:
     qmix = table["algorithm"] == "qmix"
     lost = (table["map"] == "8m") | ((table["map"] == "3m") & (table["seed"] == 2))
     results = statistics.compute(table[~(qmix & lost)], replications=200)
-    return {each.name: each for each in tables.make(results)}
+    return {table.name: table for table in tables.make(results)}
 
 
 def test_files_are_those_announced(made, tmp_path):
@@ -68,7 +68,7 @@ def test_improvement_is_bold_where_the_interval_says_so(made):
             assert cell.bold == bool(cell.low > 0.5)
 
 
-def test_improvement_says_what_it_rests_on(made):
+def test_improvement_says_which_runs_it_is_of(made):
     caption = made["improvement_smac_final"].caption
     assert "draws counted as half" in caption
     assert "per method, SMAC 2 to 3 runs on 1 map" in caption

@@ -71,7 +71,7 @@ CONF
 printf "%s\n" "Name=gpu Type=fake File=/dev/null,/dev/zero" "Name=shard Count=4" > "$folder/gres.conf"
 # Inside jobs the environment is cleared of SLURM_CONF, so that the file must be where Slurm looks.
 ln -s "$folder/slurm.conf" $link
-export SLURM_CONF="$folder/slurm.conf" # and beside it the daemons find gres.conf
+export SLURM_CONF="$folder/slurm.conf" # in its folder the daemons find gres.conf
 slurmctld -c
 slurmd
 for _ in $(seq 80); do

@@ -135,9 +135,9 @@ def process_of(folder: Path) -> int | None:
 
 
 def slurm_variables(process: int) -> dict[str, str]:
-    """What Slurm told a process, by name."""
+    """The variables that Slurm gave a process."""
     variables = Path("/proc", str(process), "environ").read_text().split("\0")
-    return dict(each.split("=", 1) for each in variables if each.startswith("SLURM_"))
+    return dict(line.split("=", 1) for line in variables if line.startswith("SLURM_"))
 
 
 def state_of(job: str) -> str:

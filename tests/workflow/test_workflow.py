@@ -54,14 +54,14 @@ for path in paths:
 """
 
 
-class EpisodeStats(NamedTuple):
+class Done(NamedTuple):
     """How a call of Snakemake ended."""
 
     code: int
     output: str  #: what it printed, to both streams
 
 
-def snakemake(folder: Path, *arguments: str, study: Path | None = None) -> EpisodeStats:
+def snakemake(folder: Path, *arguments: str, study: Path | None = None) -> Done:
     """Calls Snakemake in a fork of a process that has imported everything, to save seconds."""
     log = folder / "snakemake.log"
     command = ["--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
@@ -74,7 +74,7 @@ def snakemake(folder: Path, *arguments: str, study: Path | None = None) -> Episo
     process = context.Process(target=_snakemake, args=(command, log))
     process.start()
     process.join()
-    return EpisodeStats(process.exitcode, log.read_text())
+    return Done(process.exitcode, log.read_text())
 
 
 def _snakemake(command: list[str], log: Path) -> None:

@@ -1,4 +1,4 @@
-"""The study, and where its files lie. Every rule's work is done by the package ``benchmark``."""
+"""The study, and where its files are. Every rule's work is done by the package ``benchmark``."""
 
 import json
 import os
@@ -42,7 +42,7 @@ FIGURES = [f"{RESULTS}/figures/{name}" for name in figures.outputs(STUDY.maps)]
 # would take {x} for a wildcard.
 WHOLE = STUDY.model_dump_json()
 GRID = STUDY.model_dump_json(exclude={"ablations", "roles", "statistics"})
-DECLARED = json.dumps([each.model_dump() for each in STUDY.ablations])
+DECLARED = json.dumps([ablation.model_dump() for ablation in STUDY.ablations])
 ABLATIONS = [
     *(f"{RESULTS}/figures/{name}" for name in ablations.figure_files(STUDY.ablations)),
     *(f"{RESULTS}/tables/{name}" for name in ablations.table_files(STUDY.ablations)),

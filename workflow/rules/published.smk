@@ -52,7 +52,7 @@ rule import_release:
 
 
 rule facts:
-    # They come with the repository: `update` gives back what was there if this fails.
+    # They come with the repository: `update` restores them if this fails.
     input:
         imported=IMPORTED,
         claims=claims.PAPER,
@@ -74,7 +74,7 @@ rule facts:
 
 
 rule published:
-    # Facts that came with the repository are not enough: whoever asks for this means the raw files.
+    # Facts that came with the repository are not enough: this target is for the raw files.
     input:
         [f"results/published/{name}" for name in facts.outputs()],
         IMPORTED,

@@ -1,8 +1,8 @@
 if ROLE_RUNS:
 
     rule roles:
-        # A run's policy is not declared: it lies beside its record, and whoever deletes it loses this
-        # figure, not the run.
+        # A run's policy is in the folder of its record but not declared: without it this figure cannot
+        # be made, but the run counts as finished.
         input:
             [f"{folder}/run.json" for folder in ROLE_RUNS],
         output:

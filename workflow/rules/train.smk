@@ -1,8 +1,8 @@
 rule train:
     # No input files: only the configuration can cause a new training, never a file's date, and with
     # profiles/default neither this text. The checkpoint in the run's folder is not declared, so that
-    # a retry continues from it. How many retries there are is for the profile to say: here it would
-    # also hold on a cluster's nodes, where a stopped run must end instead of beginning again.
+    # a retry continues from it. The number of retries belongs to the profile: here it would also
+    # hold on a cluster's nodes, where a stopped run must end instead of beginning again.
     output:
         evaluations=f"{RUN}/evaluations.parquet",
         record=f"{RUN}/run.json",
