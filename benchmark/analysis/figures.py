@@ -23,22 +23,30 @@ _LINE = 0.095  #: inches per line of the footer
 _CHARACTERS = 84 / plots.WIDTH  #: of the footer, per inch
 #: In the caption of every figure of curves.
 THINNED = "On long curves a drawn point averages several evaluations, and their bounds."
+#: Figures of a suite: the statistic of that name, the function that draws it, and the caption, with
+#: {} for the name of the suite. A new figure is an entry here and a function in ``plots``.
 _SUITE_FIGURES = {
-    "aggregate": plots.aggregate,
-    "profiles": plots.profiles,
-    "improvement": plots.improvement,
-    "efficiency": plots.efficiency,
-}
-_SUITE_CAPTIONS = {
-    "aggregate": "Aggregate metrics of the final test win rate over all runs of the {} maps, with"
-    " 95 % stratified bootstrap intervals. Arrows point to where better is.",
-    "profiles": "Performance profiles: share of runs on the {} maps whose final test win rate"
-    " exceeds a threshold, with 95 % pointwise intervals.",
-    "improvement": "Probability of improvement: how often a run of the first method has a higher"
-    " final win rate than a run of another one on the same map, draws counted as half, averaged"
-    " over the {} maps, with 95 % intervals. The dashed line means no difference.",
-    "efficiency": "Sample efficiency: interquartile mean of the test win rate over runs and {}"
-    " maps, as far as all maps were trained, with 95 % pointwise intervals.",
+    "aggregate": (
+        plots.aggregate,
+        "Aggregate metrics of the final test win rate over all runs of the {} maps, with 95 %"
+        " stratified bootstrap intervals. Arrows point to where better is.",
+    ),
+    "profiles": (
+        plots.profiles,
+        "Performance profiles: share of runs on the {} maps whose final test win rate exceeds a"
+        " threshold, with 95 % pointwise intervals.",
+    ),
+    "improvement": (
+        plots.improvement,
+        "Probability of improvement: how often a run of the first method has a higher final win"
+        " rate than a run of another one on the same map, draws counted as half, averaged over the"
+        " {} maps, with 95 % intervals. The dashed line means no difference.",
+    ),
+    "efficiency": (
+        plots.efficiency,
+        "Sample efficiency: interquartile mean of the test win rate over runs and {} maps, as far"
+        " as all maps were trained, with 95 % pointwise intervals.",
+    ),
 }
 
 
@@ -52,7 +60,7 @@ def captions(maps: list[str]) -> dict[str, str]:
                 f" runs, with 95 % bootstrap interval. {THINNED}"
             )
     for suite in labels.suites(maps):
-        for kind, caption in _SUITE_CAPTIONS.items():
+        for kind, (_, caption) in _SUITE_FIGURES.items():
             found[f"{kind}_{suite}"] = caption.format(labels.suite_name(suite))
     return found
 
@@ -84,7 +92,7 @@ def draw(results: dict[str, pd.DataFrame]) -> Iterator[tuple[str, Figure]]:
             footer = f"{source}, {labels.count(rows['n'], 'run')} per map{averaged(rows)}"
             yield f"learning_{family}_{metric}", finish(figure, footer)
     for suite in labels.suites(maps):
-        for kind, function in _SUITE_FIGURES.items():
+        for kind, (function, _) in _SUITE_FIGURES.items():
             rows, runs = (
                 select(main[name], suite=suite, phase="training") for name in (kind, "aggregate")
             )

@@ -118,18 +118,25 @@ def test_report_compares_the_study_with_what_is_published(written):
     assert "reproduced</td>" not in section  # maps that nobody published
 
 
-def test_missing_published_results_are_an_error(finished, tmp_path):
-    folder, runs = finished
-    summary = {"runs": runs, "missing": [], "changed": [], "broken": []}
-    files.write_json(summary, folder / "runs.json")
-    kept = (folder / "published").rename(tmp_path / "published")
-    with pytest.raises(BenchmarkError, match="python -m benchmark published compare"):
-        report.write(folder, tmp_path / "report.html", section(folder / "published"))
-    kept.rename(folder / "published")
+@pytest.mark.parametrize(
+    ("lost", "message"),
+    [
+        ("published", "python -m benchmark published compare"),
+        ("figures/aggregate_all.png", r"aggregate_all\.png"),
+    ],
+)
+def test_a_missing_part_is_an_error(written, finished, tmp_path, lost, message):
+    kept = (finished[0] / lost).rename(tmp_path / "kept")
+    with pytest.raises(BenchmarkError, match=message):
+        written()
+    kept.rename(finished[0] / lost)
+    assert not (tmp_path / "report.html").exists()
 
 
-def test_complete_study_says_so(written):
-    assert "Nothing is missing, damaged or stale." in written()
+def test_complete_study_says_so_every_time_in_the_same_words(written):
+    text = written()
+    assert "Nothing is missing, damaged or stale." in text
+    assert text == written()
 
 
 def test_missing_damaged_and_changed_runs_are_listed(written):
@@ -147,11 +154,10 @@ def test_missing_damaged_and_changed_runs_are_listed(written):
     assert "runs/x.parquet" in text
 
 
-def test_a_table_that_came_alone_is_held_against_the_study(finished, tmp_path):
+def test_a_table_that_came_alone_is_compared_with_the_study(written, finished, tmp_path):
     """Its runs.json knows nothing of what this study file wants."""
-    folder, runs = finished
-    summary = {"runs": runs, "missing": [], "changed": [], "broken": []}
-    files.write_json(summary, folder / "runs.json")
+    written()
+    folder, _ = finished
     wanted = dict(version=2, name="synthetic", backend="simulator", protocol="unified")
     wanted |= dict(seeds=[0, 1, 2], maps=MAPS, algorithms=["qmix"])
     output = tmp_path / "report.html"
@@ -188,40 +194,18 @@ def test_env_steps_are_those_played(written):
 
 def test_provenance_tells_apart_what_differs(written):
     other = {**written.runs[0], "commit": "f" * 40, "dirty": True}
-    text = written([other, *written.runs[1:]])
+    outside_git = {**written.runs[1], "commit": None, "dirty": None}
+    text = written([other, outside_git, *written.runs[2:]])
+    assert '<td class="wrap">unknown</td>' in text
     assert "ffffffffffff with local changes" in text
     assert "0123456789ab" in text
     assert "torch 2.13.0" in text
     assert "Some CPU, 2 cores, 8.0 GB" in text
 
 
-def test_runs_outside_git_have_an_unknown_commit(written):
-    runs = [{**run, "commit": None, "dirty": None} for run in written.runs]
-    assert "unknown" in written(runs)
-
-
-def test_report_is_the_same_every_time(written):
-    assert written() == written()
-
-
-def test_missing_figure_is_an_error(finished, tmp_path):
-    folder, runs = finished
-    files.write_json(
-        {"runs": runs, "missing": [], "changed": [], "broken": []}, folder / "runs.json"
-    )
-    figure = folder / "figures" / "aggregate_all.png"
-    figure.rename(tmp_path / "kept.png")
-    with pytest.raises(BenchmarkError, match=r"aggregate_all\.png"):
-        report.write(folder, tmp_path / "report.html", section(folder / "published"))
-    (tmp_path / "kept.png").rename(figure)
-    assert not (tmp_path / "report.html").exists()
-
-
-def test_command_writes_into_the_study(finished, capsys):
-    folder, runs = finished
-    files.write_json(
-        {"runs": runs, "missing": [], "changed": [], "broken": []}, folder / "runs.json"
-    )
+def test_command_writes_into_the_study(written, finished, capsys):
+    written()
+    folder, _ = finished
     assert commands.main(["report", str(folder)]) == 0
     assert capsys.readouterr().out.strip() == str(folder / "report.html")
     (folder / "runs.json").unlink()

@@ -301,13 +301,8 @@ def test_a_mistake_in_the_study_is_one_clear_line(study):
     message = f"error: {study}/study.yaml: unknown map '3n'; did you mean 3m"
     assert next(line for line in done.output.splitlines() if "3n" in line).startswith(message)
     assert "Traceback" not in done.output
-    assert planned_again(study) == {}
-
-
-def planned_again(study: Path) -> dict[str, int]:
-    """The plan once the study file is as it was: {} when nothing was lost."""
     write_study(study)
-    return planned(study, "all")
+    assert planned(study, "all") == {}  # nothing was lost
 
 
 def test_text_of_the_study_never_reaches_a_shell(study):
@@ -316,7 +311,6 @@ def test_text_of_the_study_never_reaches_a_shell(study):
     write_study(study, set={"optimizer": "$(touch hacked)'; touch hacked; '"})
     assert "optimizer" in snakemake(study, "all").output
     assert not (study / "hacked").exists()
-    assert planned_again(study) == {}
 
 
 def test_an_unwritable_run_folder_fails_alone(study):

@@ -134,7 +134,9 @@ def whole_study(wildcards):
 
 
 def marked(path, category):
-    """An output file that ``snakemake --report`` shows."""
+    """An output file that ``snakemake --report`` shows, with the caption of its kind if it has one."""
     name = Path(path).stem
     caption = f"../report/{name.split('_')[0]}.rst"
+    if not Path(workflow.basedir, "workflow", "rules", caption).exists():
+        caption = None
     return report(path, category=category, caption=caption, labels={"name": name.replace("_", " ")})
