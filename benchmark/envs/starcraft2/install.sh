@@ -58,7 +58,7 @@ END
     # All files of the archive are in StarCraftII/: this link makes that our folder.
     ln -s "$folder" "$temporary/StarCraftII"
     unzip -q -o "$archive" -d "$temporary" ||
-        fail "$archive was not unpacked: wrong sentence, no space, or not a whole zip archive"
+        fail "$archive was not unpacked: wrong sentence, no terminal to type it, no space, or not a whole zip archive"
     [ -s "$program" ] || fail "$archive does not hold StarCraft II 4.10: there is no $program"
     chmod +x "$program"
     [ -n "$zip" ] || rm "$archive"

@@ -1,4 +1,4 @@
-"""StarCraft II's protocol messages, with whatever protobuf is installed.
+"""StarCraft II's protocol messages, with any version of protobuf.
 
 The ``s2clientprotocol`` wheel carries code that was generated for protobuf 3. Protobuf 4 and later
 refuse it ("Descriptors cannot be created directly") unless they run in pure Python, which parses a

@@ -23,7 +23,7 @@ _PR_SET_CHILD_SUBREAPER = 36  #: of Linux's prctl(2)
 
 
 def main() -> None:
-    """The whole of it."""
+    """Runs the command; returns when it and everything below it has ended."""
     folder, descriptor, command = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
     adopt_orphans()
     awake, waker = os.pipe()
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def adopt_orphans() -> None:
-    """Makes whatever loses its parent below us our child, where the system knows such a thing."""
+    """Makes processes below us that lose their parent our children, on Linux."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 

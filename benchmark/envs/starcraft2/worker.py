@@ -27,8 +27,8 @@ import psutil
 from benchmark.envs.maps import Map, find_map
 from benchmark.envs.options import EnvOptions
 from benchmark.errors import BenchmarkError
+from benchmark.files import ROOT
 
-_ROOT = Path(__file__).resolve().parents[3]
 #: Every worker has a folder of its own in here, in which it and its game put temporary files.
 FOLDERS = Path(tempfile.gettempdir(), f"benchmark-starcraft2-{os.getuid()}")
 #: Names a process's folder in its environment: the mark by which ``sweep`` knows our processes.
@@ -36,7 +36,7 @@ MARK = "BENCHMARK_STARCRAFT2_FOLDER"
 CLIENT = "benchmark.envs.starcraft2.client"  #: the module whose ``Client`` a worker talks to
 _OWNER = "owner.json"
 _STOP_SECONDS = 10.0  #: what a supervisor may take to end everything
-_ABANDONED_SECONDS = 3600.0  #: a folder without an owner is nobody's after so long
+_ABANDONED_SECONDS = 3600.0  #: after which a folder without an owner is removed
 _PR_SET_PDEATHSIG = 1  #: of Linux's prctl(2)
 
 
@@ -84,8 +84,8 @@ class Worker:
         }  # fmt: skip
         arguments = json.dumps(settings)
         serve = (
-            f"import sys; sys.path.insert(0, {str(_ROOT)!r});"
-            " from benchmark.envs.starcraft2.worker import serve; serve(*sys.argv[1:])"
+            f"import sys; sys.path.insert(0, {str(ROOT)!r});"
+            f" from {__name__} import serve; serve(*sys.argv[1:])"
         )
         supervisor = [sys.executable, "-I", "-S", str(Path(__file__).with_name("supervisor.py"))]
         worker = [
@@ -113,7 +113,7 @@ class Worker:
             seconds: until the answer must be there.
 
         Raises:
-            Fault: the worker is not there any more.
+            Fault: the worker has ended.
         """
         self._asked, self._deadline = request, time.monotonic() + seconds
         try:
@@ -167,10 +167,9 @@ class Worker:
 
 
 def sweep() -> int:
-    """Ends and removes what is left of workers whose supervisor was killed.
+    """Kills and removes what is left of workers whose supervisor was killed.
 
-    Only folders of ours are looked at, and only processes that carry such a folder's name in their
-    environment are killed.
+    Only processes with the name of such a folder in their environment are killed.
 
     Returns:
         how many were found.
@@ -204,7 +203,7 @@ def _remove(folder: Path) -> None:
 
 
 def serve(descriptor: str, module: str, text: str) -> None:
-    """The worker's process: does what the owner asks until it has gone or something failed.
+    """The worker's process: answers the owner's requests until it has gone or something failed.
 
     Args:
         descriptor: of the pipe to the owner.

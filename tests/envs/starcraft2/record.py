@@ -36,7 +36,7 @@ UNIT = np.dtype(
 
 
 def main() -> None:
-    """The whole of it."""
+    """Records all maps."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     packages = {}
     for name in track(RECORDED):

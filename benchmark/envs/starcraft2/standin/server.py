@@ -6,7 +6,7 @@ the game beyond the engine:
 
 * orders: stop, move to a point, attack a unit, heal a unit; never queued;
 * units are created on an empty map only;
-* a SMAC map's armies return at the end of the request in which nobody is left alive.
+* a SMAC map's armies return at the end of the request after which no unit is alive.
 """
 
 import random
