@@ -52,7 +52,7 @@ def summary(numbers: pd.DataFrame, steps: Sequence[int]) -> Table:
     """The measures of each policy at some decisions, and over all of them.
 
     Args:
-        numbers: of one map, see ``measure``.
+        numbers: of one map, see ``benchmark.visualization.roles.measures``.
         steps: decisions; those that no battle reached are left out.
     """
     rows = {}
