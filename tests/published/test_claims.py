@@ -164,7 +164,7 @@ def tested(tmp_path_factory) -> pd.DataFrame:
     return claim_tests.run(claimed, sides, replications=500)
 
 
-def test_claims_are_judged_on_every_set_of_numbers(tested):
+def test_claims_are_tested_on_every_set_of_numbers(tested):
     assert list(tested.columns) == claim_tests.COLUMNS
     assert set(tested["data"]) == {AS_RELEASED, CLEANED, WIDEST}
     row = tested.query("claim == 'better' and data == 'cleaned' and place == 'corridor'").iloc[0]

@@ -302,7 +302,7 @@ def test_the_document_speaks_of_two_releases(folder, tmp_path):
 
 
 def test_the_document_is_made_from_the_facts(tmp_path):
-    """Every number of docs/published_audit.md follows from the facts beside it."""
+    """Every number of docs/published_audit.md follows from the facts."""
     report.write(facts.FOLDER, tmp_path / "audit.md")
     written = (ROOT / "docs" / "published_audit.md").read_text()
     assert (tmp_path / "audit.md").read_text() == written
