@@ -1,4 +1,4 @@
-"""A battlefield under orders is the simulator's battle under actions."""
+"""The engine under orders is the simulator's battle under actions."""
 
 import numpy as np
 import pytest
