@@ -1,10 +1,10 @@
 """CDS (Li et al., NeurIPS 2021): celebrating diversity in shared multi-agent learning, on QPLEX.
 
-Agents share a network but for a head of their own, which a penalty keeps small, so that they differ
-only where it pays. The team is paid a bonus for the mutual information between an agent's identity
-and its trajectory: for acting unlike the average agent, and for observations that are easier to
-predict for who knows which agent it is. Two predictors of the next observation, one that knows the
-agent and one that does not, are trained along the way; lagged copies of them judge.
+Agents share a network but for a head of their own, which a penalty keeps small. The reward has a
+bonus for the mutual information between an agent's identity and its trajectory: for acting unlike
+the average agent, and for observations that are easier to predict for a model that reads the
+agent's number. Two predictors of the next observation, with and without that number, are trained
+along the way; the bonus is computed with target copies of them.
 
     Q_i(h, .) = shared(h) + local_i(h)
     K_i = KL( softmax(beta1 Q_i) || mean_j softmax(Q_j) )                              over actions
@@ -22,7 +22,7 @@ but R3DM's authors ran (27m_vs_30m, SMACv2), theirs, which are 6h_vs_8z's; elsew
 over padding, padding among the rows of the predictors' minibatches (which weighs nothing there, but
 makes more and smaller minibatches). In both we keep an empty minibatch from dividing by zero.
 
-Shapes as in learner.py, and P transitions of single agents, H width of their memory.
+Shapes as in learner.py, and P transitions of single agents, H width of their hidden states.
 """
 
 import math
@@ -66,7 +66,7 @@ class Transitions(NamedTuple):
 
 
 class ObservationPredictors(nn.Module):
-    """Two predictors of an agent's next observation; only the second knows which agent it is.
+    """Two predictors of an agent's next observation; only the second reads which agent it is.
 
     Both hidden layers read the agent's one-hot number, which the first predictor sees as zeros.
 
@@ -111,12 +111,13 @@ class ObservationPredictors(nn.Module):
         weight = part.weight / part.weight.sum().clamp(min=1)
         losses = error.square().sum(-1) @ weight
         layers, gradient = (self.first, self.second, self.last), 2 * error * weight.unsqueeze(-1)
-        for layer, seen in zip(reversed(layers), reversed(inputs), strict=True):
-            layer.weight.grad = torch.bmm(seen.transpose(1, 2), gradient)
+        for layer, read in zip(reversed(layers), reversed(inputs), strict=True):
+            layer.weight.grad = torch.bmm(read.transpose(1, 2), gradient)
             layer.bias.grad = gradient.sum(1)
             if layer is not self.first:  # back through what the layer reads of a hidden layer
-                read = layer.weight[:, : self.hidden_size].transpose(1, 2)
-                gradient = torch.bmm(gradient, read).mul_(seen[..., : self.hidden_size].sign())
+                weight_of_hidden = layer.weight[:, : self.hidden_size].transpose(1, 2)
+                active = read[..., : self.hidden_size].sign()
+                gradient = torch.bmm(gradient, weight_of_hidden).mul_(active)
         gradients = [parameter.grad.flatten(1) for parameter in self.parameters()]
         norm = torch.stack([gradient.norm(dim=1) for gradient in gradients]).norm(dim=0)  # [2]
         scale = (largest / (norm + 1e-6)).clamp(max=1).unsqueeze(1)
@@ -127,10 +128,10 @@ class ObservationPredictors(nn.Module):
     def _run(self, part: Transitions) -> tuple[Tensor, ...]:
         """What each layer reads, [2, P, ...], and the error of the prediction, [2, P, O]."""
         agent = torch.stack([torch.zeros_like(part.agent), part.agent])
-        seen = torch.cat([part.before.expand(2, -1, -1), agent], dim=-1)
-        first = torch.cat([self.first(seen).relu(), agent], dim=-1)
+        inputs = torch.cat([part.before.expand(2, -1, -1), agent], dim=-1)
+        first = torch.cat([self.first(inputs).relu(), agent], dim=-1)
         second = self.second(first).relu()
-        return seen, first, second, self.last(second) - part.after
+        return inputs, first, second, self.last(second) - part.after
 
 
 class CDS(QPLEX):
@@ -142,7 +143,7 @@ class CDS(QPLEX):
         beta: float = Field(0.01, ge=0)
         """Coefficient of the bonus."""
         beta1: float = Field(2.0, gt=0)
-        """Sharpness of an agent's policy, and weight of the predictor that knows the agent."""
+        """Sharpness of an agent's policy, and weight of the predictor with the agent's number."""
         beta2: float = Field(1.0, ge=0)
         """Weight of diverse actions against diverse observations."""
         anneal_rate: float = Field(0.0, ge=0)
@@ -180,9 +181,9 @@ class CDS(QPLEX):
     def build(self) -> None:
         super().build()
         spec, config = self.spec, self.config
-        seen = config.hidden_size + spec.obs_size + spec.n_actions
+        inputs = config.hidden_size + spec.obs_size + spec.n_actions
         self.predictors = ObservationPredictors(
-            seen, spec.n_agents, config.predictor_size, spec.obs_size
+            inputs, spec.n_agents, config.predictor_size, spec.obs_size
         )
 
     def build_agent(self) -> SharedAndLocalAgent:
@@ -198,7 +199,7 @@ class CDS(QPLEX):
         }
 
     def inputs(self, obs: Tensor, last_actions: Tensor) -> Tensor:
-        """Observation and last action; the local heads know the agent."""
+        """Observation and last action; the local heads differ by agent."""
         return torch.cat([obs, self.one_hot(last_actions)], dim=-1)
 
     def runs_on_padding(self) -> bool:
@@ -270,10 +271,10 @@ class CDS(QPLEX):
         before = torch.cat([torch.zeros_like(hidden[:1]), hidden[:-2]])
         action = self.one_hot(batch.actions.flatten()[rows])
         now, after = (obs.flatten(0, 2)[rows] for obs in (batch.obs[:-1], batch.obs[1:]))
-        seen = torch.cat([before.flatten(0, 2)[rows], now, action], dim=-1)
+        inputs = torch.cat([before.flatten(0, 2)[rows], now, action], dim=-1)
         agent = self.agent_codes[rows % self.spec.n_agents]
         weight = batch.mask.flatten()[rows // self.spec.n_agents].float()
-        return Transitions(seen, agent, after, weight)
+        return Transitions(inputs, agent, after, weight)
 
     def fit_predictors(self, part: Transitions) -> Tensor:
         """One step of both predictors; gives their mean squared errors before it, [2]."""

@@ -42,11 +42,11 @@ def counterfactual_values(
     single = Packing(mask, agents, inputs.device)
     rows = single.pack(inputs)
     # The first layer is linear: the part of i's history plus the part of j's role.
-    seen_weight, role_weight = agent.encoder.weight.split(
+    own_weight, role_weight = agent.encoder.weight.split(
         [rows.shape[-1] - role_size, role_size], dim=1
     )
-    seen, roles = rows.split([seen_weight.shape[1], role_weight.shape[1]], dim=1)
-    of_history = F.linear(seen, seen_weight, agent.encoder.bias)
+    own_inputs, roles = rows.split([own_weight.shape[1], role_weight.shape[1]], dim=1)
+    of_history = F.linear(own_inputs, own_weight, agent.encoder.bias)
     of_role = F.linear(roles, role_weight)
     by_agent = (-1, agents)
     of_history = of_history.unflatten(0, by_agent).unsqueeze(2)

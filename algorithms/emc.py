@@ -201,8 +201,8 @@ class EMC(QPLEX):
         step = torch.arange(state.shape[1])
         reward = F.pad(reward, (0, 1)).where(step < length.unsqueeze(1), 0)  # [E, T + 1]
         returns = discounted_sums(reward.t(), self.config.gamma).t()
-        seen = step <= length.unsqueeze(1)
-        self.memory.write(state[seen], returns[seen])
+        observed = step <= length.unsqueeze(1)
+        self.memory.write(state[observed], returns[observed])
 
     def prepare(self, batch: Batch) -> dict[str, Tensor]:
         """Looks up the next states: their "best_return" so far, and whether one is "remembered"."""

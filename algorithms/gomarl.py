@@ -111,7 +111,7 @@ class Group(nn.Module):
 
 
 class GroupMixer(nn.Module):
-    """Mixes within groups, then over groups; knows who belongs where.
+    """Mixes within groups, then over groups; holds which agent is in which.
 
     Args:
         n_agents: N, also the most groups that there can be.
@@ -145,7 +145,7 @@ class GroupMixer(nn.Module):
         self._list_members()
 
     def _list_members(self, *_: Any) -> None:
-        """Notes the agents of each group where the CPU reads them without waiting for a GPU."""
+        """Lists the agents of each group on the CPU, to be read without waiting for a GPU."""
         group = self.group.tolist()
         self.members = [[i for i, g in enumerate(group) if g == k] for k in range(max(group) + 1)]
 
@@ -193,7 +193,7 @@ class GroupMixer(nn.Module):
             generator: draws the movers' new hypernetworks.
 
         Returns:
-            whether anybody moved.
+            whether any agent moved.
         """
         moves = torch.zeros_like(self.group, dtype=torch.bool)
         for members in self.members:

@@ -11,7 +11,7 @@ consistent greedy actions can be represented:
     lambda_i(s, a) = sum over kernels of |k(s)| sigmoid(k'_i(s)) sigmoid(k''_i(s, a))   > 0
 
 so Q_i learns through the first sum only, lambda through the second only. The attention's logits are
-kept small by a penalty beside the TD loss.
+kept small by a penalty.
 
 This is the form that CDS's and EMC's code have in common ("dmaq_qatten"): attention for w, no
 per-agent transformation bias but V, joint action and state as the inputs of lambda. They average

@@ -89,7 +89,7 @@ class R3DM(ACORM):
         "model_observations": "longest",
         "replay_tails": "stale",
     }
-    #: Table 3, beside Table 2's clusters.
+    #: Table 3, and Table 2's clusters.
     MAP_HYPERPARAMETERS: ClassVar[dict[str, dict[str, Any]]] = {
         "5m_vs_6m": {"clusters": 5, "alpha": 0.05, "beta1": 2.0},
         "MMM2": {"alpha": 0.05, "beta1": 2.0},
@@ -201,6 +201,7 @@ class R3DM(ACORM):
     # Intrinsic reward -----------------------------------------------------------------------------
 
     def intrinsic_reward(self, batch: Batch, online: Online) -> Tensor:
+        """alpha mean_i (beta3 r_pol + r_dyn + beta2 r_lat), the bonus of eq. 10, [T, B]."""
         config = self.config
         inputs = online.inputs.detach()
         roles = inputs[..., -config.role_size :]

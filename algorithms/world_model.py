@@ -173,10 +173,9 @@ class WorldModel(nn.Module):
     def _gru_input(self, actions: Tensor, roles: Tensor) -> Tensor:
         """The part of the GRU's input that does not depend on d, [M, H]."""
         width = self.variables * self.classes
-        known = actions
         if self.role_enters == "gru":
-            known = torch.cat([actions, roles[:, : self.role_size]], dim=-1)
-        return F.linear(known, self.input[0].weight[:, width:])
+            actions = torch.cat([actions, roles[:, : self.role_size]], dim=-1)
+        return F.linear(actions, self.input[0].weight[:, width:])
 
     def _deter_step(self, deter: Tensor, stoch: Tensor, gru_input: Tensor) -> Tensor:
         """h[t]; the reset gate acts on the candidate, and h changes slowly at first."""

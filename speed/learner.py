@@ -1,7 +1,7 @@
 """Times one learner update: ``python speed/learner.py [--map M] [--algorithm A]``.
 
-The batch has full-length episodes (32 x 150 steps), so nothing is saved on padding. Beside the time
-stands how many times longer that is than its matrix products alone would take at the rate that this
+The batch has full-length episodes (32 x 150 steps), so there is no padding. After the time comes
+how many times longer that is than its matrix products alone would take at the rate that this
 machine reaches with large matrices (the compiled recurrences on the CPU included; what CUDA's own
 recurrences multiply is not counted). Methods that do more than update get a second line: the
 contrastive step, due every hundredth update (ACORM, R3DM), what they do with a collected episode
@@ -84,7 +84,7 @@ def best_rate(device: torch.device) -> float:
     return 2 * 4096 * 1024 * 1024 / fastest(multiply)
 
 
-def beside_updates(learner, replay: ReplayBuffer, steps: int) -> str:
+def other_work(learner, replay: ReplayBuffer, steps: int) -> str:
     """What else a method does, in words; empty for nothing."""
     said = []
     if hasattr(learner, "contrast"):
@@ -160,8 +160,8 @@ def main() -> None:
             f" process so far {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.1f} GB",
             flush=True,
         )
-        if besides := beside_updates(learner, replay, arguments.steps):
-            print(f"{name} besides: {besides}")
+        if other := other_work(learner, replay, arguments.steps):
+            print(f"{name} also: {other}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """A gated recurrent unit that is faster than ``nn.GRU`` on the CPU, with the same parameters.
 
-For input x[t] and memory h[t-1], row by row (one row per agent and episode):
+For input x[t] and hidden state h[t-1], row by row (one row per agent and episode):
 
     r = sigmoid(W_ir x + b_ir + W_hr h + b_hr)          reset gate
     z = sigmoid(W_iz x + b_iz + W_hz h + b_hz)          update gate
@@ -16,7 +16,7 @@ dozen backwards. On CUDA and for single steps ``nn.GRU`` is as good and is used.
 Shapes: T steps, R rows, I input features, H hidden; M real steps of all rows together, step by step
 as in torch's ``PackedSequence`` (M = T * R without padding). ``cells`` [M, 4H] keeps m, r, z, n
 side by side: the last three blocks belong to the input's weights, in the gradient the first three
-to the memory's.
+to the hidden state's.
 """
 
 import math
@@ -51,18 +51,19 @@ class GRU(nn.GRU):
         """Runs over time.
 
         Args:
-            inputs: [T, R, I] float32, or sequences packed longest first, which spares the padding.
-            hidden: [1, R, H], the memory before the first step.
+            inputs: [T, R, I] float32, or sequences packed longest first, without padding.
+            hidden: [1, R, H], before the first step.
 
         Returns:
-            the memory after every step, [T, R, H] or packed, and after every row's last [1, R, H].
+            the hidden state after every step, [T, R, H] or packed, and after every row's last
+            step [1, R, H].
         """
         packed = isinstance(inputs, PackedSequence)
         if hidden.device.type != "cpu" or (not packed and len(inputs) == 1):
             return super().forward(inputs, hidden)
         rows = hidden.shape[1]
         sizes = inputs.batch_sizes if packed else torch.full((len(inputs),), rows)
-        memory = _Scan.apply(
+        states = _Scan.apply(
             inputs.data if packed else inputs.flatten(0, 1),
             hidden[0],
             self.weight_ih_l0,
@@ -72,12 +73,12 @@ class GRU(nn.GRU):
             sizes.tolist(),
         )
         if not packed:
-            memory = memory.view(-1, rows, self.hidden_size)
-            return memory, memory[-1:]
+            states = states.view(-1, rows, self.hidden_size)
+            return states, states[-1:]
         row = torch.arange(rows)
         last_step = (sizes[:, None] > row).sum(0) - 1
-        last = memory[(sizes.cumsum(0) - sizes)[last_step] + row]
-        return PackedSequence(memory, sizes), last.unsqueeze(0)
+        last = states[(sizes.cumsum(0) - sizes)[last_step] + row]
+        return PackedSequence(states, sizes), last.unsqueeze(0)
 
 
 class _Scan(torch.autograd.Function):
@@ -88,38 +89,38 @@ class _Scan(torch.autograd.Function):
         rows, size = hidden.shape
         cells = inputs.new_empty(len(inputs), 4 * size)
         torch.mm(inputs, w_input.t(), out=cells[:, size:])
-        memory = inputs.new_empty(rows + len(inputs), size)  # before the first step, then after all
-        memory[:rows] = hidden
+        states = inputs.new_empty(rows + len(inputs), size)  # before the first step, then after all
+        states[:rows] = hidden
         product = inputs.new_empty(rows, 3 * size)
         w_hidden_t = w_hidden.t().contiguous()
-        cells_, memory_, product_ = cells.numpy(), memory.numpy(), product.numpy()
+        cells_, states_, product_ = cells.numpy(), states.numpy(), product.numpy()
         biases = b_input.numpy(), b_hidden.numpy()
         for now, before, after in _steps_of(rows, sizes):
-            torch.mm(memory[before], w_hidden_t, out=product[: now.stop - now.start])
-            _step(cells_[now], product_, *biases, memory_[before], memory_[after])
-        ctx.save_for_backward(inputs, w_input, w_hidden, cells, memory)
+            torch.mm(states[before], w_hidden_t, out=product[: now.stop - now.start])
+            _step(cells_[now], product_, *biases, states_[before], states_[after])
+        ctx.save_for_backward(inputs, w_input, w_hidden, cells, states)
         ctx.sizes = sizes
-        return memory[rows:]
+        return states[rows:]
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, d_memory):
-        inputs, w_input, w_hidden, cells, memory = ctx.saved_tensors
-        rows, size = len(memory) - len(inputs), memory.shape[1]
+    def backward(ctx, d_states):
+        inputs, w_input, w_hidden, cells, states = ctx.saved_tensors
+        rows, size = len(states) - len(inputs), states.shape[1]
         steps = _steps_of(rows, ctx.sizes)
         d_cells = torch.empty_like(cells)
         d_biases = cells.new_empty(len(steps), 4 * size)  # one row per step
-        d_hidden = memory.new_zeros(rows, size)
+        d_hidden = states.new_zeros(rows, size)
         d_product, d_inner = d_cells[:, : 3 * size], d_cells[:, size:]
         w_rolled = w_hidden.roll(size, 0)  # rows of m, r, z
-        cells_, memory_, d_memory_ = cells.numpy(), memory.numpy(), d_memory.contiguous().numpy()
+        cells_, states_, d_states_ = cells.numpy(), states.numpy(), d_states.contiguous().numpy()
         d_cells_, d_biases_, d_hidden_ = d_cells.numpy(), d_biases.numpy(), d_hidden.numpy()
         for t, (now, before, _) in reversed(list(enumerate(steps))):
             _step_back(
-                cells_[now], memory_[before], d_memory_[now], d_hidden_, d_cells_[now], d_biases_[t]
+                cells_[now], states_[before], d_states_[now], d_hidden_, d_cells_[now], d_biases_[t]
             )
             d_hidden[: now.stop - now.start].addmm_(d_product[now], w_rolled)
-        befores = torch.cat([memory[before] for _, before, _ in steps])
+        befores = torch.cat([states[before] for _, before, _ in steps])
         d_bias = d_biases.sum(0)
         return (
             d_inner @ w_input if ctx.needs_input_grad[0] else None,
@@ -133,7 +134,7 @@ class _Scan(torch.autograd.Function):
 
 
 def _steps_of(rows: int, sizes: list[int]) -> list[tuple[slice, slice, slice]]:
-    """For every step its cells, and in the memory (``rows`` longer) where it reads and writes."""
+    """Of every step its cells, and what it reads and writes of the states (``rows`` longer)."""
     steps, start, read = [], 0, 0
     for count in sizes:
         write = start + rows

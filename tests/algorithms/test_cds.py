@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from algorithms.cds import CDS
-from algorithms.qplex import QPLEX
 from tests.algorithms import official
 from tests.algorithms.official import EPISODES, in_order, make
 from tests.algorithms.parity import SPEC
@@ -32,7 +31,7 @@ def predictor_table(predictors, k: int) -> official.Table:
         "linear2": read(predictors.second, unread),
         "last_fc": read(predictors.last, 0),
     }
-    return {f"{name}.{part}": each for name in layers for part, each in layers[name].items()}
+    return {f"{name}.{part}": entry for name in layers for part, entry in layers[name].items()}
 
 
 def tables(agent, mixer, predictors) -> dict[str, official.Table]:
@@ -94,21 +93,6 @@ def test_action_diversity_is_a_divergence():
     assert (make(CDS, beta1=2.0).action_diversity(agreeing) > 1e-3).any()
     extreme = 1e4 * values  # the authors' quotient of probabilities would be 0 / 0
     assert torch.isfinite(make(CDS).action_diversity(extreme)).all()
-
-
-def test_without_bonus_and_penalty_it_is_qplex_bit_for_bit():
-    class Base(QPLEX):
-        build_agent = CDS.build_agent
-        inputs = CDS.inputs
-
-    method, base = make(CDS, beta=0.0, local_penalty=0.0), make(Base)
-    for _ in range(3):
-        method.update(in_order())
-        base.update(in_order())
-    mine = {**method.agent.state_dict(), **method.mixer.state_dict()}
-    for name, value in {**base.agent.state_dict(), **base.mixer.state_dict()}.items():
-        assert torch.equal(mine[name], value), name
-    assert not torch.equal(make(CDS).agent.head.weight, method.agent.head.weight)
 
 
 def test_local_penalty_is_the_mean_of_absolute_local_values():

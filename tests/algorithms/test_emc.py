@@ -6,7 +6,6 @@ import torch
 
 from algorithms.emc import EMC
 from algorithms.episodic_memory import EpisodicMemory
-from algorithms.qplex import QPLEX
 from algorithms.returns import discounted_sums
 from benchmark.training.config import resolve_run
 from tests.algorithms import official
@@ -113,17 +112,6 @@ def test_memory_equals_the_authors_tree():
                 )
             learner.memory.refresh()
     assert next(expected, None) is None
-
-
-def test_without_curiosity_and_memory_it_is_qplex_bit_for_bit():
-    method, base = make(EMC, curiosity=0.0, memory_weight=0.0), make(QPLEX)
-    for _ in range(3):
-        method.update(in_order())
-        base.update(in_order())
-    for part in ("agent", "mixer"):
-        mine = getattr(method, part).state_dict()
-        for name, value in getattr(base, part).state_dict().items():
-            assert torch.equal(mine[name], value), name
 
 
 def test_each_loss_trains_its_own_branch():

@@ -120,24 +120,13 @@ def test_released_gomarl_equals_the_authors_code():
         assert_update(update, groups=2)
 
 
-def test_without_lasso_and_similarity_td_alone_trains_bit_for_bit():
-    class Base(GoMARL):
-        def auxiliary_losses(self, batch, online):
-            return {}
-
-    method, base = make(GoMARL, lasso=0.0, similarity=0.0), make(Base)
-    for _ in range(3):
-        method.update(in_order())
-        base.update(in_order())
-    for name, value in base.state_dict().items():
-        assert torch.equal(method.state_dict()[name], value), name
-
-
 def groups_of(*members: list[int]) -> GroupMixer:
     """A mixer of these groups."""
-    agents = sum(len(each) for each in members)
+    agents = sum(map(len, members))
     mixer = GroupMixer(agents, SPEC.state_size, 8, 4, "trained")
-    mixer.assign(torch.tensor([[i in each for each in members].index(True) for i in range(agents)]))
+    mixer.assign(
+        torch.tensor([[i in group for group in members].index(True) for i in range(agents)])
+    )
     return mixer
 
 
@@ -179,7 +168,7 @@ def test_the_mixer_is_monotonic():
 
 def regrouped(mixer: GroupMixer, weights: list[float]) -> list[list[int]]:
     changed = mixer.regroup(torch.tensor(weights), 0.7, torch.Generator().manual_seed(0))
-    assert sorted(agent for each in mixer.members for agent in each) == list(range(len(weights)))
+    assert sorted(agent for group in mixer.members for agent in group) == list(range(len(weights)))
     assert all(mixer.members)  # nobody is alone in having left
     assert changed == (mixer.turn != 0)
     return mixer.members

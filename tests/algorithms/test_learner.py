@@ -90,16 +90,16 @@ def test_targets_are_copied_exactly_when_due():
 def test_targets_follow_slowly_where_their_rate_is_below_one():
     learner = make_qmix(target_interval=2, target_tau=0.1)
     parameters = [*learner.agent.parameters(), *learner.mixer.parameters()]
-    targets = [p for each in learner.targets.values() for p in each.parameters()]
+    targets = [p for target in learner.targets.values() for p in target.parameters()]
     expected = [target.clone() for target in targets]
     for update in range(1, 5):
         learner.update(make_batch())
         if update % 2 == 0:
             expected = [
-                0.9 * each + 0.1 * p.detach() for each, p in zip(expected, parameters, strict=True)
+                0.9 * old + 0.1 * p.detach() for old, p in zip(expected, parameters, strict=True)
             ]
-        for target, each in zip(targets, expected, strict=True):
-            torch.testing.assert_close(target, each)
+        for target, value in zip(targets, expected, strict=True):
+            torch.testing.assert_close(target, value)
 
 
 def test_the_agents_best_actions_are_the_teams():

@@ -7,6 +7,12 @@ import pytest
 import torch
 
 from algorithms import ALGORITHMS
+from algorithms.cds import CDS
+from algorithms.cia import CIA
+from algorithms.emc import EMC
+from algorithms.gomarl import GoMARL
+from algorithms.qmix import QMIX
+from algorithms.qplex import QPLEX
 from benchmark.training import train
 from benchmark.training.config import resolve_run
 from benchmark.training.replay import Episodes, ReplayBuffer
@@ -119,6 +125,39 @@ def test_a_seed_determines_weights_and_updates_and_leaves_the_global_stream_alon
     assert torch.equal(torch.rand(3), expected)
     assert all(map(torch.equal, first.parameters(), second.parameters()))
     assert not torch.equal(first.agent.encoder.weight, other.agent.encoder.weight)
+
+
+class QPlexWithLocalHeads(QPLEX):
+    """CDS without its bonus and losses."""
+
+    build_agent = CDS.build_agent
+    inputs = CDS.inputs
+
+
+class TDOnly(GoMARL):
+    """GoMARL without its losses."""
+
+    def auxiliary_losses(self, batch, online):
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("method", "base", "off"),
+    [
+        (CIA, QMIX, {"alpha": 0.0}),
+        (EMC, QPLEX, {"curiosity": 0.0, "memory_weight": 0.0}),
+        (CDS, QPlexWithLocalHeads, {"beta": 0.0, "local_penalty": 0.0}),
+        (GoMARL, TDOnly, {"lasso": 0.0, "similarity": 0.0}),
+    ],
+)
+def test_without_its_own_terms_a_method_is_its_base_bit_for_bit(method, base, off):
+    learners = make(method, **off), make(base)
+    for learner in learners:
+        for _ in range(3):
+            learner.update(in_order())
+    for part in ("agent", "mixer"):
+        ours, theirs = (getattr(learner, part).state_dict() for learner in learners)
+        assert all(torch.equal(ours[key], value) for key, value in theirs.items())
 
 
 SMALL = {

@@ -164,7 +164,7 @@ def test_learns_what_actions_do(shift):
         obs, seen = episodes()
         losses = model.losses(obs, seen, none, sizes, torch.rand(steps * rows, 8))
         optimizer.zero_grad()
-        sum(each.mean() for each in losses.values()).backward()
+        sum(loss.mean() for loss in losses.values()).backward()
         optimizer.step()
     obs, seen = episodes()
     with torch.no_grad():
