@@ -21,6 +21,7 @@ COMMANDS = {
         "benchmark.envs.starcraft2.install_starcraft2",
         "install StarCraft II and its maps",
     ),
+    "validate": ("benchmark.commands.validate", "compare the simulator with the real game"),
     "standin": ("benchmark.commands.standin", "set up a stand-in for StarCraft II, for tests"),
     "watch": ("benchmark.visualization.watch", "show a battle as an animation and as stills"),
     "aggregate": ("benchmark.analysis.aggregate", "gather a study's runs into one table"),
