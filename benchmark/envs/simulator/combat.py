@@ -66,8 +66,11 @@ def strike(i, units, battle, types, rules):
     kind = types[u.type]
     u.attacked = True
     u.windup = -1
-    # The period counts from start to start, so what the windup took is already gone.
-    u.cooldown = kind.period - kind.windup
+    u.backswing = kind.backswing
+    # The period counts from start to start, so what the windup took is already gone. The fraction
+    # of a loop for which the weapon was ready before is not lost: in the recording of 3m shots are
+    # 14.28 loops apart, the period and the mean delay, not rounded up.
+    u.cooldown += kind.period - kind.windup
     if rules.jitter:
         u.cooldown += _JITTER_LOW + (_JITTER_HIGH - _JITTER_LOW) * uniform(battle)
     if kind.burst_splash > 0.0:
@@ -131,6 +134,9 @@ def fight(i, units, battle, types, rules):
     u = units[i]
     u.stance = FIGHTING
     if u.windup < 0 and u.cooldown <= 0.0:
+        if u.delay > 0:
+            u.delay -= 1
+            return
         u.windup = types[u.type].windup
         if u.windup > 0:
             return
@@ -205,7 +211,8 @@ def regenerate(u, types):
     """One loop of regeneration: weapon, shields after 10 s without damage, zerg health, energy."""
     kind = types[u.type]
     u.unhurt += 1
-    u.cooldown = max(u.cooldown - 1.0, 0.0)
+    if u.windup < 0:
+        u.cooldown = u.cooldown - 1.0 if u.cooldown > 0.0 else 0.0
     if kind.shield > 0.0 and u.unhurt > _SHIELD_DELAY:
         u.shield = min(u.shield + _SHIELD_STEP, kind.shield)
     if kind.regeneration > 0.0:
