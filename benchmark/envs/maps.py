@@ -33,6 +33,9 @@ class Map:
     allies: tuple[str, ...] = ()  #: SMAC: unit names in creation order
     enemies: tuple[str, ...] = ()
     terrain: str = "strip"  #: a name from ``terrain.py``
+    #: cells along every edge that are outside the game's playable area: 2 on SMAC's maps (the
+    #: recording of 3m divides positions by 28), not known of SMACv2's
+    border: int = 2
     ally_spawn: tuple[float, float] = (9.0, 16.0)
     enemy_spawn: tuple[float, float] = (23.0, 16.0)
     attack_point: tuple[float, float] = (9.0, 16.0)  #: where the enemies' one order sends them
@@ -46,6 +49,11 @@ class Map:
     def generated(self) -> bool:
         """Whether teams and positions are drawn anew for every battle (SMACv2)."""
         return bool(self.weights)
+
+    @property
+    def max_distance(self) -> int:
+        """Width of the playable area, by which the client's state divides positions."""
+        return SIZE - 2 * self.border
 
     @property
     def type_bits(self) -> int:
@@ -97,7 +105,7 @@ def _smacv2(race, n_agents, n_enemies):
     weights, exceptions = _TEAMS[race]
     return Map(
         f"{race}_{n_agents}_vs_{n_enemies}", 200, n_agents, n_enemies,
-        types=tuple(name for name, _ in weights), terrain="flat",
+        types=tuple(name for name, _ in weights), terrain="flat", border=0,
         weights=weights, exceptions=exceptions,
     )  # fmt: skip
 

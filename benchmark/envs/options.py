@@ -44,14 +44,12 @@ class EnvOptions:
     #: SMACv2 since mid 2023: an enemy that nobody has ever seen, or that died out of sight, blanks
     #: all enemies before it in every agent's observation. False is the December 2022 client.
     wiped_observations: bool = True
-    max_distance: float = 32.0  #: what the state divides positions by: the playable area's size
     # -- the game, where the data leaves room --
     missile_flight: bool = True  #: missiles take time, so that shots at the dying are wasted
     cooldown_jitter: bool = True  #: each cooldown is -1 to +2 loops longer
-    #: Enemy medivacs have no attack ability: the map's order may be refused ("stay" where they are
-    #: and heal in range) or they keep with their army ("follow").
+    #: SMACv2: its map orders every enemy to attack; medivacs, which cannot, keep with their army
+    #: ("follow") or "stay" where they are and heal in range. On SMAC's maps they scan-move.
     enemy_medivac: str = "follow"
-    corridor_choke: int = 5  #: width of corridor's choke in cells along x, 1 to 5
     #: "engine" drives the allies by the enemies' own script, for mirror fights: actions are ignored
     ally_control: str = "agents"
 
@@ -63,10 +61,7 @@ class EnvOptions:
                 raise BenchmarkError(
                     f"env option {field.name}={value!r}: choose one of {', '.join(choices)}"
                 )
-        for name in ("max_distance", "reward_scale_rate"):
-            if not getattr(self, name) > 0:
-                raise BenchmarkError(f"env option {name}={getattr(self, name)}: must be positive")
-        if not 1 <= self.corridor_choke <= 5:
+        if not self.reward_scale_rate > 0:
             raise BenchmarkError(
-                f"env option corridor_choke={self.corridor_choke}: choose a width from 1 to 5"
+                f"env option reward_scale_rate={self.reward_scale_rate}: must be positive"
             )

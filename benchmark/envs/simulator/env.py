@@ -127,4 +127,4 @@ class Simulator:
     @property
     def walkable(self) -> np.ndarray:
         """[32, 32] bool, indexed [x, y]: the cells in which ground units can stand; read-only."""
-        return find_terrain(self.map.terrain, self.options.corridor_choke).walkable
+        return find_terrain(self.map.terrain).walkable

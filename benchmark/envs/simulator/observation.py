@@ -214,7 +214,7 @@ def write_state(units, last_actions, types, rules, state):
             state[k] = u.health / kind.health
             if ally:
                 # The scale is the client's; true cooldowns differ, so the ratio may exceed 1.
-                clock = u.energy if kind.heals > 0.0 else u.cooldown
+                clock = u.energy if kind.heals > 0.0 else max(u.cooldown, 0.0)
                 state[k + 1] = clock / (ENERGY_MAX if kind.heals > 0.0 else kind.cooldown_scale)
                 k += 1
             state[k + 1] = (u.x - half) / rules.max_distance

@@ -14,7 +14,7 @@ from benchmark.envs.simulator.targeting import (
     nearest_fighter,
     nearest_opponent,
 )
-from benchmark.envs.simulator.units import ENERGY_TO_HEAL
+from benchmark.envs.simulator.units import ENERGY_TO_HEAL, SCAN_INTERVAL
 
 # The agents' actions (SMAC client).
 NO_OP, STOP, NORTH, SOUTH, EAST, WEST, FIRST_TARGET = range(7)
@@ -42,17 +42,25 @@ def obey_action(i, action, units, types, rules):
 
 @compiled
 def command_stop(u):
-    """Orders a unit to stop; stopping before the damage point cancels the shot."""
+    """Orders a unit to stop."""
     u.order = IDLE
-    u.target = u.windup = -1
+    _break_off(u)
 
 
 @compiled
 def command_move(u, x, y):
-    """Orders a unit to a point; moving before the damage point cancels the shot."""
+    """Orders a unit to a point."""
     u.order = MOVE
-    u.target = u.windup = -1
+    _break_off(u)
     u.goal_x, u.goal_y = x, y
+
+
+@compiled
+def _break_off(u):
+    """Ends what a unit does to its target: an attack before its damage point, a zealot's second
+    blade (its attack is channelled), the time that it stands after a shot."""
+    u.target = u.windup = -1
+    u.second_hit = u.backswing = 0
 
 
 @compiled
@@ -66,6 +74,7 @@ def command_target(i, target, order, units, types):
         return
     if u.order != order or u.target != target:
         u.windup = -1
+        u.second_hit = u.target_age = 0
     u.order, u.target = order, target
 
 
@@ -80,7 +89,7 @@ def order_from_script(i, units, types, rules):
     if u.order == IDLE and u.target < 0:
         target = nearest_opponent(i, units, rules)
         if target >= 0 and can_hit(u, units[target], types):
-            u.order, u.target = ATTACK, target
+            u.order, u.target, u.target_age = ATTACK, target, 0
 
 
 @compiled
@@ -88,13 +97,18 @@ def act(i, units, battle, types, rules, via):
     """One game loop of one unit: it picks a target, then fights, heals, walks or stands."""
     u = units[i]
     u.healing = False
+    u.target_age += 1
+    u.backswing = max(u.backswing - 1, 0)
     continue_attack(i, units, types, rules)
     lose_dead_target(u, units)
     if types[u.type].heals > 0.0:
         _tend(i, units, battle, types, rules, via)
         return
     if u.autonomous and (u.order == IDLE or u.order == ATTACK_MOVE):
-        choose_target(i, units, types, rules)
+        u.scan -= 1
+        if u.scan <= 0:
+            u.scan = SCAN_INTERVAL
+            choose_target(i, units, types, rules)
     if u.target >= 0:
         _engage(i, units, battle, types, rules, via)
     elif u.order == MOVE or u.order == ATTACK_MOVE:
@@ -109,7 +123,10 @@ def _engage(i, units, battle, types, rules, via):
     """Fights the target if it is in range, else walks into range."""
     u = units[i]
     reach = types[u.type].range
-    if u.windup >= 0 or _approach(i, u.target, reach, units, battle, types, rules, via):
+    if u.backswing > 0 and u.windup < 0 and u.cooldown > 0.0:
+        stand(u)
+        u.stance = FIGHTING
+    elif u.windup >= 0 or _approach(i, u.target, reach, units, battle, types, rules, via):
         fight(i, units, battle, types, rules)
 
 

@@ -16,7 +16,7 @@ UNIT_DTYPE = np.dtype(
     [
         ("x", "f8"), ("y", "f8"),  #: centre; a dead unit stays where the client last saw it
         ("health", "f8"), ("shield", "f8"), ("energy", "f8"),
-        ("cooldown", "f8"),  #: loops until the weapon may start again
+        ("cooldown", "f8"),  #: loops until the weapon is ready; the fraction of a loop since when
         ("vx", "f8"), ("vy", "f8"),  #: cells per loop
         ("goal_x", "f8"), ("goal_y", "f8"),  #: of MOVE and ATTACK_MOVE
         ("missile_x", "f8"), ("missile_y", "f8"),  #: where its missile is, while in flight
@@ -27,7 +27,10 @@ UNIT_DTYPE = np.dtype(
         ("team", "i4"),  #: 0 allies, 1 enemies
         ("order", "i4"),
         ("target", "i4"),  #: unit index it attacks or heals, -1 none
+        ("target_age", "i4"),  #: loops since an order named this target
+        ("scan", "i4"),  #: loops until it looks for targets again
         ("windup", "i4"),  #: loops until a started attack hits, -1 when none is under way
+        ("backswing", "i4"),  #: loops that it still stands after an attack
         ("second_hit", "i4"),  #: loops until the second hit, 0 none
         ("second_target", "i4"),
         ("missile_target", "i4"),  #: unit index its missile flies to, -1 none in flight

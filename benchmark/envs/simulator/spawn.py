@@ -7,26 +7,32 @@ import numpy as np
 from benchmark.envs.maps import SIZE
 from benchmark.envs.simulator.compiled import compiled
 from benchmark.envs.simulator.random import below, uniform
-from benchmark.envs.simulator.records import ATTACK_MOVE, FOLLOW, IDLE, STANDING
+from benchmark.envs.simulator.records import ATTACK_MOVE, FOLLOW, IDLE, MOVE, STANDING
+from benchmark.envs.simulator.units import SCAN_INTERVAL
 
 #: SMACv2: groups of enemies start at most this close to the centre, along x and y (client).
 _CENTRE_OFFSET = 2.0
 _SURROUNDED = 0.5  #: probability threshold between the two kinds of start positions (R3DM config)
-_PACKING = 0.999  #: rounding slack of touching discs
+_TOUCHING = 0.999  #: rounding slack of touching discs
 
 
-def _hexagonal_lattice(rings: int) -> np.ndarray:
-    """Points of a hexagonal lattice of unit spacing, nearest first, ties from the front (+x)."""
-    points = [
-        (column + 0.5 * (row % 2), row * math.sqrt(0.75))
-        for row in range(-rings, rings + 1)
-        for column in range(-rings - 1, rings + 1)
-    ]
-    points.sort(key=lambda p: (round(math.hypot(*p), 6), -p[0], p[1]))
-    return np.array(points)
+def _square_grid(reach: int) -> np.ndarray:
+    """Points of a square grid of unit spacing, nearest first; points of the same distance
+    counter-clockwise from the south.
+
+    The recording of 3m shows centre, south and east. East, north and west are its continuation;
+    which diagonal comes first is not known.
+    """
+    points = [(x, y) for x in range(-reach, reach + 1) for y in range(-reach, reach + 1)]
+
+    def rank(point):
+        x, y = point
+        return x * x + y * y, math.atan2(x, -y) % (2 * math.pi)
+
+    return np.array(sorted(points, key=rank), float)
 
 
-_LATTICE = _hexagonal_lattice(24)
+_GRID = _square_grid(9)
 
 
 @compiled
@@ -48,8 +54,51 @@ def start_battle(units, battle, layout, types, rules, walkable):
         _draw_positions(units, battle, rules)
         pack(units, types, walkable)
         sort_agents(units, n)
+    else:
+        _number_enemies(units[n:], layout[n:], battle)
     for i in range(units.shape[0]):
         prepare(units[i], types, rules)
+        units[i].scan = below(battle, SCAN_INTERVAL)
+    keep_formation(units)
+
+
+@compiled
+def _number_enemies(enemies, created, battle):
+    """Gives the enemies their types and places in the order in which the game lists them: the
+    earliest created are at the two ends, each at either with the same chance.
+
+    Recording of 3m: four of six orders, in 98, 104, 95 and 91 battles.
+    """
+    first, last = 0, enemies.shape[0] - 1
+    for k in range(enemies.shape[0]):
+        if below(battle, 2) == 0:
+            u = enemies[first]
+            first += 1
+        else:
+            u = enemies[last]
+            last -= 1
+        u.type, u.x, u.y = created[k].type, created[k].x, created[k].y
+
+
+@compiled
+def keep_formation(units):
+    """Spreads the goals of units that are sent to one point as the units themselves are spread.
+
+    Recording of 3m: every enemy walks towards the attack point plus its offset from the mean of its
+    group (15 paths, deviation 0.000), so that they walk in parallel.
+    """
+    for team in range(2):
+        x = y = count = 0.0
+        for i in range(units.shape[0]):
+            if units[i].order == ATTACK_MOVE and units[i].team == team:
+                x += units[i].x
+                y += units[i].y
+                count += 1.0
+        for i in range(units.shape[0]):
+            u = units[i]
+            if u.order == ATTACK_MOVE and u.team == team:
+                u.goal_x += u.x - x / count
+                u.goal_y += u.y - y / count
 
 
 @compiled
@@ -63,17 +112,20 @@ def prepare(u, types, rules):
     u.vx = u.vy = u.cooldown = 0.0
     u.missile_x = u.missile_y = u.goal_x = u.goal_y = 0.0
     u.target = u.second_target = u.missile_target = u.windup = -1
-    u.second_hit = u.unhurt = 0
+    u.second_hit = u.unhurt = u.backswing = u.target_age = u.scan = 0
     u.order, u.stance, u.detour = IDLE, STANDING, 0
     u.alive = True
     u.healing = u.attacked = u.blocked = u.explodes = False
     u.autonomous = u.team == 1 or rules.autonomous_allies
     if not u.autonomous:
         return
-    if kind.heals > 0.0:
-        u.order = FOLLOW if rules.medivacs_follow else IDLE
-    elif not rules.generated:
-        u.order = ATTACK_MOVE
+    if rules.generated:
+        if kind.heals > 0.0 and rules.medivacs_follow:
+            u.order = FOLLOW
+    else:
+        # A medivac's attack-move is a scan-move: it flies there and heals on the way. It does not
+        # follow: where policies win 0.95 of the battles in the game, it dies too.
+        u.order = MOVE if kind.heals > 0.0 else ATTACK_MOVE
         if u.team == 1:
             u.goal_x, u.goal_y = rules.attack_x, rules.attack_y
         else:
@@ -178,17 +230,17 @@ def _along_diagonal(t, sign):
 
 @compiled
 def pack(units, types, walkable):
-    """Moves coinciding units apart: each, in order of creation, takes the free spot of a hexagonal
-    lattice around its point that is nearest. The enemies' lattice mirrors the allies'."""
+    """Moves coinciding units apart: each, in order of creation, takes the first free point of a
+    square grid around its own. The spacing is that at which units touch; both sides' patterns are
+    the same, not mirrored (recording of 3m)."""
     for i in range(units.shape[0]):
         u = units[i]
         edge = types[u.type].separation
         x = min(max(u.x, edge), SIZE - edge)
         y = min(max(u.y, edge), SIZE - edge)
-        facing = 1.0 - 2.0 * u.team
-        for k in range(_LATTICE.shape[0]):
-            u.x = x + facing * 2.0 * edge * _LATTICE[k, 0]
-            u.y = y + 2.0 * edge * _LATTICE[k, 1]
+        for k in range(_GRID.shape[0]):
+            u.x = x + 2.0 * edge * _GRID[k, 0]
+            u.y = y + 2.0 * edge * _GRID[k, 1]
             if _fits(i, units, types, walkable):
                 break
 
@@ -198,7 +250,7 @@ def _fits(i, units, types, walkable):
     """Whether a unit stands clear of walls and of the units created before it."""
     u = units[i]
     kind = types[u.type]
-    edge = kind.separation * _PACKING
+    edge = kind.separation * _TOUCHING
     if min(u.x, u.y) < edge or max(u.x, u.y) >= SIZE - edge:
         return False
     if not kind.flies:
@@ -209,7 +261,7 @@ def _fits(i, units, types, walkable):
     for j in range(i):
         v = units[j]
         if types[v.type].plane == kind.plane:
-            away = (kind.separation + types[v.type].separation) * _PACKING
+            away = (kind.separation + types[v.type].separation) * _TOUCHING
             dx, dy = v.x - u.x, v.y - u.y
             if dx * dx + dy * dy < away * away:
                 return False

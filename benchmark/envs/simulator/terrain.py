@@ -1,7 +1,8 @@
 """Walkable cells of the maps, and the ways around their corners.
 
-Read from the SC2Map files: a cell is walkable if it and its four neighbours lie on the playing
-plateau. Grids are indexed ``[x, y]``, y grows north, cell (x, y) covers [x, x+1) x [y, y+1).
+Read from the SC2Map files: the cells on the playing plateau (cliff level 64), cut to the playable
+area x 2 .. 29. The recording of 3m agrees: the client refuses moves west at x 2.3 and south at y
+7.7, and allows them at x 3.4 and y 8.5. Grids are indexed ``[x, y]``, y grows north, cell (x, y) covers [x, x+1) x [y, y+1).
 """
 
 from dataclasses import dataclass
@@ -14,20 +15,18 @@ from benchmark.envs.maps import SIZE
 #: Rows of walkable cells: (first y, last y, first x, last x).
 _ROWS = {
     "flat": ((0, 31, 0, 31),),
-    "strip": ((8, 23, 0, 31),),
-    "pit": ((8, 9, 10, 19), (10, 17, 8, 21), (18, 19, 10, 19)),
+    "strip": ((7, 24, 2, 29),),
+    "pit": ((7, 7, 9, 20), (8, 8, 8, 21), (9, 18, 7, 22), (19, 19, 8, 21), (20, 20, 9, 20)),
     "corridor": (
         # lower-left chamber, where the zerglings' attack point is
-        (2, 2, 2, 13), (3, 3, 2, 12), (4, 9, 2, 11), (10, 10, 2, 12), (11, 11, 2, 13),
-        # the choke, a diagonal band
-        (12, 12, 10, 14), (13, 13, 11, 15),
-        # upper-right chamber, where both armies start
-        (14, 14, 12, 26), (15, 15, 13, 27), (16, 16, 13, 28), (17, 21, 12, 29), (22, 22, 12, 29),
-        (23, 23, 13, 29), (24, 24, 14, 29), (25, 25, 15, 29), (26, 26, 16, 29), (27, 27, 17, 29),
-        (28, 28, 18, 29), (29, 29, 19, 29),
+        (2, 2, 2, 14), (3, 3, 2, 13), (4, 9, 2, 12), (10, 10, 2, 13), (11, 11, 2, 14),
+        (12, 12, 2, 15),
+        # upper-right chamber, where both armies start; six cells of row 13 lie above row 12
+        (13, 13, 10, 26), (14, 14, 11, 27), (15, 15, 12, 28), (16, 16, 12, 29), (17, 22, 11, 29),
+        (23, 23, 12, 29), (24, 24, 13, 29), (25, 25, 14, 29), (26, 26, 15, 29), (27, 27, 16, 29),
+        (28, 28, 17, 29), (29, 29, 18, 29),
     ),
 }  # fmt: skip
-_CHOKE_ROWS = (12, 13)
 #: Half the width that a straight way must keep clear, about the radius of the ground units.
 _CLEARANCE = 0.45
 DIRECT = -1  #: in ``Terrain.via``: the straight way is open
@@ -46,18 +45,10 @@ class Terrain:
 
 
 @lru_cache(maxsize=8)
-def find_terrain(name: str, choke: int = 5) -> Terrain:
-    """Builds a terrain.
-
-    Args:
-        name: a key of the table above.
-        choke: width of corridor's choke in cells along x.
-    """
+def find_terrain(name: str) -> Terrain:
+    """The terrain of that name in the table above."""
     walkable = np.zeros((SIZE, SIZE), bool)
     for first_y, last_y, first_x, last_x in _ROWS[name]:
-        if name == "corridor" and first_y in _CHOKE_ROWS:
-            first_x += (5 - choke + 1) // 2
-            last_x = first_x + choke - 1
         walkable[first_x : last_x + 1, first_y : last_y + 1] = True
     open_around = np.pad(walkable, 1)
     blocked_near = np.zeros_like(walkable)

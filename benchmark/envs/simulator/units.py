@@ -24,7 +24,7 @@ class Unit:
     health: float
     speed: float  #: cells per second
     radius: float  #: for ranges, which count edge to edge
-    separation: float  #: for collision
+    separation: float  #: for collision, as the data has it; see PACKING
     # -- the client's constants (SMAC client) --
     sight: float  #: SMACv2's sight range (SMAC uses 9 for every unit)
     reach: float  #: SMACv2's range for action masks, at least 2 (SMAC uses 6 for every unit)
@@ -47,6 +47,7 @@ class Unit:
     period: float = 0.0  #: seconds from attack to attack, before the random delay
     range: float = 0.0  #: edge to edge
     damage_point: float = 0.0  #: seconds between starting an attack and its hit
+    backswing: float = 0.0  #: seconds after the hit in which the unit stands
     missile_speed: float = 0.0  #: cells per second; 0 means that the hit is immediate
     hits_air: bool = False
     line_splash: float = 0.0  #: half length of a line across the firing direction
@@ -61,6 +62,7 @@ class Unit:
 MARINE = Unit(
     "marine", "terran", health=45, speed=2.25, radius=0.375, separation=0.375, sight=9, reach=5,
     cooldown_scale=15, light=True, damage=6, period=0.8608, range=5, damage_point=0.05,
+    backswing=0.75,
     hits_air=True,
 )  # fmt: skip
 MARAUDER = Unit(
@@ -76,22 +78,25 @@ MEDIVAC = Unit(
 STALKER = Unit(
     "stalker", "protoss", health=80, shield=80, armour=1, speed=2.9531, radius=0.625,
     separation=0.625, sight=10, reach=6, cooldown_scale=35, armoured=True, biological=False,
-    damage=10, bonus_armoured=4, period=1.44, range=6, damage_point=0.167, missile_speed=18.75,
+    damage=10, bonus_armoured=4, period=1.44, range=6, damage_point=0.167, backswing=0.5,
+    missile_speed=18.75,
     hits_air=True,
 )  # fmt: skip
 ZEALOT = Unit(
     "zealot", "protoss", health=100, shield=50, armour=1, speed=2.25, radius=0.5,
     separation=0.375, sight=9, reach=2, cooldown_scale=22, light=True, damage=8, hits=2,
-    hit_delay=0.28, period=1.2, range=0.1,
+    hit_delay=0.28, period=1.2, range=0.1, backswing=0.5,
 )  # fmt: skip
 COLOSSUS = Unit(
     "colossus", "protoss", health=200, shield=150, armour=1, speed=2.25, radius=1.0,
     separation=0.75, sight=10, reach=7, cooldown_scale=24, armoured=True, biological=False,
-    strides=True, damage=20, hits=2, period=2.2, range=6, damage_point=0.083, line_splash=1.25,
+    strides=True, damage=20, hits=2, period=2.2, range=6, damage_point=0.083, backswing=0.5,
+    line_splash=1.25,
 )  # fmt: skip
 ZERGLING = Unit(
     "zergling", "zerg", health=35, speed=2.9531, radius=0.375, separation=0.375, sight=8, reach=2,
     cooldown_scale=11, light=True, damage=5, period=0.696, range=0.1, damage_point=0.167,
+    backswing=0.5,
 )  # fmt: skip
 BANELING = Unit(
     "baneling", "zerg", health=30, speed=2.5, radius=0.375, separation=0.375, sight=8, reach=2,
@@ -99,7 +104,7 @@ BANELING = Unit(
 )  # fmt: skip
 HYDRALISK = Unit(
     "hydralisk", "zerg", health=80, speed=2.25, radius=0.625, separation=0.5, sight=9, reach=5,
-    cooldown_scale=10, light=True, damage=12, period=0.83, range=5, damage_point=0.208,
+    cooldown_scale=10, light=True, damage=12, period=0.83, range=5, damage_point=0.208, backswing=0.5,
     missile_speed=40, hits_air=True,
 )  # fmt: skip
 
@@ -120,6 +125,17 @@ ENERGY_PER_HEALTH = 0.33
 MIN_DAMAGE = 0.5  #: what armour cannot stop
 COOLDOWN_JITTER = (-1.0, 2.0)  #: loops, uniform, added to every period
 MIN_SCAN_RANGE = 5.0  #: edge to edge; units look for targets this far or as far as they shoot
+#: Two units stand this share of the sum of their separations apart (recording of 3m: marines spawn
+#: and walk 0.6875 cells apart, 11/12 of 0.75).
+PACKING = 11 / 12
+#: Cells, edge to edge: a unit that is hit calls friends this near (the data's CallForHelpRadius).
+HELP_RADIUS = 4.0
+#: Loops from one look for targets to the next. In the recording of 3m units stop 0 to 5 loops after
+#: an opponent comes into range, each at its own time; 4 to 8 fit.
+SCAN_INTERVAL = 4
+#: Loops: an attack order that is this old draws its target's attention even from out of range. Fitted to
+#: the policies of 3s5z_vs_3s6z and 6h_vs_8z; without a source.
+NOTICED_AFTER = 6
 LINE_POINTS = 11  #: points along the colossus' line of fire ...
 LINE_POINT_RADIUS = 0.15  #: ... and the radius of each
 
@@ -133,6 +149,7 @@ TYPE_DTYPE = np.dtype(
         ("missile_speed", "f8"), ("line_splash", "f8"), ("burst_splash", "f8"),
         ("heals", "f8"), ("heal_range", "f8"), ("heal_scan", "f8"), ("energy", "f8"),
         ("regeneration", "f8"), ("hits", "i4"), ("hit_delay", "i4"), ("windup", "i4"),
+        ("backswing", "i4"),
         ("plane", "i4"), ("light", "?"), ("armoured", "?"), ("biological", "?"), ("flies", "?"),
         ("hits_air", "?"),
         # what a map makes of the type
@@ -157,12 +174,13 @@ def type_table(missile_flight: bool = True) -> np.ndarray:
     table = np.zeros(len(UNITS), TYPE_DTYPE)
     for row, unit in zip(table, UNITS, strict=True):
         for name in (
-            "health", "shield", "armour", "radius", "separation", "sight", "cooldown_scale",
+            "health", "shield", "armour", "radius", "sight", "cooldown_scale",
             "damage", "bonus_light", "bonus_armoured", "range", "line_splash", "burst_splash",
             "heal_range", "heal_scan", "energy", "hits", "light", "armoured", "biological",
             "flies", "hits_air",
         ):  # fmt: skip
             row[name] = getattr(unit, name)
+        row["separation"] = unit.separation * PACKING
         row["reach"] = max(unit.reach, 2.0)
         row["scan_range"] = max(unit.range, MIN_SCAN_RANGE)
         row["speed"] = unit.speed / LOOPS_PER_SECOND
@@ -174,5 +192,6 @@ def type_table(missile_flight: bool = True) -> np.ndarray:
         # What starts in one loop happens at the first loop boundary after its delay.
         row["windup"] = math.ceil(unit.damage_point * LOOPS_PER_SECOND)
         row["hit_delay"] = math.ceil(unit.hit_delay * LOOPS_PER_SECOND)
+        row["backswing"] = round(unit.backswing * LOOPS_PER_SECOND)
         row["plane"] = 1 if unit.flies else 2 if unit.strides else 0
     return table

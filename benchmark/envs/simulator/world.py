@@ -14,7 +14,7 @@ from benchmark.envs.spec import EnvSpec
 
 def make_world(one: Map, n_envs: int, options: EnvOptions) -> kernel.World:
     """``n_envs`` battles on a map, to be reset before they are stepped."""
-    terrain = find_terrain(one.terrain, options.corridor_choke)
+    terrain = find_terrain(one.terrain)
     types = map_types(one, options)
     n_units = one.n_agents + one.n_enemies
     return kernel.World(
@@ -85,7 +85,7 @@ def map_rules(one: Map, options: EnvOptions) -> np.ndarray:
     for name in ("ally_width", "enemy_width", "obs_enemy_width", "obs_ally_width", "obs_own_width"):
         row[name] = sizes[name]
     row["wiped_observations"] = options.wiped_observations
-    row["max_distance"] = options.max_distance
+    row["max_distance"] = one.max_distance
 
     row["sparse"], row["only_positive"] = options.reward_sparse, options.reward_only_positive
     row["absolute"] = options.reward_absolute and not one.generated
@@ -100,7 +100,7 @@ def map_rules(one: Map, options: EnvOptions) -> np.ndarray:
     row["medivacs_follow"] = options.enemy_medivac == "follow"
     row["autonomous_allies"] = options.ally_control == "engine"
     row["jitter"] = options.cooldown_jitter
-    row["walls"] = find_terrain(one.terrain, options.corridor_choke).via.size > 1
+    row["walls"] = find_terrain(one.terrain).via.size > 1
     return rules
 
 

@@ -134,8 +134,9 @@ class Server:
             info.type = api.Participant if player == 1 else api.Computer
         start = response.start_raw
         start.map_size.x = start.map_size.y = SIZE
-        start.playable_area.p0.x = start.playable_area.p0.y = 0
-        start.playable_area.p1.x = start.playable_area.p1.y = SIZE
+        border = self._map.border
+        start.playable_area.p0.x = start.playable_area.p0.y = border
+        start.playable_area.p1.x = start.playable_area.p1.y = SIZE - border
         walkable = find_terrain(self._map.terrain).walkable.T  # rows of equal y
         _fill(start.pathing_grid, 1, np.packbits(walkable, axis=1).tobytes())
         _fill(start.placement_grid, 1, bytes(SIZE * SIZE // 8))
@@ -273,7 +274,7 @@ def _show(units: np.ndarray, index: int, tags: dict[int, int], seen: raw_pb2.Uni
         seen.energy, seen.energy_max = row["energy"], ENERGY_MAX
     if not own:
         return  # the rest is not shown of enemies
-    seen.weapon_cooldown = row["cooldown"]
+    seen.weapon_cooldown = max(row["cooldown"], 0.0)
     target = int(row["target"])
     if target >= 0:
         ability = "heal" if row["order"] == HEAL else "attack"

@@ -1,0 +1,1 @@
+"""The simulator held to recordings of the real game."""

@@ -1,0 +1,54 @@
+"""Where the evidence of the real game is, and what it holds.
+
+The recordings and the policies are other people's and are not part of this repository; they are
+read from a folder (``--evidence``). What is absent is skipped, with the reason.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from benchmark.errors import BenchmarkError
+from benchmark.files import ROOT
+
+DEFAULT = ROOT.parent / "shared" / "real"
+#: Rows of ``random_play.csv`` that are compared: pure exploration, then the two later windows.
+CONDITIONS = {
+    "real eps=1.0 (first log)": "1.00",
+    "real eps .948-1 window": "0.95",
+    "real eps .88-.948 window": "0.90",
+}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A folder of recordings.
+
+    Raises:
+        BenchmarkError: there is no such folder.
+    """
+
+    folder: Path
+
+    def __post_init__(self):
+        if not self.folder.is_dir():
+            raise BenchmarkError(
+                f"no folder {self.folder}: --evidence names the folder with random_play.csv,"
+                " policies.csv, policies/ and 3m_transitions.csv"
+            )
+
+    def table(self, name: str):
+        """A CSV as a DataFrame, or ``None`` where the file is absent."""
+        import pandas as pd
+
+        path = self.folder / name
+        return pd.read_csv(path) if path.exists() else None
+
+    @cached_property
+    def policies(self):
+        """Policies whose file is there, as rows of ``policies.csv`` with their ``path``."""
+        table = self.table("policies.csv")
+        if table is None:
+            return None
+        table = table.assign(path=[self.folder / "policies" / name for name in table["file"]])
+        return table[[path.exists() for path in table["path"]]].reset_index(drop=True)
