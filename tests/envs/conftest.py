@@ -2,10 +2,24 @@
 
 import numpy as np
 import pytest
+from numba import njit
 
 from benchmark.envs import EnvOptions, Map, make
+from benchmark.envs.simulator import kernel
 from benchmark.envs.simulator.records import IDLE
+from benchmark.envs.simulator.spawn import prepare
 from benchmark.envs.simulator.units import TYPE_ID
+
+
+@njit
+def _place(world, out):
+    """Units as the layout has them: enemies in order, nobody has moved, all scan at once."""
+    for i in range(world.layout.shape[0]):
+        u, place = world.units[0][i], world.layout[i]
+        u.type, u.x, u.y = place.type, place.x, place.y
+        prepare(u, world.battles[0], world.types, world.rules[0])
+        u.scan = 0
+    kernel.observe(0, world, out)
 
 
 @pytest.fixture
@@ -26,8 +40,10 @@ def arena():
             terrain=terrain, attack_point=march_to or (16.0, 16.0),
         )  # fmt: skip
         env = make(one, options=EnvOptions(**options))
-        env._world.layout["x"], env._world.layout["y"] = np.transpose(at).astype(float)
         env.reset(np.zeros(1, np.uint64))
+        layout = env._world.layout
+        layout["x"], layout["y"] = np.transpose(at).astype(float)
+        _place(env._world, env._out)
         if march_to is None:
             env._world.units["order"][:, len(allies) :] = IDLE
         env._world.units["autonomous"][:, len(allies) :] = awake

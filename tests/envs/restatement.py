@@ -104,11 +104,12 @@ def restate(units, last_actions, walkable, name, n, n_actions):
         ally = j < n
         shield, types = (ally_shield, ally_types) if ally else (enemy_shield, enemy_types)
         part = life(j, shield)
-        position = [(u["x"] - 16) / 32, (u["y"] - 16) / 32]
+        size = 32 if v2 else 28  # of the playable area
+        position = [(u["x"] - 16) / size, (u["y"] - 16) / size]
         clock = []
         if ally:
             medic = kinds[j] == "medivac"
-            clock = [u["energy"] / 200 if medic else u["cooldown"] / COOLDOWNS[kinds[j]]]
+            clock = [u["energy"] / 200 if medic else max(u["cooldown"], 0) / COOLDOWNS[kinds[j]]]
         part = part[:1] + clock + position + part[1:] + one_hot(kinds[j], types)
         state += part if u["alive"] else [0.0] * len(part)
     for action in last_actions:

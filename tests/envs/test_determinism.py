@@ -140,5 +140,5 @@ def test_the_compiled_cache_notices_a_changed_source(tmp_path):
     first = run()
     assert run() == first
     spawn = tmp_path / "benchmark/envs/simulator/spawn.py"
-    spawn.write_text(spawn.read_text().replace("facing * 2.0 * edge", "facing * 4.0 * edge"))
+    spawn.write_text(spawn.read_text().replace("x + 2.0 * edge", "x + 4.0 * edge"))
     assert run() != first

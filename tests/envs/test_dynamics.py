@@ -57,7 +57,7 @@ def test_medivacs_accelerate(arena, act):
 
 
 def test_the_strip_has_walls(arena, act):
-    env = arena(["zealot"], ["marine"], [(16, 21.2), (1, 9)], terrain="strip")
+    env = arena(["zealot"], ["marine"], [(16, 22.2), (4, 9)], terrain="strip")
     available = []
     for _ in range(6):
         moves = env._out.available[0, 0]
@@ -65,7 +65,7 @@ def test_the_strip_has_walls(arena, act):
         act(env, NORTH if moves[NORTH] else STOP)
     assert available[0]
     assert not available[-1]  # the cell one further north is blocked
-    assert env.units()[0, 0]["y"] <= 24 - 0.375 + 1e-9
+    assert env.units()[0, 0]["y"] <= 25 - 0.34375 + 1e-9
 
 
 def test_standing_units_block_walkers_and_flyers_and_colossi_pass(arena, act):
@@ -146,10 +146,10 @@ def test_a_hit_that_breaks_the_shield_meets_armour_with_the_rest(arena, act):
     assert life(env, 1) == pytest.approx(80 - (6 - 2 - 1))
 
 
-# Loops from attack to attack: the period, rounded up to whole loops.
+# Loops from attack to attack: the period, whose fraction of a loop is not lost.
 PERIODS = [
-    ("marine", 14), ("marauder", 24), ("stalker", 24), ("zealot", 20), ("colossus", 36),
-    ("zergling", 12), ("hydralisk", 14),
+    ("marine", 13.7728), ("marauder", 24), ("stalker", 23.04), ("zealot", 19.2),
+    ("colossus", 35.2), ("zergling", 11.136), ("hydralisk", 13.28),
 ]  # fmt: skip
 
 
@@ -177,8 +177,8 @@ def test_cooldown_period(arena, act, kind, loops):
 
 def test_cooldown_jitter_is_minus_one_to_two_loops(arena, act):
     attacks = count_attacks(arena, act, "marine", 1000)
-    mean = 13.7728 + 0.5 + 0.5  # mean jitter, and rounding up to whole loops
-    assert 8000 / attacks == pytest.approx(mean, abs=0.15)
+    # The period and the mean jitter; the recording of 3m has a median of 14.28.
+    assert 8000 / attacks == pytest.approx(13.7728 + 0.5, abs=0.1)
     env = arena(["marine"], ["marauder"], [(16, 16), (17, 16)])
     seen = []
     for _ in range(300):
@@ -375,23 +375,77 @@ def test_scan_range_is_five_edge_to_edge(arena, act, gap, acquires):
     assert (env.units()[0, 1]["target"] == 0) == acquires
 
 
-def test_targets_are_armed_then_near(arena, act):
-    def chosen(healing):
-        at = [(10, 16), (10, 12), (13, 16), (14.5, 16)]
-        env = arena(["marine", "marine", "medivac"], ["marine"], at, awake=True)
-        if healing:
-            change(env, 0, health=30)
-        for _ in range(2):
-            act(env, STOP, STOP, ATTACK_0)
-        return env.units()[0, 3]["target"]
+def test_medivacs_are_threats_even_when_they_do_not_heal(arena, act):
+    """A flag of the unit: a marine shoots the medivac before the nearer marine."""
+    at = [(10, 16), (12, 17), (10.5, 14), (15, 16)]
+    env = arena(["marine", "marine", "medivac"], ["marine"], at, awake=True)
+    act(env, STOP, STOP, STOP)
+    assert env.units()[0, 3]["target"] == 2
 
-    assert chosen(healing=False) == 0  # the nearer medivac is unarmed
-    assert chosen(healing=True) == 2  # while it heals it counts as armed
+
+def test_who_attacks_comes_before_who_is_near(arena, act):
+    env = arena(["marine", "marine"], ["marauder"], [(11, 16), (14, 16), (16, 16)], awake=True)
+    act(env, STOP, STOP)
+    assert env.units()[0, 2]["target"] == 1
+    act(env, ATTACK_0, STOP)
+    assert env.units()[0, 2]["target"] == 0
+    # It is kept while it attacks, although the other attacks too.
+    act(env, ATTACK_0, ATTACK_0)
+    assert env.units()[0, 2]["target"] == 0
+
+
+@pytest.mark.parametrize(("near", "switches"), [(20.0, False), (21.6, True)])
+def test_on_the_chase_only_who_is_in_range_takes_over(arena, act, near, switches):
+    """Being nearer is not enough."""
+    env = arena(
+        ["marine", "marine"], ["zealot"], [(17.5, 16), (near, 16.2), (22.5, 16)], awake=True
+    )
+    change(env, 2, target=0, scan=0)
+    act(env, STOP, STOP)
+    assert (env.units()[0, 2]["target"] == 1) == switches
+
+
+def test_units_look_for_targets_every_four_loops():
+    """At times of their own."""
+    env = make("27m_vs_30m", 64)
+    env.reset(np.arange(64, dtype=np.uint64))
+    assert np.bincount(env.units()["scan"][:, 27:].ravel()).min() > 300
+
+
+def test_a_unit_stands_through_its_backswing(arena, act):
+    """A marine waits 12 loops after a shot before it walks after its target."""
+    env = arena(["marine"], ["marine"], [(16, 16), (21, 16)], awake=True)
+    act(env, STOP)
+    change(env, 0, x=10.0)  # out of range now
+    before = env.units()[0, 1]["x"]
+    act(env, STOP)
+    walked = before - env.units()[0, 1]["x"]
+    act(env, STOP)
+    assert 0.3 <= walked / 0.140625 <= 7  # shot in loop 2, free in loop 14
+    assert before - walked - env.units()[0, 1]["x"] > 0.9
+
+
+def test_a_new_order_ends_the_backswing(arena, act):
+    env = arena(["marine"], ["marine"], [(16, 16), (20, 16)])
+    act(env, ATTACK_0)
+    act(env, WEST)
+    assert env.units()[0, 0]["x"] == pytest.approx(16 - 1.125)
+
+
+def test_a_new_order_loses_the_second_blade(arena, act):
+    for order, loss in ((ATTACK_0, 16), (WEST, 8), (STOP, 8)):
+        env = arena(["zealot"], ["marauder"], [(16, 16), (17, 16)])
+        env._world.types["armour"][:] = 0
+        change(env, 0, cooldown=5)  # strikes in loop 6, again 0.28 s = 5 loops later
+        act(env, ATTACK_0)
+        act(env, order)
+        assert 125 - life(env, 1) == loss
 
 
 def test_victims_call_their_friends(arena, act):
-    # The stalker shoots the first zealot from beyond the zealots' scan range of 5.
-    at = [(10, 16), (16.9, 16), (18.2, 16), (30, 16)]
+    # The stalker shoots the first zealot from beyond the zealots' scan range of 5. Help is heard
+    # 4 cells away, edge to edge.
+    at = [(10, 16), (16.9, 16), (21.8, 16), (22.0, 16)]
     env = arena(["stalker"], ["zealot"] * 3, at, awake=True)
     act(env, STOP)
     assert env.units()[0, 1:]["target"].tolist() == [-1, -1, -1]
@@ -399,7 +453,7 @@ def test_victims_call_their_friends(arena, act):
     act(env, STOP)
     act(env, STOP)
     assert life(env, 1) < 150
-    assert env.units()[0, 1:]["target"].tolist() == [0, 0, -1]  # the third is too far away to hear
+    assert env.units()[0, 1:]["target"].tolist() == [0, 0, -1]  # the third is too far away
 
 
 def test_attack_move_ends_idle_at_the_point(arena, act):
@@ -424,14 +478,28 @@ def test_smacv2_sends_idle_enemies_to_the_nearest_ally():
     assert (enemies["target"] < 5).all()
 
 
-@pytest.mark.parametrize(("option", "moves"), [("follow", True), ("stay", False)])
-def test_enemy_medivacs_follow_or_stay(option, moves):
-    env = make("MMM2", options=EnvOptions(enemy_medivac=option))
+def test_enemy_medivacs_fly_to_the_attack_point():
+    """Their attack-move is a scan-move: they do not wait for their army."""
+    env = make("MMM2")
     env.reset(np.zeros(1, np.uint64))
-    before = env.units()[0, -1]["x"]
-    for _ in range(8):
+    for _ in range(14):
         env.step(np.where(env._out.available[:, :, STOP], STOP, 0))
-    assert (env.units()[0, -1]["x"] < before - 1) == moves
+    medivac = env.units()[0, 10:]
+    medivac = medivac[medivac["type"] == TYPE_ID["medivac"]][0]
+    assert medivac["alive"] < 1 or np.hypot(medivac["x"] - 9, medivac["y"] - 16) < 8
+
+
+@pytest.mark.parametrize(("option", "moves"), [("follow", True), ("stay", False)])
+def test_smacv2s_enemy_medivacs_follow_or_stay(option, moves):
+    env = make("terran_10_vs_11", 64, options=EnvOptions(enemy_medivac=option))
+    env.reset(np.arange(64, dtype=np.uint64))
+    before = env.units()
+    for _ in range(4):
+        env.step(np.where(env._out.available[:, :, STOP], STOP, 0))
+    after = env.units()
+    quiet = (before["type"] == TYPE_ID["medivac"]) & (before["team"] == 1) & (after["target"] < 0)
+    away = np.hypot(after["x"] - before["x"], after["y"] - before["y"])[quiet & after["alive"]]
+    assert ((away > 1).mean() > 0.1) == moves
 
 
 def test_enemy_medivacs_heal_the_weakest_friend(arena, act):
@@ -445,6 +513,34 @@ def test_enemy_medivacs_heal_the_weakest_friend(arena, act):
 
 
 # -- starting ----------------------------------------------------------------------------------
+
+
+def test_3m_starts_as_recorded():
+    """Both sides in the same pattern; enemies have walked one loop and come in four orders."""
+    env = make("3m", 400)
+    env.reset(np.arange(400, dtype=np.uint64))
+    units = env.units()
+    places = [(9, 15.3125), (9, 16), (9.6875, 16)]
+    np.testing.assert_allclose(np.stack([units["x"], units["y"]], 2)[0, :3], places)
+    enemies = np.stack([units["x"], units["y"]], 2)[:, 3:] - (23 - 0.140625, 16)
+    pattern = {(0.0, -0.69): "S", (0.0, 0.0): "C", (0.69, 0.0): "E"}
+    rounded = np.round(enemies, 2) + 0.0
+    orders = ["".join(pattern[tuple(place)] for place in battle) for battle in rounded]
+    names, counts = np.unique(orders, return_counts=True)
+    assert names.tolist() == ["CES", "CSE", "ESC", "SEC"]
+    assert counts.min() > 70
+
+
+def test_enemies_walk_in_parallel():
+    env = make("3m", 4)
+    env.reset(np.arange(4, dtype=np.uint64))
+    before = env.units()
+    for _ in range(4):
+        env.step(np.where(env._out.available[:, :, STOP], STOP, 0))
+    after = env.units()
+    for axis in ("x", "y"):
+        way = (after[axis] - before[axis])[:, 3:]
+        np.testing.assert_allclose(way, way[:, :1].repeat(3, 1), atol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -462,7 +558,8 @@ def test_nobody_starts_inside_another_or_a_wall(name):
     need = separation[:, :, None] + separation[:, None]
     same = plane[:, :, None] == plane[:, None]
     pairs = ~np.eye(units.shape[1], dtype=bool)
-    assert (distance >= need * 0.998)[same & pairs].all()
+    # 11/12 of the data's separation, which is what the table holds. The enemies have walked a loop.
+    assert (distance >= need * 0.99)[same & pairs].all()
     walks = plane != 1
     assert env.walkable[units["x"].astype(int), units["y"].astype(int)][walks].all()
 

@@ -5,6 +5,7 @@ import pytest
 
 from benchmark.envs import EnvOptions, Observation, make
 from benchmark.envs.scripted import attack_nearest, random_policy
+from benchmark.envs.simulator.units import TYPE_ID
 from tests.envs.restatement import restate
 
 MAPS_OF_EVERY_KIND = [
@@ -41,7 +42,8 @@ def test_enemy_types_are_swapped_on_stalker_and_zealot_maps():
         state = env.reset(np.zeros(1, np.uint64)).state[0]
         allies, enemies = state[:35].reshape(5, 7), state[35:65].reshape(5, 6)
         np.testing.assert_array_equal(allies[0, -2:], [1, 0])  # a stalker
-        np.testing.assert_array_equal(enemies[0, -2:], [0, 1] if swapped else [1, 0])
+        zealots = env.units()["type"][0, 5:] == TYPE_ID["zealot"]
+        np.testing.assert_array_equal(enemies[:, -2] == 1, zealots if swapped else ~zealots)
 
 
 def test_agents_are_numbered_by_type_then_position():
@@ -53,12 +55,12 @@ def test_agents_are_numbered_by_type_then_position():
     assert keys == sorted(keys)
 
 
-def test_max_distance_scales_positions():
-    state = [
-        make("3m", options=EnvOptions(max_distance=d)).reset(np.zeros(1, np.uint64)).state[0, 2]
-        for d in (32.0, 31.0)
-    ]
-    assert state[0] * 32 == pytest.approx(state[1] * 31)
+def test_the_playable_area_scales_positions():
+    """The recording of 3m divides by 28; SMACv2's area is not known and stays the whole map."""
+    for name, size in (("3m", 28), ("zerg_5_vs_5", 32)):
+        env = make(name)
+        state = env.reset(np.zeros(1, np.uint64)).state[0]
+        assert state[2] * size + 16 == pytest.approx(env.units()[0, 0]["x"], abs=1e-4)
 
 
 def test_a_finished_battle_shows_zeros_and_allows_no_op():

@@ -103,10 +103,8 @@ def test_first_draw_fixes_the_scale_per_slot():
 def test_options_name_their_choices():
     with pytest.raises(BenchmarkError, match="expected, first_draw"):
         EnvOptions(max_reward="second_draw")
-    with pytest.raises(BenchmarkError, match="max_distance=0: must be positive"):
-        EnvOptions(max_distance=0)
-    with pytest.raises(BenchmarkError, match="from 1 to 5"):
-        EnvOptions(corridor_choke=9)
+    with pytest.raises(BenchmarkError, match="reward_scale_rate=0: must be positive"):
+        EnvOptions(reward_scale_rate=0)
     with pytest.raises(BenchmarkError, match="at least one battle"):
         make("3m", 0)
 

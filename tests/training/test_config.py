@@ -69,7 +69,7 @@ def test_rules_of_the_map_beat_those_of_the_protocol():
 
 
 def test_a_run_survives_json():
-    run = resolve_run(map="3m", algorithm="qmix", seed=3, overrides=[{"corridor_choke": 2}])
+    run = resolve_run(map="3m", algorithm="qmix", seed=3, overrides=[{"reward_scale_rate": 2}])
     again = RunConfig.model_validate(run.resolved())
     assert again == run
     assert again.hash == run.hash
@@ -108,7 +108,7 @@ def test_every_setting_changes_the_hash():
             {"set": {"burn_in_episodes": 64, "replay_episodes": 32}},
             ["burn_in_episodes 64 exceeds replay_episodes 32"],
         ),
-        ({"set": {"corridor_choke": 9}}, ["corridor_choke", "1 to 5"]),
+        ({"set": {"reward_scale_rate": 0}}, ["reward_scale_rate", "positive"]),
         ({"set": {"max_reward": "most"}}, ["max_reward", "expected"]),
         ({"set": {"missile_flight": 3}}, ["missile_flight"]),
         ({"set": {"protocol": "released"}}, ["one protocol", "second study file"]),

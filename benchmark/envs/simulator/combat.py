@@ -67,8 +67,9 @@ def strike(i, units, battle, types, rules):
     u.attacked = True
     u.windup = -1
     u.backswing = kind.backswing
-    # The period counts from start to start, so what the windup took is already gone. A fraction of a
-    # loop that the weapon was ready before its shot is not lost: mean interval 14.28 loops in the recording.
+    # The period counts from start to start, so what the windup took is already gone. The fraction
+    # of a loop for which the weapon was ready before is not lost: in the recording of 3m shots are
+    # 14.28 loops apart, the period and the mean delay, not rounded up.
     u.cooldown += kind.period - kind.windup
     if rules.jitter:
         u.cooldown += _JITTER_LOW + (_JITTER_HIGH - _JITTER_LOW) * uniform(battle)
@@ -133,6 +134,9 @@ def fight(i, units, battle, types, rules):
     u = units[i]
     u.stance = FIGHTING
     if u.windup < 0 and u.cooldown <= 0.0:
+        if u.delay > 0:
+            u.delay -= 1
+            return
         u.windup = types[u.type].windup
         if u.windup > 0:
             return

@@ -20,7 +20,7 @@ from benchmark.envs.simulator.orders import (
 )
 from benchmark.envs.simulator.random import seed_streams
 from benchmark.envs.simulator.records import ATTACK, HEAL, UNIT_DTYPE
-from benchmark.envs.simulator.spawn import prepare
+from benchmark.envs.simulator.spawn import keep_formation, prepare
 from benchmark.envs.simulator.units import LOOPS_PER_STEP, UNITS
 from benchmark.envs.simulator.world import make_world
 
@@ -126,8 +126,9 @@ def _entry_points(digest: str):
         units = world.units[0]
         for i in range(units.shape[0]):
             autonomous = units[i].autonomous
-            prepare(units[i], world.types, world.rules[0])
+            prepare(units[i], world.battles[0], world.types, world.rules[0])
             units[i].autonomous = autonomous
+        keep_formation(units)
 
     @entry_point()
     def play(world, loops, clock):

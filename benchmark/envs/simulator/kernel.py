@@ -62,6 +62,11 @@ def _reset_battle(b, seed, world):
     rules, battle, units = world.rules[0], world.battles[b], world.units[b]
     seed_streams(battle, seed)
     start_battle(units, battle, world.layout, world.types, rules, world.walkable)
+    if not rules.generated:
+        # In the recording of 3m enemies have walked one loop when the client first sees them, in
+        # every battle of a process but its first.
+        play_loop(units, battle, world.order[b], world)
+        _remember_positions(units)
     battle.steps = 0
     battle.running = True
     if not rules.first_draw:

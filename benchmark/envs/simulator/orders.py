@@ -3,7 +3,17 @@
 from benchmark.envs.simulator.combat import continue_attack, fight, heal
 from benchmark.envs.simulator.compiled import compiled
 from benchmark.envs.simulator.movement import head_for, stand
-from benchmark.envs.simulator.records import ATTACK, ATTACK_MOVE, FIGHTING, FOLLOW, HEAL, IDLE, MOVE
+from benchmark.envs.simulator.random import below
+from benchmark.envs.simulator.records import (
+    ATTACK,
+    ATTACK_MOVE,
+    FIGHTING,
+    FOLLOW,
+    HEAL,
+    IDLE,
+    MOVE,
+    MOVING,
+)
 from benchmark.envs.simulator.targeting import (
     SLACK,
     best_patient,
@@ -14,7 +24,7 @@ from benchmark.envs.simulator.targeting import (
     nearest_fighter,
     nearest_opponent,
 )
-from benchmark.envs.simulator.units import ENERGY_TO_HEAL, SCAN_INTERVAL
+from benchmark.envs.simulator.units import ENERGY_TO_HEAL, FIRST_SHOT_DELAY, SCAN_INTERVAL
 
 # The agents' actions (SMAC client).
 NO_OP, STOP, NORTH, SOUTH, EAST, WEST, FIRST_TARGET = range(7)
@@ -108,7 +118,10 @@ def act(i, units, battle, types, rules, via):
         u.scan -= 1
         if u.scan <= 0:
             u.scan = SCAN_INTERVAL
+            walked = u.target < 0 and u.stance == MOVING
             choose_target(i, units, types, rules)
+            if walked and u.target >= 0:
+                u.delay = below(battle, FIRST_SHOT_DELAY)
     if u.target >= 0:
         _engage(i, units, battle, types, rules, via)
     elif u.order == MOVE or u.order == ATTACK_MOVE:
@@ -124,7 +137,7 @@ def _engage(i, units, battle, types, rules, via):
     u = units[i]
     reach = types[u.type].range
     if u.backswing > 0 and u.windup < 0 and u.cooldown > 0.0:
-        stand(u)
+        stand(u)  # its weapon has just fired: it waits where it is, even if its target leaves
         u.stance = FIGHTING
     elif u.windup >= 0 or _approach(i, u.target, reach, units, battle, types, rules, via):
         fight(i, units, battle, types, rules)

@@ -29,6 +29,7 @@ UNIT_DTYPE = np.dtype(
         ("target", "i4"),  #: unit index it attacks or heals, -1 none
         ("target_age", "i4"),  #: loops since an order named this target
         ("scan", "i4"),  #: loops until it looks for targets again
+        ("delay", "i4"),  #: loops that it holds its first shot back
         ("windup", "i4"),  #: loops until a started attack hits, -1 when none is under way
         ("backswing", "i4"),  #: loops that it still stands after an attack
         ("second_hit", "i4"),  #: loops until the second hit, 0 none

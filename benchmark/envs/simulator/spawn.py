@@ -20,8 +20,9 @@ def _square_grid(reach: int) -> np.ndarray:
     """Points of a square grid of unit spacing, nearest first; points of the same distance
     counter-clockwise from the south.
 
-    The recording of 3m shows centre, south and east. East, north and west are its continuation;
-    which diagonal comes first is not known.
+    The recording of 3m shows centre, south and east; the rest continues it. That the first diagonal
+    is the south-east is fitted: with the north-east or south-west, the policies of 8m or 6h_vs_8z
+    win far less often than in the game.
     """
     points = [(x, y) for x in range(-reach, reach + 1) for y in range(-reach, reach + 1)]
 
@@ -57,8 +58,7 @@ def start_battle(units, battle, layout, types, rules, walkable):
     else:
         _number_enemies(units[n:], layout[n:], battle)
     for i in range(units.shape[0]):
-        prepare(units[i], types, rules)
-        units[i].scan = below(battle, SCAN_INTERVAL)
+        prepare(units[i], battle, types, rules)
     keep_formation(units)
 
 
@@ -102,7 +102,7 @@ def keep_formation(units):
 
 
 @compiled
-def prepare(u, types, rules):
+def prepare(u, battle, types, rules):
     """Makes a unit, of which type, team and place are set, as it is when it appears."""
     kind = types[u.type]
     u.health, u.shield, u.energy = kind.health, kind.shield, kind.energy
@@ -112,7 +112,8 @@ def prepare(u, types, rules):
     u.vx = u.vy = u.cooldown = 0.0
     u.missile_x = u.missile_y = u.goal_x = u.goal_y = 0.0
     u.target = u.second_target = u.missile_target = u.windup = -1
-    u.second_hit = u.unhurt = u.backswing = u.target_age = u.scan = 0
+    u.second_hit = u.unhurt = u.backswing = u.target_age = u.delay = 0
+    u.scan = 1 + below(battle, SCAN_INTERVAL)  # everybody looks for targets at times of its own
     u.order, u.stance, u.detour = IDLE, STANDING, 0
     u.alive = True
     u.healing = u.attacked = u.blocked = u.explodes = False

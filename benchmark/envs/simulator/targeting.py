@@ -1,8 +1,7 @@
 """Whom a unit can reach and hit, and whom the engine's units choose (compiled).
 
-The choice follows pysc2's notes on StarCraft II's automatic targeting: among the candidates in
-scan range the armed come before the unarmed, a healer counts as armed while it heals, the nearest
-breaks ties, and a unit under attack calls its friends for help. All nine units have the same
+Among the candidates in scan range those that threaten the unit come first (see ``threatens``), the
+nearest breaks ties, and a unit that is hit calls its friends for help. All nine units have the same
 attack priority in the Liberty data, so nothing else ranks them.
 """
 

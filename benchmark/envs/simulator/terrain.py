@@ -2,7 +2,8 @@
 
 Read from the SC2Map files: the cells on the playing plateau (cliff level 64), cut to the playable
 area x 2 .. 29. The recording of 3m agrees: the client refuses moves west at x 2.3 and south at y
-7.7, and allows them at x 3.4 and y 8.5. Grids are indexed ``[x, y]``, y grows north, cell (x, y) covers [x, x+1) x [y, y+1).
+7.7, and allows them at x 3.4 and y 8.5. Grids are indexed ``[x, y]``, y grows north, cell (x, y)
+covers [x, x+1) x [y, y+1).
 """
 
 from dataclasses import dataclass
