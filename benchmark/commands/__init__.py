@@ -15,6 +15,7 @@ COMMANDS = {
     "plan": "what a study costs, measured on this machine",
     "doctor": "check StarCraft II and everything that it needs",
     "install-starcraft2": "install StarCraft II and its maps",
+    "validate": "compare the simulator with the real game",
     "standin": "set up a stand-in for StarCraft II, for tests",
     "watch": "show a battle as an animation and as stills",
     "aggregate": "gather a study's runs into one table",

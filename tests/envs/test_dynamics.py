@@ -409,7 +409,7 @@ def test_units_look_for_targets_every_four_loops():
     """At times of their own."""
     env = make("27m_vs_30m", 64)
     env.reset(np.arange(64, dtype=np.uint64))
-    assert np.bincount(env.units()["scan"][:, 27:].ravel()).min() > 300
+    assert np.bincount(env.units()["scan"][:, 27:].ravel())[1:].min() > 300
 
 
 def test_a_unit_stands_through_its_backswing(arena, act):

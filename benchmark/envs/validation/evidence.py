@@ -11,13 +11,14 @@ from pathlib import Path
 from benchmark.errors import BenchmarkError
 from benchmark.files import ROOT
 
+#: Where the evidence is in the place where this project is developed.
 DEFAULT = ROOT.parent / "shared" / "real"
-#: Rows of ``random_play.csv`` that are compared: pure exploration, then the two later windows.
-CONDITIONS = {
-    "real eps=1.0 (first log)": "1.00",
-    "real eps .948-1 window": "0.95",
-    "real eps .88-.948 window": "0.90",
-}
+RANDOM = "real eps=1.0 (first log)"  #: the rows of ``random_play.csv`` of pure exploration
+
+
+def interval(values) -> float:
+    """Half of the 95 % interval of a mean."""
+    return 1.96 * float(values.std()) / len(values) ** 0.5
 
 
 @dataclass(frozen=True)

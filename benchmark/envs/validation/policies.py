@@ -14,6 +14,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from benchmark.envs import make
+from benchmark.envs.validation.evidence import interval
+
 _LATENTS = 16  #: of MAVEN
 
 
@@ -83,6 +86,38 @@ class RecurrentPolicy:
 
 def _sigmoid(x):
     return 1.0 / (1.0 + np.exp(-x))
+
+
+def compare(evidence, maps: list[str], n_battles: int = 256, seed: int = 1) -> list[dict]:
+    """One row per policy: wins, return and length here, and wins in the game where known."""
+    rows = []
+    for _, one in evidence.policies.iterrows():
+        if one["map"] not in maps:
+            continue
+        env = make(one["map"], min(n_battles, 128))
+        with np.load(one["path"]) as arrays:
+            policy = RecurrentPolicy(dict(arrays), one["network"], seed)
+        played = play(env, policy, n_battles, seed)
+        rows.append(
+            {
+                "map": one["map"], "algorithm": one["algorithm"], "file": one["file"],
+                "real_win": one["real_win"], "win": played["won"].mean(),
+                "win_interval": interval(played["won"]), "return": played["return"].mean(),
+                "length": played["length"].mean(), "battles": len(played["won"]),
+                "source": f"{one['repository']}@{one['commit']}",
+            }
+        )  # fmt: skip
+    return rows
+
+
+def difference(rows: list[dict]) -> dict[str, float]:
+    """Mean over a map's policies of |win rate here - in the game|, by map; unknown rates are left
+    out."""
+    by_map = {}
+    for row in rows:
+        if not np.isnan(row["real_win"]):
+            by_map.setdefault(row["map"], []).append(abs(row["win"] - row["real_win"]))
+    return {name: float(np.mean(values)) for name, values in by_map.items()}
 
 
 def play(env, policy: RecurrentPolicy, n_battles: int, seed: int = 0) -> dict[str, np.ndarray]:
