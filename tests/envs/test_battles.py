@@ -23,8 +23,7 @@ def won(name, policy, n=256, **options):
 @pytest.mark.parametrize("name", ["3m", "8m", "2s3z", "3s5z"])
 def test_mirror_fights_are_fair(name):
     """Both sides by the engine's own script, the enemies where the allies are after half a turn
-    (in the game both have the same pattern, which favours one side); 3.5 standard errors of 1024
-    battles are 0.055."""
+    (in the game both have the same pattern, which favours one side)."""
     env = make(name, 128, options=EnvOptions(ally_control="engine"))
     layout, n = env._world.layout, env.spec.n_agents
     # Turned a little, so that no two are equally near: ties would fall to the lower number.
@@ -33,8 +32,10 @@ def test_mirror_fights_are_fair(name):
     for axis in "xy":
         layout[axis][n:] = 32 - layout[axis][:n]
     layout["type"][n:] = layout["type"][:n]
-    share = play(env, random_policy, 1024, seed=1)["won"].mean()
-    assert abs(share - 0.5) < 0.055
+    result = play(env, random_policy, 1024, seed=1)
+    # Survivors that pass each other stand at their goals for ever: such battles have no winner.
+    lost = ~result["won"] & ~result["truncated"]
+    assert abs(result["won"].sum() - lost.sum()) < 3.5 * np.sqrt((result["won"] | lost).sum())
 
 
 def test_focus_fire_beats_spread_fire():
