@@ -205,7 +205,11 @@ def configured(study, seed: int, **overrides) -> None:
 
 @pytest.mark.parametrize(
     ("key", "value", "usual"),
-    [("budget", 30_000, 20_000), ("learning_rate", 0.001, 0.0005), ("reward_scale_rate", 2, 20)],
+    [
+        ("budget", 30_000, 20_000),
+        ("learning_rate", 0.001, 0.0005),
+        ("reward_scale_rate", 2.0, 20.0),
+    ],
 )
 def test_runs_under_different_rules_are_never_averaged(study, key, value, usual):
     configured(study, 0, budget=20_000)
