@@ -36,7 +36,7 @@ def measure(evidence, maps: list[str], n_battles: int) -> dict:
 
 def as_markdown(results: dict) -> str:
     """The results as one page."""
-    lines = [f"# Simulator {VERSION} beside the real game", ""]
+    lines = [f"# Simulator {VERSION} compared with the real game", ""]
     if rows := results["policies"]:
         by_map = policies.difference(rows)
         mean = sum(by_map.values()) / max(len(by_map), 1)
