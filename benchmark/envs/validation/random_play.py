@@ -1,4 +1,4 @@
-"""Near-random play in the simulator beside that of the real game.
+"""Near-random play in the simulator compared with the real game.
 
 The logs are of training runs that explored: an agent acts at random with probability epsilon and by
 an untrained network, which prefers one action for long, otherwise. Only the first logs have an

@@ -1,4 +1,4 @@
-"""The simulator beside recorded steps of 3m.
+"""The simulator compared with recorded steps of 3m.
 
 The recording shows positions, health and the agents' cooldowns, not the enemies' cooldowns,
 targets and phases. A battle is therefore followed by many simulated ones ("particles"): each plays
