@@ -203,7 +203,7 @@ def test_leaving_before_the_damage_point_cancels_the_shot(arena, act):
 
 
 def test_missiles_take_time_and_outlive_their_shooter(arena, act):
-    # Range 6 edge to edge is 7 cells between the centres: with a loop until the weapon is ready, 2 of
+    # Range 6 edge to edge is 7 cells between the centres: a loop until the weapon is ready, 2 of
     # damage point and 6 of flight at 18.75 per second the missile arrives in the second env step.
     for flight, lost_after_one_step in ((True, 0), (False, 10)):
         env = arena(
