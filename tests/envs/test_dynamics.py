@@ -203,13 +203,13 @@ def test_leaving_before_the_damage_point_cancels_the_shot(arena, act):
 
 
 def test_missiles_take_time_and_outlive_their_shooter(arena, act):
-    # Range 6 edge to edge is 7 cells between the centres: 3 loops of damage point and 6 of flight
-    # at 18.75 per second make the missile arrive in loop 10, in the second env step.
+    # Range 6 edge to edge is 7 cells between the centres: a loop until the weapon is ready, 2 of
+    # damage point and 6 of flight at 18.75 per second the missile arrives in the second env step.
     for flight, lost_after_one_step in ((True, 0), (False, 10)):
         env = arena(
             ["stalker"] * 2, ["marine"], [(16, 16), (1, 1), (23, 16)], missile_flight=flight
         )
-        change(env, 0, autonomous=True, order=ATTACK, target=2)
+        change(env, 0, autonomous=True, order=ATTACK, target=2, cooldown=1)
         act(env, STOP, STOP)
         assert 45 - life(env, 2) == lost_after_one_step
         if flight:

@@ -192,8 +192,9 @@ def type_table(missile_flight: bool = True) -> np.ndarray:
         row["missile_speed"] = unit.missile_speed * missile_flight / LOOPS_PER_SECOND
         row["heals"] = unit.heals / LOOPS_PER_SECOND
         row["regeneration"] = (unit.race == "zerg") * ZERG_REGENERATION / LOOPS_PER_SECOND
-        # What starts in one loop happens at the first loop boundary after its delay.
-        row["windup"] = math.ceil(unit.damage_point * LOOPS_PER_SECOND)
+        # Damage points are rounded down: so 0.98 of the recorded steps of 3m get the
+        # enemies' health right, rounded up 0.74. A second blade falls at the first boundary after.
+        row["windup"] = math.floor(unit.damage_point * LOOPS_PER_SECOND)
         row["hit_delay"] = math.ceil(unit.hit_delay * LOOPS_PER_SECOND)
         row["backswing"] = round(unit.backswing * LOOPS_PER_SECOND)
         row["plane"] = 1 if unit.flies else 2 if unit.strides else 0
