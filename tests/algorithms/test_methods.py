@@ -200,7 +200,7 @@ def test_a_stopped_run_gives_the_same_bytes(name, tmp_path, monkeypatch):
         with pytest.raises(Stop):
             train.train(run, tmp_path / "stopped", device="cpu", checkpoint_seconds=0)
     train.train(run, tmp_path / "stopped", device="cpu", checkpoint_seconds=0)
-    assert len(rounds) > 10
+    assert len(rounds) > 9  # it went on after the second stop
     for file in ("evaluations.parquet", "policy.pt"):
         whole, stopped = tmp_path / "whole" / file, tmp_path / "stopped" / file
         assert stopped.read_bytes() == whole.read_bytes()
