@@ -6,7 +6,7 @@ Every figure includes observations, states, availability and the reset of ended 
 the actions is compiled and not counted. The best of several repeats is shown, because whatever else
 runs on the machine only ever slows it down; "per CPU second" counts processor time of all threads
 instead of the clock's, and is the figure to compare on a machine that is busy. ``--smax`` measures
-JaxMARL's SMAX beside it (needs ``pip install jaxmarl==0.2.0``): random rollouts compiled as one
+JaxMARL's SMAX next to it (needs ``pip install jaxmarl==0.2.0``): random rollouts compiled as one
 program, SMAX's fastest use.
 """
 
@@ -129,7 +129,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0, help="per repeat")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--maps", nargs="*", help="only these maps")
-    parser.add_argument("--smax", action="store_true", help="measure JaxMARL's SMAX beside it")
+    parser.add_argument("--smax", action="store_true", help="measure JaxMARL's SMAX next to it")
     args = parser.parse_args()
 
     start = time.perf_counter()
