@@ -137,12 +137,13 @@ def test_the_dead_are_faded_and_crossed():
     middles = np.array([segment.mean(0) for segment in segments[::2]])
     np.testing.assert_allclose(middles[:, 0], last.units["x"][dead])
     np.testing.assert_allclose(middles[:, 1], last.units["y"][dead])
-    winners = "allies" if last.units["alive"][:3].any() else "enemies"
-    assert recording.result == f"{winners} win"
+    winner = int(not last.units["alive"][:3].any())
+    assert recording.result == ("allies win", "enemies win")[winner]
     last.struck[:] = -1  # no line across them
     image = pixels(last, recording)
-    for unit in last.units[:3]:
-        assert near(image, unit["x"], unit["y"], markers.TEAM_COLOURS[0], 0.3) == 0  # faded
+    for unit in last.units[last.units["team"] != winner]:
+        colour = markers.TEAM_COLOURS[unit["team"]]
+        assert near(image, unit["x"], unit["y"], colour, 0.3) == 0  # faded
 
 
 def test_the_ring_shrinks_with_health_and_the_shield_shows():
