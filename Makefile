@@ -11,7 +11,7 @@ PYTHON ?= $(shell for each in python3.11 python3.12 python3.13 python3; do \
 	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; \
 	done)
 
-.PHONY: help setup smoke test test-slow test-gpu test-slurm bench bench-smax lint lock
+.PHONY: help setup smoke test test-slow test-gpu test-slurm bench bench-smax lint docs lock
 
 help:
 	@echo "make setup       install into $(VENV); the other targets do it when it is needed"
@@ -22,7 +22,8 @@ help:
 	@echo "make test-slurm  the workflow on a Slurm cluster of this machine alone (root; minutes)"
 	@echo "make bench       speeds of the simulator and the learners on this machine"
 	@echo "make bench-smax  the simulator next to SMAX (installs jaxmarl)"
-	@echo "make lint        style of the Python and Snakemake files, directions of imports"
+	@echo "make lint        style of the Python and Snakemake files, types, directions of imports"
+	@echo "make docs        the documentation site, in build/site"
 	@echo "make lock        renew requirements.lock"
 
 setup: $(READY)
@@ -35,7 +36,7 @@ $(READY): requirements.lock pyproject.toml
 	@echo "installing into $(VENV) (a minute or two) ..."
 	@test -e $@ || "$(PYTHON)" -m venv --clear $(VENV)
 	@rm -f $@
-	@$(PIP) install -c requirements.lock -e '.[dev,slurm]'
+	@$(PIP) install -c requirements.lock -e '.[dev,docs,slurm]'
 	@touch $@
 
 smoke: $(READY)
@@ -72,13 +73,24 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-logo --no-cache
+	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
+
+# build/docs is the repository's pages and pictures under their own paths, see mkdocs.yml.
+docs: $(READY)
+	rm -rf build/docs build/site
+	mkdir -p build/docs
+	git ls-files -z -co --exclude-standard -- '*.md' '*.yaml' '*.png' '*.gif' '*.pdf' '*.csv' '*.sh' | \
+	xargs -0 cp --parents -t build/docs
+	mv build/docs/README.md build/docs/index.md
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "build/site/index.html"
 
 # The torch version is chosen here: an unpinned one would be the newest CUDA build.
 lock:
 	"$(PYTHON)" -m venv --clear build/lock
-	build/lock/bin/python -m pip install --quiet torch==2.13.0 -e '.[dev,slurm]'
+	build/lock/bin/python -m pip install --quiet torch==2.13.0 -e '.[dev,docs,slurm]'
 	{ grep '^#' requirements.lock; build/lock/bin/python -m pip freeze --all \
 	--exclude pip --exclude-editable | grep -v '^#' | sed 's/+cpu$$//'; } > build/requirements.lock
 	mv build/requirements.lock requirements.lock

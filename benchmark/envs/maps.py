@@ -9,6 +9,7 @@ To add a map, add a row to ``_ALL``.
 
 import difflib
 from dataclasses import dataclass
+from typing import Any
 
 from benchmark.envs.simulator.units import TYPE_ID, UNITS
 from benchmark.errors import BenchmarkError
@@ -76,19 +77,22 @@ class Map:
         return "medivac" in self.types
 
 
-def _team(**counts: int) -> tuple[str, ...]:
+Team = tuple[str, ...]  #: one unit type per unit
+
+
+def _team(**counts: int) -> Team:
     return tuple(name for name, count in counts.items() for _ in range(count))
 
 
-def _smac(name, limit, allies, enemies, types, **rest):
+def _smac(name: str, limit: int, allies: Team, enemies: Team, types: Team, **rest: Any) -> Map:
     return Map(name, limit, len(allies), len(enemies), types, allies, enemies, **rest)
 
 
-def _marines(name, limit, n_agents, n_enemies):
+def _marines(name: str, limit: int, n_agents: int, n_enemies: int) -> Map:
     return _smac(name, limit, _team(marine=n_agents), _team(marine=n_enemies), ("marine",))
 
 
-def _protoss(name, limit, allies, enemies):
+def _protoss(name: str, limit: int, allies: Team, enemies: Team) -> Map:
     return _smac(
         name, limit, allies, enemies, ("stalker", "zealot"), swapped_types=("zealot", "stalker")
     )
@@ -101,7 +105,7 @@ _TEAMS = {
 }
 
 
-def _smacv2(race, n_agents, n_enemies):
+def _smacv2(race: str, n_agents: int, n_enemies: int) -> Map:
     weights, exceptions = _TEAMS[race]
     return Map(
         f"{race}_{n_agents}_vs_{n_enemies}", 200, n_agents, n_enemies,

@@ -53,7 +53,7 @@ class EnvOptions:
     #: "engine" drives the allies by the enemies' own script, for mirror fights: actions are ignored
     ally_control: str = "agents"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
             choices = _CHOICES.get(field.name)

@@ -58,7 +58,7 @@ class Transition(NamedTuple):
     dead_enemies: np.ndarray  #: [B] int32
     #: [B] bool, the game crashed in this step: the battle is over without an outcome, and none of
     #: its data may be used; never in the simulator
-    aborted: np.ndarray = np.False_
+    aborted: np.ndarray | np.bool = np.False_
 
 
 class Env(Protocol):
