@@ -57,6 +57,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="wall-clock time between checkpoints (default 300); never changes the results; also as"
         " $BENCHMARK_CHECKPOINT_SECONDS",
     )
+    parser.add_argument(
+        "--log",
+        nargs="+",
+        default=os.environ.get("BENCHMARK_LOG", "").split(),
+        metavar="LOGGER",
+        help="tensorboard, wandb, or both: curves while the run trains; also as $BENCHMARK_LOG",
+    )
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -76,6 +83,7 @@ def main(arguments: argparse.Namespace) -> None:
         folder,
         device=arguments.device,
         checkpoint_seconds=arguments.checkpoint_seconds,
+        loggers=arguments.log,
         replace=bool(arguments.resolved),  # Snakemake repeats a run because it has changed
     )
     print(folder)

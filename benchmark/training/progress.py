@@ -1,11 +1,11 @@
-"""How a run reports: bar on a terminal, log line per evaluation, ``progress.json``, TensorBoard."""
+"""How a run reports: bar on a terminal, log line per evaluation, ``progress.json``, loggers."""
 
-import importlib.util
 import logging
 import os
 import platform
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from rich.progress import Progress as Bar
 from benchmark import files
 from benchmark.training import provenance
 from benchmark.training.config import RunConfig
+from benchmark.training.loggers import Loggers
 
 if TYPE_CHECKING:
     from benchmark.training.rollout import EpisodeStats
@@ -34,7 +35,7 @@ _INTERVAL = 30  #: seconds between two ``progress.json``
 class Progress:
     """Reports one run; ``progress.json`` in its folder is what ``status`` reads."""
 
-    def __init__(self, config: RunConfig, folder: Path) -> None:
+    def __init__(self, config: RunConfig, folder: Path, loggers: Sequence[str] = ()) -> None:
         self._config, self._folder = config, folder
         self._budget = config.training.budget
         self._steps = 0
@@ -42,7 +43,7 @@ class Progress:
         self._written = 0.0
         self._win_rate: float | None = None
         self._bar: Bar | None = None
-        self._tensorboard = TensorBoardLogger(folder / "tensorboard")
+        self._loggers = Loggers(loggers, config, folder)
 
     def show(self, steps: int) -> None:
         """After every round of battles."""
@@ -67,7 +68,7 @@ class Progress:
         self._write("running")
         length, returns = stats.length.mean(), stats.returns.mean()
         of_evaluation = {"win_rate": self._win_rate, "return": returns, "length": length}
-        self._tensorboard.write(
+        self._loggers.write(
             step,
             {f"evaluation/{name}": float(value) for name, value in of_evaluation.items()}
             | {f"training/{name}": value for name, value in metrics.items()},
@@ -89,7 +90,7 @@ class Progress:
         """At the end: state is "done", "interrupted" or "failed"."""
         if self._bar is not None:
             self._bar.stop()
-        self._tensorboard.close()
+        self._loggers.close()
         self._write(state, error)
 
     def _open_bar(self) -> None:
@@ -131,42 +132,3 @@ class Progress:
             files.write_json(value, self._folder / "progress.json")
         except Exception as problem:  # a report must never end the run that it reports on
             log.warning("cannot report progress: %s", problem)
-
-
-class TensorBoardLogger:
-    """A run's evaluations and losses as event files, where TensorBoard's package is installed.
-
-    Installing it (``pip install -e '.[tensorboard]'``) switches this on, for the workflow's runs
-    too; ``tensorboard --logdir results`` shows them. Nothing else reads these files.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._writer = folder, None
-        self._on = importlib.util.find_spec("tensorboard") is not None
-
-    def write(self, step: int, values: dict[str, float]) -> None:
-        """Adds one point to each curve.
-
-        Args:
-            step: env steps; points of a killed attempt beyond the first step of this one are
-                hidden.
-            values: by the curve's name.
-        """
-        if not self._on:
-            return
-        try:
-            if self._writer is None:
-                from torch.utils.tensorboard import SummaryWriter
-
-                self._writer = SummaryWriter(str(self._folder), purge_step=step)
-            for name, value in values.items():
-                self._writer.add_scalar(name, value, step)
-            self._writer.flush()
-        except Exception as problem:  # a report must never end the run that it reports on
-            log.warning("cannot write %s: %s; going on without", self._folder, problem)
-            self._on = False
-
-    def close(self) -> None:
-        """Closes the files."""
-        if self._writer is not None:
-            self._writer.close()

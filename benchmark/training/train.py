@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import time
+from collections.abc import Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -46,6 +47,7 @@ def train(
     device: str = "auto",
     checkpoint_seconds: float = 300,
     replace: bool = False,
+    loggers: Sequence[str] = (),
 ) -> None:
     """Trains one run to its budget and records it; continues it if it was begun before.
 
@@ -55,6 +57,7 @@ def train(
         device: one of ``device.DEVICES``; "auto" is CUDA where there is one.
         checkpoint_seconds: wall-clock time between checkpoints; never changes the results.
         replace: begin anew where the folder holds an unfinished run of another configuration.
+        loggers: names of ``loggers.LOGGERS``; never change the results.
 
     Raises:
         BenchmarkError: the folder holds another run, is in use, or cannot be written; or memory
@@ -70,7 +73,7 @@ def train(
         if run_state.is_done(config, folder):
             Checkpoints(folder).delete()  # a kill may have come between the record and this
             return
-        progress = Progress(config, folder)
+        progress = Progress(config, folder, loggers)
         try:
             with closing(Run(config, folder, device, progress, replace)) as run:
                 run.play(checkpoint_seconds, interrupted)

@@ -1,6 +1,4 @@
-"""A trained policy from Python, and what TensorBoard sees of a run."""
-
-import importlib.util
+"""A trained policy from Python."""
 
 import numpy as np
 import pytest
@@ -8,7 +6,6 @@ import pytest
 from benchmark import load
 from benchmark.errors import BenchmarkError
 from benchmark.training import train
-from benchmark.training.evaluations import read_evaluations
 from benchmark.training.rollout import evaluate
 from tests.training.small import small_run, train_without_record
 
@@ -64,16 +61,3 @@ def test_mistakes_are_named(finished, tmp_path):
         policy.evaluate(episodes=0)
     with pytest.raises(BenchmarkError, match="unknown device 'gpu'; choose auto, cpu, cuda"):
         load(finished, device="gpu")
-
-
-def test_progress_is_written_for_tensorboard(tmp_path):
-    if importlib.util.find_spec("tensorboard") is None:
-        pytest.skip("tensorboard is not installed (pip install -e '.[tensorboard]')")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    train.train(small_run(budget=800), tmp_path, device="cpu")
-    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
-    rates = [(each.step, each.value) for each in events.Scalars("evaluation/win_rate")]
-    played = read_evaluations(tmp_path / "evaluations.parquet").query("phase == 'training'")
-    assert rates == pytest.approx(list(played.groupby("step").battle_won.mean().items()))
-    assert "training/td" in events.Tags()["scalars"]
