@@ -26,6 +26,10 @@ if not workflow.overwrite_configfiles:  # a study file is whole, it is never mer
     configfile: "config/paper.yaml"
 
 
+# Only read with --software-deployment-method apptainer, see docs/clusters.md.
+container: "r3dm-benchmark.sif"
+
+
 include: "workflow/rules/common.smk"
 
 

@@ -93,6 +93,19 @@ def test_lock_holds_everything_that_is_needed_in_turn():
     assert {name for name, _ in seen} == set(pins)
 
 
+def test_an_installation_holds_every_file_of_the_packages():
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    held = {
+        path
+        for package, patterns in setuptools["package-data"].items()
+        for pattern in patterns
+        for path in (ROOT / package.replace(".", "/")).glob(pattern)
+    }
+    command = ["git", "ls-files", "-co", "--exclude-standard", "algorithms", "benchmark"]
+    files = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert {ROOT / file for file in files.split() if not file.endswith(".py")} == held
+
+
 def test_torch_is_locked_without_a_build():
     """A CPU build satisfies the pin where one is offered, and PyPI's build elsewhere."""
     assert locked()["torch"].local is None
