@@ -37,7 +37,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from algorithms.kernels.gru import GRU
 from algorithms.kmeans import cluster
-from algorithms.learner import Learner, LearnerConfig, masked_mean, polyak_update
+from algorithms.learner import Learner, LearnerConfig, Online, masked_mean, polyak_update
 from algorithms.mixers import QMixer
 from algorithms.networks import RecurrentAgent
 from algorithms.packing import Packing
@@ -135,6 +135,9 @@ class ACORM(Learner):
         """Updates between the decays."""
         target_interval: int = Field(100, gt=0)
         target_first_step: Literal[0, 1] = 1
+        last_greedy_memory: Literal["carried", "fresh"] = "carried"
+        """The agents' memory when they choose the greedy action of the batch's last target. Fresh
+        in ACORM's copy by R3DM's authors; tells only after a full episode at the limit."""
         mixer_size: int = Field(32, gt=0)
         """Width of the mixing network."""
         hypernet_size: int = Field(64, gt=0)
@@ -161,7 +164,11 @@ class ACORM(Learner):
         contrastive_pretraining: int = Field(100, ge=0)
         """Contrastive steps after those, before the first TD step."""
 
-    RELEASED: ClassVar[dict[str, Any]] = {"key_gradient": "flowing", "padding": "counted"}
+    RELEASED: ClassVar[dict[str, Any]] = {
+        "key_gradient": "flowing",
+        "last_greedy_memory": "fresh",
+        "padding": "counted",
+    }
     MAP_HYPERPARAMETERS: ClassVar[dict[str, dict[str, Any]]] = {  # R3DM's Table 2
         "5m_vs_6m": {"clusters": 5},
         "terran_10_vs_11": {"clusters": 4},
@@ -223,6 +230,14 @@ class ACORM(Learner):
         g, queries = self.state_encoder(batch.state, self.network_mask(batch))
         state = torch.cat([g, queries, roles.flatten(-2)], dim=-1)
         return torch.cat([observed, roles], dim=-1), state
+
+    def online(self, batch: Batch) -> Online:
+        online = super().online(batch)
+        if self.config.last_greedy_memory == "carried":
+            return online
+        with torch.no_grad():
+            fresh = self.agent(online.inputs[-1:])[0]
+        return online._replace(q_values=torch.cat([online.q_values[:-1], fresh]))
 
     # Acting ---------------------------------------------------------------------------------------
 

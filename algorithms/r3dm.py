@@ -79,6 +79,8 @@ class R3DM(ACORM):
         """Largest gradient norm of each model."""
         model_tau: float = Field(0.009975, gt=0, le=1)
         """Of the models' Polyak update per step (0.005 twice in the authors' code)."""
+        pretraining_model_tau: float = Field(0.009975, gt=0, le=1)
+        """The same during the contrastive steps of pre-training (0.005 once in their code)."""
         model_observations: Literal["all", "longest"] = "all"
         """Whether the last observation is learned from: always, or in the longest episodes only."""
         free_nats: float = Field(1.0, ge=0)
@@ -86,7 +88,9 @@ class R3DM(ACORM):
 
     RELEASED: ClassVar[dict[str, Any]] = ACORM.RELEASED | {
         "imagination_end": "batch",
+        "last_greedy_memory": "carried",
         "model_observations": "longest",
+        "pretraining_model_tau": 0.005,
         "replay_tails": "stale",
     }
     #: Table 3, and Table 2's clusters.
@@ -149,7 +153,7 @@ class R3DM(ACORM):
         copies = self.pretraining_updates < self.config.embedding_pretraining
         pretrained = super().pretrain(batch)
         if pretrained:
-            self.train_models(*others, tau=1.0 if copies else self.config.model_tau)
+            self.train_models(*others, tau=1.0 if copies else self.config.pretraining_model_tau)
         return pretrained
 
     def before_update(self, batch: Batch, *others: Batch) -> None:

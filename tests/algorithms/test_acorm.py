@@ -33,19 +33,23 @@ def make_acorm(protocol="unified", **changes) -> ACORM:
     return make(ACORM, protocol, **{"clusters": 2} | changes)
 
 
-def test_released_acorm_equals_the_authors_module(monkeypatch):
-    """Pre-training, contrastive and TD steps over a target copy and a decay of the rate."""
+@pytest.mark.parametrize("ends", ["steps", "limit_steps"])
+def test_released_acorm_equals_the_authors_module(monkeypatch, ends):
+    """Pre-training, contrastive and TD steps over a target copy and a decay of the rate.
+
+    ``limit_steps``: the longest episode is cut off by the limit, where the target bootstraps.
+    """
     monkeypatch.setattr(acorm, "cluster", by_first_feature)
-    measured = measured_in("acorm_released")
-    spec = dataclasses.replace(SPEC, episode_limit=SPEC.episode_limit + 1)
+    at_limit = ends == "limit_steps"
+    spec = dataclasses.replace(SPEC, episode_limit=SPEC.episode_limit + (not at_limit))
     learner = make_acorm(
         "released",
         spec=spec,
         target_interval=2,
         contrastive_interval=2,
         learning_rate_decay_interval=2,
-        embedding_pretraining=2,
-        contrastive_pretraining=2,
+        embedding_pretraining=0 if at_limit else 2,
+        contrastive_pretraining=0 if at_limit else 2,
     )
     online = nn.ModuleList([learner.state_encoder, learner.mixer])
     fill_parameters(learner.trajectory_encoder, 1)
@@ -66,8 +70,9 @@ def test_released_acorm_equals_the_authors_module(monkeypatch):
     others |= {"target_agent": learner.targets["agent"]}
 
     episodes = random_episodes(7, EPISODES)
-    episodes.terminated[:] = True
-    for step in measured["steps"]:
+    if not at_limit:
+        episodes.terminated[:] = True
+    for step in measured_in("acorm_released")[ends]:
         batch = make_batch(episodes, spec, "released")
         learner.update(batch)
         metrics = learner.read_metrics()

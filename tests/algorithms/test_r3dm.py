@@ -126,7 +126,7 @@ def test_alpha_zero_is_acorm_bit_for_bit(protocol):
         "contrastive_interval": 2,
         "target_interval": 4,
     }
-    plain = make(ACORM, protocol, clusters=2, **changes)
+    plain = make(ACORM, protocol, clusters=2, last_greedy_memory="carried", **changes)
     rewarded = make_r3dm(protocol, alpha=0.0, **changes)
     for update in range(20):
         batch = make_batch(random_episodes(update, EPISODES))
