@@ -37,7 +37,7 @@ from algorithms.learner import Online
 from algorithms.networks import RecurrentAgent
 from algorithms.qplex import QPLEX
 from benchmark.training.protocol import PYMARL
-from benchmark.training.replay import Batch
+from benchmark.training.replay import Batch, send
 
 
 class SharedAndLocalAgent(RecurrentAgent):
@@ -228,7 +228,7 @@ class CDS(QPLEX):
 
     def auxiliary_losses(self, batch: Batch, online: Online) -> dict[str, Tensor]:
         local = online.features["local"].abs().mean((-1, -2))
-        mask = batch.obs_mask_cpu.to(self.device, non_blocking=True)
+        mask = send(batch.obs_mask_cpu, self.device)
         penalty = self.config.local_penalty * self.step_mean(local, mask)
         return super().auxiliary_losses(batch, online) | {"local": penalty}
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from algorithms.returns import lambda_returns
 from benchmark.envs.spec import EnvSpec
 from benchmark.training.protocol import Training
-from benchmark.training.replay import Batch, Episodes, ReplayBuffer
+from benchmark.training.replay import Batch, Episodes, ReplayBuffer, send
 
 #: Below every action value; masks actions that are not available.
 NEVER = -1e9
@@ -311,10 +311,7 @@ class Learner(nn.Module):
             batch: of the TD step.
             others: ``BATCHES - 1`` more, for ``pretrain`` and ``before_update``.
         """
-        looked_up = {
-            name: found.to(self.device, non_blocking=True)
-            for name, found in self.prepare(batch).items()
-        }
+        looked_up = {name: send(found, self.device) for name, found in self.prepare(batch).items()}
         batch, *others = (one.to(self.device) for one in (batch, *others))
         if self.pretrain(batch, *others):
             return

@@ -8,6 +8,8 @@ the rows that are still running are always the first ones of a step.
 import torch
 from torch import Tensor
 
+from benchmark.training.replay import send
+
 
 class Packing:
     """Which rows of [T, B, N, ...] are real.
@@ -28,8 +30,8 @@ class Packing:
         self.places = index[:, order][mask[:, order]].flatten()
         sizes = mask.sum(1) * agents
         self.sizes = sizes[sizes > 0]  #: packed rows of every step that anyone reached, on the CPU
-        self.rows = self.places.to(device, non_blocking=True)
-        self.order = order.to(device, non_blocking=True)  #: long episodes first [B]
+        self.rows = send(self.places, device)
+        self.order = send(order, device)  #: long episodes first [B]
 
     def pack(self, padded: Tensor) -> Tensor:
         """[T, B, N, ...] -> [M, ...]."""

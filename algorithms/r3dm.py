@@ -37,7 +37,7 @@ from algorithms.counterfactual import counterfactual_values, policy_divergence
 from algorithms.learner import Online, polyak_update
 from algorithms.packing import Packing
 from algorithms.world_model import RSSMState, WorldModel, symlog
-from benchmark.training.replay import Batch
+from benchmark.training.replay import Batch, send
 
 #: Rows of the policy term that are computed together; bounds its memory (27 agents make 729 pairs).
 _CHUNK = 2**19
@@ -269,7 +269,7 @@ class R3DM(ACORM):
                 model, state, packing.rows, left, actions, roles, obs
             )
         if self.config.reward_reduction == "mean":
-            terms /= left.clamp(max=self.config.horizon).to(self.device, non_blocking=True)
+            terms /= send(left.clamp(max=self.config.horizon), self.device)
         dynamics, latent = map(packing.unpack, terms)
         return dynamics, latent
 
@@ -308,7 +308,7 @@ class R3DM(ACORM):
             if ahead:
                 going = (left > ahead).nonzero().squeeze(-1)
                 left = left[going]
-                going = going.to(self.device, non_blocking=True)
+                going = send(going, self.device)
                 running, state = running[going], state.select(going)
             now = rows[running] + ahead * width
             role = roles[now if config.future_roles == "replayed" else rows[running]]

@@ -62,6 +62,7 @@ def measure(run: RunConfig, seconds: float) -> Cost:
     run = without_pretraining(run)
     peaks = peak_memory(run, env.spec, seconds)
     learner = make_learner(run, streams, "auto", env.spec)
+    on_gpu = learner.device.type == "cuda"
     replay = make_replay(env.spec, rules)
     lengths: list[int] = []
 
@@ -74,9 +75,11 @@ def measure(run: RunConfig, seconds: float) -> Cost:
         return int(stats.length.sum())
 
     def update() -> int:
-        learn(learner, replay, rules, streams)
+        # On CUDA a round's, whose batches are drawn ahead; one is long enough on the CPU.
+        updates = int(rules.n_envs * rules.updates_per_episode) if on_gpu else 1
+        learn(learner, replay, rules, streams, updates)
         learner.read_metrics()  # waits for the device
-        return 1
+        return updates
 
     def evaluation() -> int:
         seeds = streams.seeds("evaluation", rules.evaluation_episodes)

@@ -7,7 +7,7 @@ masks are derived, never stored.
 
 import math
 from dataclasses import dataclass, fields
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import lz4.block
 import numpy as np
@@ -48,6 +48,8 @@ class Batch:
     mask: Tensor  #: [T, B] bool: the step was played, it is no padding
     length: Tensor  #: [B] int64, steps; stays on the CPU, so that reading it never waits for a GPU
 
+    _sent: ClassVar["_Sent | None"] = None  #: of a batch that is being copied to a GPU
+
     @property
     def size(self) -> int:
         """Episodes in the batch."""
@@ -67,7 +69,7 @@ class Batch:
     def mask_index(self) -> Tensor:
         """The played steps' places in the flattened [T, B], on the batch's device."""
         index = self.mask_cpu.flatten().nonzero().squeeze(-1)
-        return index.to(self.obs.device, non_blocking=True)
+        return send(index, self.obs.device)
 
     def split(self, size: int) -> list["Batch"]:
         """The same episodes in parts of at most ``size``, padded as before."""
@@ -77,14 +79,54 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on ``device``."""
+        if self._sent is not None:
+            return self._sent.received()
         if self.obs.device == device:
             return self
-        moved = {
-            field.name: getattr(self, field.name).to(device, non_blocking=True)
-            for field in fields(self)
-            if field.name != "length"
-        }
+        moved = {name: send(value, device) for name, value in self._on_device().items()}
         return Batch(**moved, length=self.length)
+
+    def send_early(self, device: torch.device, stream: "torch.cuda.Stream") -> None:
+        """Begins to copy the batch to a GPU; ``to`` gives that copy once it is there.
+
+        Args:
+            device: the GPU.
+            stream: does the copying, while the GPU computes on another.
+        """
+        with torch.cuda.stream(stream):
+            batch = self.to(device)
+            self._sent = _Sent(batch, stream.record_event())
+
+    def _on_device(self) -> dict[str, Tensor]:
+        """What moves to a GPU, by field."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        del values["length"]
+        return values
+
+
+class _Sent(NamedTuple):
+    """A batch on its way to a GPU."""
+
+    batch: Batch
+    done: "torch.cuda.Event"
+
+    def received(self) -> Batch:
+        """The batch, for work that is launched from now on."""
+        stream = torch.cuda.current_stream()
+        stream.wait_event(self.done)
+        for value in self.batch._on_device().values():
+            value.record_stream(stream)  # its memory is not used again before that work is done
+        return self.batch
+
+
+def send(values: Tensor, device: torch.device) -> Tensor:
+    """Values of the CPU on ``device``, without waiting for a GPU.
+
+    CUDA copies pageable memory only when the work before is done, so such values are pinned first.
+    """
+    if device.type == "cuda" and values.device.type == "cpu":
+        values = values.pin_memory()
+    return values.to(device, non_blocking=True)
 
 
 class Packed(NamedTuple):
@@ -158,29 +200,41 @@ class ReplayBuffer:
 
     def sample(self, size: int, rng: np.random.Generator) -> Batch:
         """Draws episodes uniformly without replacement."""
-        drawn = [self._slots[slot] for slot in rng.choice(len(self), size=size, replace=False)]
+        return self.unpack(self.choose(size, rng))
+
+    def choose(self, size: int, rng: np.random.Generator) -> list[Packed]:
+        """What ``sample`` draws, as it is stored."""
+        return [self._slots[slot] for slot in rng.choice(len(self), size=size, replace=False)]
+
+    def unpack(self, drawn: list[Packed], pinned: bool = False) -> Batch:
+        """Chosen episodes as a batch; threads may do so while episodes are added.
+
+        Args:
+            drawn: what ``choose`` gave.
+            pinned: whether the batch is in memory that a GPU reads while the CPU goes on.
+        """
         length = np.array([packed.length for packed in drawn])
         won_or_lost = np.array([packed.terminated for packed in drawn])
         steps = int(length.max())
         tensors = {
-            name: torch.from_numpy(np.zeros((steps + extra, size, *shape), dtype))
+            name: _zeros((steps + extra, len(drawn), *shape), dtype, pinned)
             for name, (shape, dtype, extra) in self._layout.items()
         }
+        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
         for index, packed in enumerate(drawn):
             for name, array in self._unpack(packed).items():
-                array = array[: len(tensors[name])]
-                tensors[name][: len(array), index] = torch.from_numpy(array)
+                array = array[: len(arrays[name])]
+                arrays[name][: len(array), index] = array
         tensors["actions"] = tensors["actions"].long()
         tensors["last_actions"] = tensors["last_actions"].long() - 1
         step = np.arange(steps)[:, None]
         last = step == length - 1
-        return Batch(
-            **tensors,
-            terminated=torch.from_numpy(last & won_or_lost),
-            truncated=torch.from_numpy(last & ~won_or_lost),
-            mask=torch.from_numpy(step < length),
-            length=torch.from_numpy(length),
-        )
+        tensors["terminated"] = torch.from_numpy(last & won_or_lost)
+        tensors["truncated"] = torch.from_numpy(last & ~won_or_lost)
+        tensors["mask"] = torch.from_numpy(step < length)
+        if pinned:
+            tensors = {name: tensor.pin_memory() for name, tensor in tensors.items()}
+        return Batch(**tensors, length=torch.from_numpy(length))
 
     def episodes(self, first: int, last: int) -> Episodes:
         """The stored episodes ``first`` to ``last - 1``, counted from the run's beginning."""
@@ -229,3 +283,11 @@ class ReplayBuffer:
             arrays[name] = np.frombuffer(data, dtype, math.prod(whole), begin).reshape(whole)
             begin += arrays[name].nbytes
         return arrays
+
+
+def _zeros(shape: tuple[int, ...], dtype: np.dtype, pinned: bool) -> Tensor:
+    """A tensor of zeros on the CPU."""
+    if pinned:
+        like = torch.from_numpy(np.empty(0, dtype))
+        return like.new_zeros(shape, pin_memory=True)
+    return torch.from_numpy(np.zeros(shape, dtype))

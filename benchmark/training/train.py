@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Sequence
 from contextlib import closing, contextmanager
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from benchmark.training import checkpoint, provenance, run_state
 from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.config import RunConfig
 from benchmark.training.device import choose_device, keep_freed_memory, ran_out_of_memory
+from benchmark.training.drawing import draw
 from benchmark.training.evaluations import evaluation_rows, write_evaluations
 from benchmark.training.lock import exclusive
 from benchmark.training.progress import Progress
@@ -183,8 +185,7 @@ class Run:
         self.pending_updates += collected * self.rules.updates_per_episode
         # A fraction remains where the game aborted a battle.
         due, self.pending_updates = divmod(self.pending_updates, 1)
-        for _ in range(int(due)):
-            learn(self.learner, self.replay, self.rules, self.streams)
+        learn(self.learner, self.replay, self.rules, self.streams, int(due))
         self.learner.after_round(self.replay)
 
     def _evaluate_when_due(self) -> None:
@@ -338,14 +339,22 @@ class Run:
         return same_rules and same_points and state["steps"] < budget
 
 
-def learn(learner: Learner, replay: ReplayBuffer, rules: Training, streams: RandomStreams) -> None:
-    """One update of a learner on as many batches as it asks for.
+def learn(
+    learner: Learner,
+    replay: ReplayBuffer,
+    rules: Training,
+    streams: RandomStreams,
+    updates: int = 1,
+) -> None:
+    """Updates of a learner, each on as many batches as it asks for.
 
     The first batch has a stream of its own: a method that draws more than another gets the same
     episodes in its TD steps.
     """
     purposes = ["replay"] + ["further_replay"] * (learner.BATCHES - 1)
-    learner.update(*(replay.sample(rules.batch_size, streams[purpose]) for purpose in purposes))
+    with closing(draw(replay, rules, streams, purposes * updates, learner.device)) as batches:
+        for _ in range(updates):
+            learner.update(*islice(batches, learner.BATCHES))
 
 
 def make_learner(config: RunConfig, streams: RandomStreams, device: str, spec: EnvSpec) -> Learner:
