@@ -16,6 +16,7 @@ COMMANDS = {
     "doctor": "check StarCraft II and everything that it needs",
     "install-starcraft2": "install StarCraft II and its maps",
     "validate": "compare the simulator with recordings of the real game",
+    "record": "record battles, of StarCraft II above all, as evidence for validate",
     "standin": "set up a stand-in for StarCraft II, for tests",
     "watch": "show a battle as an animation and as stills",
     "aggregate": "gather a study's runs into one table",

@@ -3,27 +3,48 @@
 import argparse
 from pathlib import Path
 
+from benchmark.errors import BenchmarkError
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
-    parser.add_argument("--maps", nargs="+", metavar="MAP", help="default: all with evidence")
+    parser.add_argument("--maps", nargs="+", metavar="MAP", help="default: all")
     parser.add_argument(
-        "--evidence", type=Path, metavar="FOLDER", help="recordings and policies of the real game"
+        "--evidence",
+        type=Path,
+        metavar="FOLDER",
+        help="recordings and policies of the real game, or what `record` wrote",
+    )
+    parser.add_argument(
+        "--runs",
+        type=Path,
+        metavar="STUDY",
+        help="our runs of QMIX (default results/validity, else results/reference/validity)",
     )
     parser.add_argument("--battles", type=int, default=256, help="per policy (default 256)")
     parser.add_argument("--report", type=Path, metavar="FILE", help="also write it as Markdown")
     parser.add_argument("--save", type=Path, metavar="FOLDER", help="also write the tables as CSV")
+    parser.add_argument("--figures", type=Path, metavar="FOLDER", help="also draw the figures")
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Runs the command."""
     from benchmark import files
     from benchmark.envs import MAPS, find_map
-    from benchmark.envs.validation import report
+    from benchmark.envs.validation import figures, report
     from benchmark.envs.validation.evidence import DEFAULT, Evidence
+    from benchmark.training.player import open_player
 
     maps = [find_map(name).name for name in arguments.maps or MAPS]
-    results = report.measure(Evidence(arguments.evidence or DEFAULT), maps, arguments.battles)
+    if arguments.evidence is not None and not arguments.evidence.is_dir():
+        raise BenchmarkError(
+            f"no folder {arguments.evidence}: --evidence names the folder with random_play.csv,"
+            " policies.csv, policies/ and <map>_transitions.csv"
+        )
+    evidence = Evidence(arguments.evidence or DEFAULT)
+    studies = [files.ROOT / "results" / name for name in ("validity", "reference/validity")]
+    study = arguments.runs or next((path for path in studies if path.is_dir()), studies[-1])
+    results = report.measure(evidence, maps, arguments.battles, open_player, study)
     text = report.as_markdown(results)
     print(text)
     if arguments.report:
@@ -31,3 +52,10 @@ def main(arguments: argparse.Namespace) -> None:
             path.write_text(text)
     if arguments.save:
         report.save(results, arguments.save)
+    if arguments.figures:
+        drawn = {"simulator_and_game": figures.comparison(results)}
+        if results["learning"]:
+            drawn["simulator_learning"] = figures.learning_curves(results["learning"])
+        for name, figure in drawn.items():
+            with files.atomic(arguments.figures / f"{name}.png") as path:
+                figure.savefig(path, format="png")

@@ -1,19 +1,20 @@
 """Where the evidence of the real game is, and what it holds.
 
 The recordings and the policies are other people's and are not part of this repository; they are
-read from a folder (``--evidence``). What is absent is skipped, with the reason.
+read from a folder (``--evidence``) such as ``python -m benchmark record`` writes. What is absent is
+skipped, with the reason.
 """
 
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from benchmark.errors import BenchmarkError
 from benchmark.files import ROOT
 
 #: Where the evidence is in the place where this project is developed.
 DEFAULT = ROOT.parent / "shared" / "real"
-RANDOM = "real eps=1.0 (first log)"  #: the rows of ``random_play.csv`` of pure exploration
+#: Aggregates of the evidence and of the comparison with it: part of the repository.
+FACTS = ROOT / "results" / "real"
 
 
 def interval(values) -> float:
@@ -23,20 +24,9 @@ def interval(values) -> float:
 
 @dataclass(frozen=True)
 class Evidence:
-    """A folder of recordings.
-
-    Raises:
-        BenchmarkError: there is no such folder.
-    """
+    """A folder of recordings; a folder that does not exist has none."""
 
     folder: Path
-
-    def __post_init__(self):
-        if not self.folder.is_dir():
-            raise BenchmarkError(
-                f"no folder {self.folder}: --evidence names the folder with random_play.csv,"
-                " policies.csv, policies/ and 3m_transitions.csv"
-            )
 
     def table(self, name: str):
         """A CSV as a DataFrame, or ``None`` where the file is absent."""

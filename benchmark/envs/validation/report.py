@@ -1,92 +1,224 @@
 """All comparisons with the real game, as tables."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import numpy as np
 
 from benchmark import files
 from benchmark.envs.simulator.env import VERSION
-from benchmark.envs.validation import policies, random_play, transitions
+from benchmark.envs.validation import learning, policies, random_play, transitions
+from benchmark.errors import BenchmarkError
+
+#: The measures of ``transitions``, as the table says them.
+MEASURES = {
+    "agents": "hits on agents: all their health right, share",
+    "enemies": "hits on enemies: all their health right, share",
+    "alive": "deaths: right of all units, share",
+    "agents_off": "distance of agents, cells",
+    "enemies_off": "distance of enemies, cells",
+    "cooldown_off": "difference of the agents' cooldowns, loops",
+}
 
 
-def measure(evidence, maps: list[str], n_battles: int) -> dict:
+def measure(evidence, maps: list[str], n_battles: int, open_player: Callable, study: Path) -> dict:
     """Runs every comparison for which there is evidence.
 
+    Args:
+        open_player: see ``policies.compare``.
+        study: folder with our runs of QMIX.
+
     Returns:
-        ``policies`` and ``random_play``: lists of rows; ``transitions``: a dict or ``None``;
+        ``policies``, ``random_play``, ``steps``: lists of rows; ``learning``: a dict or ``None``;
         ``skipped``: reasons, one line each.
     """
-    results = {"policies": [], "random_play": [], "transitions": None, "skipped": []}
+    results = {"policies": [], "random_play": [], "steps": [], "learning": None, "skipped": []}
+    skip = results["skipped"].append
     if evidence.policies is None:
-        results["skipped"].append(f"policies: no policies.csv in {evidence.folder}")
+        skip(f"policies: no policies.csv in {evidence.folder}")
     else:
-        results["policies"] = policies.compare(evidence, maps, n_battles)
+        results["policies"] = policies.compare(evidence, maps, open_player, n_battles)
     if evidence.table("random_play.csv") is None:
-        results["skipped"].append(f"near-random play: no random_play.csv in {evidence.folder}")
+        skip(f"near-random play: no random_play.csv in {evidence.folder}")
     else:
         results["random_play"] = random_play.compare(evidence, maps, 2 * n_battles)
-    steps = evidence.table("3m_transitions.csv") if "3m" in maps else None
-    if steps is not None:
-        results["transitions"] = transitions.compare(steps)
-    elif "3m" in maps:
-        results["skipped"].append(f"recorded steps: no 3m_transitions.csv in {evidence.folder}")
-    known = {row["map"] for name in ("policies", "random_play") for row in results[name]}
+    recorded = {name: evidence.table(f"{name}_transitions.csv") for name in maps}
+    recorded = {name: table for name, table in recorded.items() if table is not None}
+    results["steps"] = [transitions.compare(table, name) for name, table in recorded.items()]
+    if not recorded:
+        skip(f"recorded steps: no <map>_transitions.csv of these maps in {evidence.folder}")
+    real, results["sources"] = learning.real_curves(evidence)
+    results["real_curves"] = real
+    try:
+        results["learning"] = learning.compare(real, study, maps)
+    except BenchmarkError as error:
+        skip(f"learning curves: {error}; config/validity.yaml makes the runs")
+    known = {row["map"] for name in ("policies", "random_play", "steps") for row in results[name]}
+    curves = set(real["map"])
     if rest := [name for name in maps if name not in known]:
-        results["skipped"].append(f"no evidence on {', '.join(rest)}")
+        listed = ", ".join(
+            f"{name}{' (learning curves alone)' * (name in curves)}" for name in rest
+        )
+        skip(f"no evidence on {listed}")
     return results
 
 
 def as_markdown(results: dict) -> str:
     """The results as one page."""
     lines = [f"# Simulator {VERSION} compared with the real game", ""]
-    if rows := results["policies"]:
-        by_map = policies.difference(rows)
-        mean = sum(by_map.values()) / max(len(by_map), 1)
-        lines += [
-            "## Policies that were trained in the real game", "",
-            f"Mean absolute difference of win rates, over {len(by_map)} maps: {mean:.3f}.", "",
-            "| map | policy | wins in the game | wins here | return | length |",
-            "|---|---|---:|---:|---:|---:|",
-        ]  # fmt: skip
-        for row in sorted(rows, key=lambda row: row["map"]):
-            real = f"{row['real_win']:.2f}" if row["real_win"] == row["real_win"] else "?"
-            lines.append(
-                f"| {row['map']} | {row['algorithm']} | {real} |"
-                f" {row['win']:.2f} ± {row['win_interval']:.2f} | {row['return']:.1f} |"
-                f" {row['length']:.0f} |"
-            )
-        lines += ["", "| map | mean absolute difference |", "|---|---:|"]
-        lines += [f"| {name} | {value:.2f} |" for name, value in by_map.items()] + [""]
-    if rows := results["random_play"]:
-        lines += [
-            "## Near-random play", "",
-            "| map | length in the game | here | return in the game | here | kills | here |",
-            "|---|---:|---:|---:|---:|---:|---:|",
-        ]  # fmt: skip
-        for row in rows:
-            cells = [
-                f"{row[p + n]:.2f} ± {row[f'{p}{n}_interval']:.2f}"
-                for n in ("length", "return")
-                for p in ("real_", "")
-            ]
-            kills = [f"{row[p + 'dead_enemies']:.2f}" for p in ("real_", "")]
-            lines.append(f"| {' | '.join([row['map'], *cells, *kills])} |")
-        lines.append("")
-    if steps := results["transitions"]:
-        lines += [
-            "## Recorded steps of 3m", "",
-            f"{steps['steps']} steps: the agents' health after a step is predicted by"
-            f" {steps['losses']:.3f} of the simulated battles ({steps['hurt_losses']:.3f} where an"
-            f" agent is hurt; mean logarithm {steps['log_losses']:.3f}), the enemies' health by"
-            f" {steps['shots']:.3f}; enemies are {steps['position']:.3f} cells off.", "",
-        ]  # fmt: skip
+    for name, part in _PARTS.items():
+        if results[name]:
+            lines += [*part(results[name]), ""]
     lines += [f"Not compared: {reason}." for reason in results["skipped"]]
     return "\n".join(lines) + "\n"
 
 
+def _policies(rows) -> Iterator[str]:
+    by_map = policies.difference(rows)
+    mean = np.mean(list(by_map.values())) if by_map else np.nan
+    yield "## Policies that were trained in the real game\n"
+    yield f"Mean absolute difference of win rates, over {len(by_map)} maps: **{mean:.3f}**.\n"
+    yield from _table(
+        ("map", "mean absolute difference"), ((name, f"{v:.2f}") for name, v in by_map.items())
+    )
+    yield ""
+    yield from _table(
+        ("map", "policy", "wins in the game", "wins here", "return", "length"),
+        (
+            (
+                row["map"], row["algorithm"], _number(row["real_win"]),
+                _with_interval(row, "win"), f"{row['return']:.1f}", f"{row['length']:.0f}",
+            )
+            for row in sorted(rows, key=lambda row: row["map"])
+        ),
+    )  # fmt: skip
+
+
+def _random_play(rows) -> Iterator[str]:
+    yield "## Near-random play\n"
+    yield from _table(
+        (
+            "map", "exploration", "battles in the game", "length there", "here", "return there",
+            "here", "dead agents there", "here", "kills there", "here",
+        ),
+        (
+            (
+                row["map"], _number(row["epsilon"]), str(row["real_battles"]),
+                *(_with_interval(row, side + n) for n in ("length", "return") for side in _SIDES),
+                *(_number(row[s + n]) for n in ("dead_allies", "dead_enemies") for s in _SIDES),
+            )
+            for row in rows
+        ),
+    )  # fmt: skip
+
+
+def _steps(found) -> Iterator[str]:
+    for steps in found:
+        yield f"## Recorded steps of {steps['map']}\n"
+        yield f"{steps['steps']} env steps; every fifth also begins five without correction."
+        yield "The ceiling is what the simulator would reach if it were the game.\n"
+        yield from _table(
+            ("", "one step", "ceiling", "five steps", "ceiling"),
+            (
+                (text, *(_number(v, 3) for p in ("one", "five") for v in steps[p].get(name, ())))
+                for name, text in MEASURES.items()
+            ),
+        )
+        yield (
+            f"\nWhere an agent is hurt the first share is {steps['hurt']:.3f}; the mean logarithm"
+            f" of the first share is {steps['log_agents']:.3f}.\n"
+        )
+        yield from _table(
+            ("target of a lone enemy with a choice", "steps", "predicted", "particles", "ceiling"),
+            (
+                (name, str(n), *(_number(v, 3) for v in shares))
+                for name, (n, *shares) in steps["targets"].items()
+            ),
+        )
+
+
+def _learning(found) -> Iterator[str]:
+    yield "## Learning curves of QMIX\n"
+    yield (
+        f"Simulator {', '.join(found['versions'])}; {len(found['finals'])} maps; Spearman's"
+        f" correlation of final win rates over maps {_number(found['spearman'])}, mean absolute"
+        f" difference {_number(found['difference'])}.\n"
+    )
+    marks = {200_000: "200 k", 500_000: "500 k", 1_000_000: "1 M"}
+    yield from _table(
+        (
+            "map", "env steps", "runs there", "here",
+            *(f"{text} {side}" for text in (*marks.values(), "end") for side in ("there", "here")),
+        ),
+        (
+            (
+                row["map"], f"{row['steps']:,}",
+                *(_number(row[s + "runs"], 0) for s in _SIDES),
+                *(_number(row[f"{key}_{m}"]) for m in marks for key in ("real_win", "win")),
+                _number(row["real_win"]), _number(row["win"]),
+            )
+            for row in found["finals"]
+        ),
+    )  # fmt: skip
+    if found["missing"]:
+        yield f"\nNot finished here: {', '.join(found['missing'])}."
+
+
+_PARTS = {
+    "policies": _policies, "random_play": _random_play, "steps": _steps, "learning": _learning,
+}  # fmt: skip
+_SIDES = ("real_", "")
+
+
+def _table(head, rows) -> Iterator[str]:
+    yield f"| {' | '.join(head)} |"
+    yield f"|{'---|' * len(head)}"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+
+
+def _number(value: float, digits: int = 2) -> str:
+    return "?" if np.isnan(value) else f"{value:.{digits}f}"
+
+
+def _with_interval(row, name) -> str:
+    return f"{row[name]:.2f} ± {row[f'{name}_interval']:.2f}"
+
+
 def save(results: dict, folder: Path) -> None:
-    """Writes ``policies.csv`` and ``random_play.csv``: aggregates alone, with their sources."""
+    """Writes the tables: aggregates alone, with their sources."""
     import pandas as pd
 
-    for name in ("policies", "random_play"):
-        table = pd.DataFrame(results[name]).round(4)
+    steps = [
+        {"map": one["map"], "steps": one["steps"], "horizon": horizon, "measure": name,
+         "here": here, "ceiling": ceiling}
+        for one in results["steps"]
+        for horizon in ("one", "five")
+        for name, (here, ceiling) in one[horizon].items()
+    ]  # fmt: skip
+    targets = [
+        {
+            "map": one["map"],
+            "group": name,
+            "steps": n,
+            "predicted": right,
+            "particles": share,
+            "ceiling": ceiling,
+        }
+        for one in results["steps"]
+        for name, (n, right, share, ceiling) in one["targets"].items()
+    ]
+    finals = results["learning"]["finals"] if results["learning"] else []
+    tables = {
+        "policies": results["policies"], "random_play": results["random_play"],
+        "recorded_steps": steps, "targets": targets, "learning": finals,
+        "learning_curves": results["real_curves"], "learning_sources": results["sources"],
+    }  # fmt: skip
+    for name, rows in tables.items():
+        table = pd.DataFrame(rows).round(4)
+        if table.empty:
+            continue
+        if name not in ("learning", "learning_curves", "learning_sources"):
+            table["simulator"] = VERSION
         with files.atomic(Path(folder) / f"{name}.csv") as path:
             table.to_csv(path, index=False)

@@ -1,0 +1,177 @@
+"""Who plays: policies that were trained in the real game, and near-random play (NumPy, batched).
+
+A policy file holds the arrays of one network under its authors' names. ``network`` says how they
+are used; ``N`` agents share the weights and act greedily over the available actions:
+
+* ``rnn``: [observation, last action one-hot, agent one-hot], linear, ReLU, GRU cell, linear;
+* ``rnn_soft``: the same, actions drawn from the softmax over the available ones;
+* ``sac``: the same without the last action;
+* ``maven``: a latent of 16 is drawn at the start from the state; the last layer's weights are a
+  linear function of [latent, agent].
+"""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+
+from benchmark.envs.spec import Env, Observation
+
+_LATENTS = 16  #: of MAVEN
+_HIDDEN = 64  #: of PyMARL's agents
+
+
+class Player(Protocol):
+    """Plays a batch of battles from their start."""
+
+    def begin(self, now: Observation) -> None:
+        """Forgets everything; ``now`` is the battles' start."""
+        ...
+
+    def act(self, now: Observation) -> np.ndarray:
+        """Actions [B, N]."""
+        ...
+
+
+class RecurrentPolicy:
+    """A trained network.
+
+    Args:
+        arrays: the network's weights, by name.
+        network: how they are used, see above.
+        seed: of what is drawn.
+        epsilon: probability with which an agent takes a uniformly drawn available action instead.
+    """
+
+    def __init__(
+        self,
+        arrays: Mapping[str, np.ndarray],
+        network: str,
+        seed: int = 0,
+        epsilon: float = 0.0,
+    ):
+        self._weights = {name.removeprefix("agent."): arrays[name] for name in arrays}
+        self._network, self._epsilon = network, epsilon
+        self._random = np.random.default_rng(seed)
+
+    def begin(self, now: Observation) -> None:
+        b, n_agents, n_actions = now.available.shape
+        self._hidden = np.zeros((b, n_agents, self._weights["rnn.weight_hh"].shape[1]), np.float32)
+        self._agents = np.broadcast_to(np.eye(n_agents, dtype=np.float32), (b, n_agents, n_agents))
+        self._last = np.zeros((b, n_agents, n_actions), np.float32)
+        if self._network == "maven":
+            hidden = np.maximum(self._linear("z.fc_1", now.state), 0)
+            latent = self._draw(self._linear("z.fc_2", hidden))
+            z = np.eye(_LATENTS, dtype=np.float32)[latent]
+            z = np.broadcast_to(z[:, None], (b, n_agents, _LATENTS))
+            who = np.concatenate([z, self._agents], 2)
+            shape = (b, n_agents, self._hidden.shape[2], n_actions)
+            self._head = self._linear("hyper_w", who).reshape(shape), self._linear("hyper_b", who)
+
+    def act(self, now: Observation) -> np.ndarray:
+        sac = self._network == "sac"
+        parts = [now.obs, self._agents] if sac else [now.obs, self._last, self._agents]
+        first = "fc" if self._network == "maven" else "fc1"
+        x = np.maximum(self._linear(first, np.concatenate(parts, 2)), 0)
+        self._hidden = self._gru(x, self._hidden)
+        if self._network == "maven":
+            weight, bias = self._head
+            values = np.einsum("bnh,bnha->bna", self._hidden, weight) + bias
+        else:
+            values = self._linear("fc2", self._hidden)
+        values = np.where(now.available, values, -np.inf)
+        actions = self._draw(values) if self._network == "rnn_soft" else values.argmax(2)
+        if self._epsilon > 0:
+            anything = self._draw(np.where(now.available, 0.0, -np.inf))
+            explores = self._random.random(actions.shape) < self._epsilon
+            actions = np.where(explores, anything, actions)
+        self._last = np.eye(values.shape[2], dtype=np.float32)[actions]
+        return actions
+
+    def _linear(self, name, x):
+        return x @ self._weights[f"{name}.weight"].T + self._weights[f"{name}.bias"]
+
+    def _gru(self, x, hidden):
+        """PyTorch's GRU cell: gates in the order reset, update, new."""
+        w = self._weights
+        r, z, n = np.split(x @ w["rnn.weight_ih"].T + w["rnn.bias_ih"], 3, axis=-1)
+        hr, hz, hn = np.split(hidden @ w["rnn.weight_hh"].T + w["rnn.bias_hh"], 3, axis=-1)
+        r, z = _sigmoid(r + hr), _sigmoid(z + hz)
+        new = np.tanh(n + r * hn)
+        return new + z * (hidden - new)
+
+    def _draw(self, logits):
+        """Indices drawn from the softmax over the last axis (Gumbel's trick)."""
+        noise = self._random.gumbel(size=logits.shape)
+        return (logits + noise).argmax(-1)
+
+
+class NearRandom(RecurrentPolicy):
+    """PyMARL's agents before they learn: random actions with probability ``epsilon``, otherwise
+    those of an untrained network, another in every batch of battles."""
+
+    def __init__(self, epsilon: float = 1.0, seed: int = 0):
+        super().__init__({}, "rnn", seed, epsilon)
+
+    def begin(self, now: Observation) -> None:
+        _, n_agents, n_actions = now.available.shape
+        inputs = now.obs.shape[2] + n_actions + n_agents
+        sizes = {"fc1": (_HIDDEN, inputs), "fc2": (n_actions, _HIDDEN)}
+        sizes |= {f"rnn.{side}": (3 * _HIDDEN, _HIDDEN) for side in ("ih", "hh")}
+        for name, (rows, columns) in sizes.items():  # torch's initial weights
+            bound = columns**-0.5
+            group, _, side = name.partition(".")
+            for kind, shape in (("weight", (rows, columns)), ("bias", (rows,))):
+                drawn = self._random.uniform(-bound, bound, shape).astype(np.float32)
+                self._weights[f"{group}.{kind}{'_' * bool(side)}{side}"] = drawn
+        super().begin(now)
+
+
+def _sigmoid(x):
+    return 1.0 / (1.0 + np.exp(-x))
+
+
+def play(
+    env: Env, player: Player, n_battles: int, seed: int = 0, frames: list | None = None
+) -> dict[str, np.ndarray]:
+    """Plays battles to their end, as many at once as the env has; aborted ones do not count.
+
+    Args:
+        seed: of the first battle; later ones count up.
+        frames: gets the units before every step, the actions, the rewards and the units after it,
+            of every battle that counts: (battle [n], step, units [n, U], actions [n, N],
+            reward [n], units after [n, U]).
+
+    Returns:
+        arrays [n_battles] ``won``, ``return``, ``length``, ``dead_allies``, ``dead_enemies``.
+    """
+    names = ("won", "return", "length", "dead_allies", "dead_enemies")
+    batches, played, b = [], 0, env.n_envs
+    while played < n_battles:
+        now = env.reset(np.arange(seed, seed + b, dtype=np.uint64))
+        player.begin(now)
+        total = {name: np.zeros(b) for name in names}
+        running, whole, seen = np.ones(b, bool), np.ones(b, bool), []
+        units = env.units() if frames is not None else None
+        while running.any():
+            actions = player.act(now)
+            step = env.step(actions)
+            now = Observation(step.obs, step.state, step.available)
+            if frames is not None:
+                after = env.units()
+                seen.append((running.copy(), units, actions, step.reward, after))
+                units = after
+            total["won"] += step.battle_won
+            total["return"] += step.reward
+            total["length"] += running
+            total["dead_allies"] = np.maximum(total["dead_allies"], step.dead_allies)
+            total["dead_enemies"] = np.maximum(total["dead_enemies"], step.dead_enemies)
+            whole &= ~step.aborted
+            running &= ~(step.terminated | step.truncated | step.aborted)
+        counted = np.flatnonzero(whole)[: n_battles - played]
+        for t, (alive, *arrays) in enumerate(seen):
+            chosen = counted[alive[counted]]
+            frames.append((seed + chosen, t, *(array[chosen] for array in arrays)))
+        batches.append({name: values[counted] for name, values in total.items()})
+        played, seed = played + len(counted), seed + b
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in names}

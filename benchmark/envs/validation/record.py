@@ -1,0 +1,111 @@
+"""Records battles as evidence: the tables that the comparison reads.
+
+A recording holds what SMAC's clients show: positions, health and shields of all units, cooldowns
+and energy of the agents. On StarCraft II these are the client's units; the other backends give the
+same for tests, and every row says where it comes from.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from benchmark import files
+from benchmark.envs.simulator.units import UNITS
+from benchmark.envs.validation.players import Player, play
+from benchmark.envs.validation.transitions import FIELDS
+
+_NAMES = np.array([unit.name for unit in UNITS])
+
+
+def record(env, player: Player, episodes: int, seed: int, name: str, folder: Path) -> dict:
+    """Plays battles and adds their steps to ``<map>_transitions.csv``.
+
+    Args:
+        name: of the player; its earlier steps in the table are replaced.
+
+    Returns:
+        what ``play`` returns.
+    """
+    frames = []
+    played = play(env, player, episodes, seed, frames)
+    merge(folder / f"{env.map.name}_transitions.csv", steps_table(frames, env.map, name), ["file"])
+    return played
+
+
+def steps_table(frames: list[tuple], one, name: str):
+    """One row per env step, see ``FIELDS`` for the columns; ``sequence`` is a battle."""
+    import pandas as pd
+
+    battle, t, before, actions, reward, after = zip(*frames, strict=True)
+    columns = {
+        "file": name, "sequence": np.concatenate(battle),
+        "t": np.repeat(t, [len(one) for one in battle]), "reward": np.concatenate(reward),
+    }  # fmt: skip
+    actions, before, after = (np.concatenate(arrays) for arrays in (actions, before, after))
+    for k in range(before.shape[1]):
+        ally = k < one.n_agents
+        unit = f"a{k}" if ally else f"e{k - one.n_agents}"
+        if ally:
+            columns[f"act{k}"] = actions[:, k]
+        shown = {
+            "hp": True, "cd": ally, "x": True, "y": True, "en": ally and one.healers,
+            "sh": one.ally_shields if ally else one.enemy_shields, "type": one.generated,
+        }  # fmt: skip
+        for column, field in FIELDS.items():
+            for suffix, units in (("", before), ("_next", after)) if shown[column] else ():
+                values = units[field][:, k]
+                named = column == "type"
+                columns[f"{unit}_{column}{suffix}"] = _NAMES[values] if named else values.round(4)
+    return pd.DataFrame(columns).sort_values(["sequence", "t"])
+
+
+def add_random(env, played: dict, folder: Path) -> None:
+    """Adds a map's random play to ``random_play.csv``."""
+    n = len(played["won"])
+    row = {
+        "map": env.map.name, "condition": source_of(env), "episodes": n,
+        "battle_won": played["won"].mean(), "dead_allies": played["dead_allies"].mean(),
+        "dead_enemies": played["dead_enemies"].mean(), "ep_length": played["length"].mean(),
+        "return": played["return"].mean(), "mean_eps": 1.0,
+        "sem_length_over_points": played["length"].std() / n**0.5,
+        "sem_return_over_points": played["return"].std() / n**0.5,
+    }  # fmt: skip
+    _add(folder / "random_play.csv", row, ["map", "condition"])
+
+
+def add_policy(
+    env, played: dict, path: Path, name: str, algorithm: str, network: str, folder: Path
+) -> None:
+    """Adds a policy's battles to ``policies.csv``, and its file as ``policies/<name>``."""
+    with files.atomic(folder / "policies" / name) as copy:
+        copy.write_bytes(path.read_bytes())
+    row = {
+        "file": name, "map": env.map.name, "algorithm": algorithm, "network": network,
+        "real_win": played["won"].mean(), "real_source": f"{len(played['won'])} battles",
+        "repository": env.spec.backend, "commit": env.spec.backend_version, "path": str(path),
+    }  # fmt: skip
+    _add(folder / "policies.csv", row, ["file", "map"])
+
+
+def source_of(env) -> str:
+    """Backend and version."""
+    return f"{env.spec.backend} {env.spec.backend_version}"
+
+
+def _add(path, row, keys):
+    import pandas as pd
+
+    merge(path, pd.DataFrame([row]), keys)
+
+
+def merge(path: Path, rows, keys: list[str]) -> None:
+    """Adds rows to a CSV in place of those with the same keys."""
+    import pandas as pd
+
+    if path.exists():
+        old = pd.read_csv(path)
+        new = set(rows[keys].itertuples(index=False, name=None))
+        kept = [key not in new for key in old[keys].itertuples(index=False, name=None)]
+        rows = pd.concat([old[kept], rows], ignore_index=True) if any(kept) else rows
+    with files.atomic(path) as temporary:
+        rows.to_csv(temporary, index=False)

@@ -1,0 +1,66 @@
+"""Players of files for the comparison with the real game: its policies, and runs of our own."""
+
+from pathlib import Path
+
+import numpy as np
+
+from benchmark.envs.spec import Observation
+from benchmark.envs.validation.players import Player, RecurrentPolicy
+from benchmark.errors import BenchmarkError
+from benchmark.training.policy import Policy, load_policy
+
+RUN = "run"  #: the kind of network of a run's policy.pt
+
+
+class RunPlayer:
+    """The greedy agents of a run."""
+
+    def __init__(self, policy: Policy):
+        self.policy = policy
+
+    def begin(self, now: Observation) -> None:
+        self.policy.begin(len(now.obs))
+
+    def act(self, now: Observation) -> np.ndarray:
+        return self.policy.act(now.obs, now.available)
+
+
+def open_player(path: Path, network: str, seed: int = 0) -> Player:
+    """The player of a file.
+
+    Args:
+        network: ``RUN``, or how the arrays of an ``.npz`` are used, see ``validation.players``.
+        seed: of what the player draws.
+    """
+    if network == RUN:
+        return RunPlayer(load_policy(path))
+    with np.load(path) as arrays:
+        return RecurrentPolicy(dict(arrays), network, seed)
+
+
+def describe(path: Path, map: str) -> tuple[Path, str, str, str]:
+    """What a file is: its path, a name for it in a folder of evidence, its method, its network.
+
+    Args:
+        path: a run's folder, a ``policy.pt``, or an ``.npz`` in a folder ``policies`` next to the
+            ``policies.csv`` that describes it.
+        map: that it is to play.
+
+    Raises:
+        BenchmarkError: it is none of them, or of another map.
+    """
+    import pandas as pd
+
+    if path.suffix == ".npz":
+        table = path.parent.parent / "policies.csv"
+        rows = pd.read_csv(table) if table.exists() else pd.DataFrame({"file": []})
+        rows = rows[rows["file"] == path.name]
+        if not path.exists() or rows.empty:
+            raise BenchmarkError(f"{path}: no such file, or {table} says nothing of it")
+        row = rows.iloc[0]
+        if row["map"] != map:
+            raise BenchmarkError(f"{path} was trained on {row['map']}, not on {map}")
+        return path, path.name, row["algorithm"], row["network"]
+    policy = load_policy(path, map=map)
+    config, path = policy.config, path / "policy.pt" if path.is_dir() else path
+    return path, f"{config.map}_{config.algorithm}_{config.seed}.pt", config.algorithm, RUN
