@@ -87,10 +87,11 @@ docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 	@echo "build/site/index.html"
 
-# The torch version is chosen here: an unpinned one would be the newest CUDA build.
+# The torch version is chosen here: an unpinned one would be the newest CUDA build. So is triton's,
+# which is the one that this torch's CUDA build asks for.
 lock:
 	"$(PYTHON)" -m venv --clear build/lock
-	build/lock/bin/python -m pip install --quiet torch==2.13.0 -e '.[dev,docs,slurm]'
+	build/lock/bin/python -m pip install --quiet torch==2.13.0 triton==3.7.1 -e '.[dev,docs,slurm]'
 	{ grep '^#' requirements.lock; build/lock/bin/python -m pip freeze --all \
 	--exclude pip --exclude-editable | grep -v '^#' | sed 's/+cpu$$//'; } > build/requirements.lock
 	mv build/requirements.lock requirements.lock

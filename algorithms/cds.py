@@ -32,6 +32,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from algorithms import kernels
 from algorithms.grouped import GroupedLinear
 from algorithms.learner import Online
 from algorithms.networks import RecurrentAgent
@@ -195,7 +196,9 @@ class CDS(QPLEX):
     def make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         rate = self.config.predictor_learning_rate
         return super().make_optimizers() | {
-            "predictors": torch.optim.Adam(self.predictors.parameters(), lr=rate, fused=True)
+            "predictors": torch.optim.Adam(
+                self.predictors.parameters(), lr=rate, fused=not kernels.serve(self.device)
+            )
         }
 
     def inputs(self, obs: Tensor, last_actions: Tensor) -> Tensor:
@@ -241,16 +244,37 @@ class CDS(QPLEX):
         """
         rows = self.shuffled_rows(batch)
         transitions = self.transitions(batch, online, rows)
+        epoch = self._fused_epoch if kernels.serve(self.device) else self._epoch
+        errors, (without_agent, with_agent) = epoch(transitions)
+        self.log(predictor_without_agent=without_agent, predictor_with_agent=with_agent)
+        of_all = errors.new_zeros(2, batch.actions.numel())
+        of_all[:, rows] = errors
+        return of_all.view(2, *batch.actions.shape)
+
+    def _epoch(self, transitions: Transitions) -> tuple[Tensor, Tensor]:
+        """The target predictors' squared errors [2, P], and the predictors' mean ones [2]."""
         fields = [field.split(self.config.predictor_batch) for field in transitions]
         errors, losses = [], []
         for part in map(Transitions, *fields):
             errors.append(self.targets["predictors"].squared_errors(part))
             losses.append(self.fit_predictors(part))
-        without_agent, with_agent = torch.stack(losses).mean(0)
-        self.log(predictor_without_agent=without_agent, predictor_with_agent=with_agent)
-        of_all = errors[0].new_zeros(2, batch.actions.numel())
-        of_all[:, rows] = torch.cat(errors, dim=-1)
-        return of_all.view(2, *batch.actions.shape)
+        return torch.cat(errors, dim=-1), torch.stack(losses).mean(0)
+
+    def _fused_epoch(self, transitions: Transitions) -> tuple[Tensor, Tensor]:
+        """The same with kernels for the minibatches."""
+        from algorithms.kernels.predictor_epoch import predictor_epoch
+
+        losses = predictor_epoch(
+            list(self.predictors.parameters()),
+            self.optimizers["predictors"],
+            torch.cat([transitions.before, transitions.agent], dim=-1),
+            transitions.after,
+            transitions.weight,
+            self.spec.n_agents,
+            self.config.predictor_batch,
+            self.config.predictor_clip,
+        )
+        return self.targets["predictors"].squared_errors(transitions), losses.mean(0)
 
     def shuffled_rows(self, batch: Batch) -> Tensor:
         """The rows of the flattened [T, B, N] that make minibatches, in random order.

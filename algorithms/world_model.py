@@ -25,6 +25,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from algorithms import kernels
+
 NORM_EPS = 1e-3  #: of every layer normalisation, as in DreamerV3
 #: Standard deviation of a unit normal that is cut at two deviations.
 _CUT_DEVIATION = 0.87962566103423978
@@ -99,10 +101,32 @@ class WorldModel(nn.Module):
             uniforms: uniform in [0, 1), one per draw, [M, S].
         """
         gru_inputs = self._gru_input(actions, roles)
-        first, last = self.posterior[0], self.posterior[1]
-        from_deter, from_obs = first[0].weight.split(self.size, dim=1)
+        from_deter, from_obs = self.posterior[0][0].weight.split(self.size, dim=1)
         from_obs = F.linear(self.encoder(obs), from_obs)
-        deter, stoch = self._initial(sizes[0], roles)
+        scan = self._fused_scan if kernels.serve(obs.device) else self._scan
+        return scan(gru_inputs, from_obs, uniforms, *self._initial(roles), from_deter, sizes)
+
+    def _scan(
+        self,
+        gru_inputs: Tensor,
+        from_obs: Tensor,
+        uniforms: Tensor,
+        deter: Tensor,
+        stoch: Tensor,
+        from_deter: Tensor,
+        sizes: list[int],
+    ) -> RSSMState:
+        """The recurrence, step by step.
+
+        Args:
+            gru_inputs, from_obs: what does not depend on the states, [M, H].
+            uniforms: one per draw, [M, S].
+            deter, stoch: before the first step, [1, ...].
+            from_deter: the posterior's weights that read h.
+            sizes: rows of every step.
+        """
+        first, last = self.posterior[0], self.posterior[1]
+        deter, stoch = deter.expand(sizes[0], -1), stoch.expand(sizes[0], -1)
         per_row = (gru_inputs, from_obs, uniforms)
         states = []
         for step in zip(*(rows.split(sizes) for rows in per_row), strict=True):
@@ -113,6 +137,33 @@ class WorldModel(nn.Module):
             stoch = draw(logs, step_uniforms)
             states.append((deter, stoch, logs))
         return RSSMState(*map(torch.cat, zip(*states, strict=True)))
+
+    def _fused_scan(
+        self,
+        gru_inputs: Tensor,
+        from_obs: Tensor,
+        uniforms: Tensor,
+        deter: Tensor,
+        stoch: Tensor,
+        from_deter: Tensor,
+        sizes: list[int],
+    ) -> RSSMState:
+        """The same as one kernel."""
+        from algorithms.kernels.posterior_scan import posterior_scan
+
+        width = self.variables * self.classes
+        weights = [
+            self.input[0].weight[:, :width],
+            *self.input[1].parameters(),
+            *self.cell.parameters(),
+            from_deter,
+            *self.posterior[0][1].parameters(),
+            *self.posterior[1].parameters(),
+        ]
+        deter, stoch, logits = posterior_scan(
+            gru_inputs, from_obs, uniforms, deter[0], stoch[0], weights, sizes, self.unimix
+        )
+        return RSSMState(deter, stoch, self._log_probs(logits))
 
     def imagine(
         self, state: RSSMState, actions: Tensor, roles: Tensor, uniforms: Tensor
@@ -162,13 +213,12 @@ class WorldModel(nn.Module):
             "kl": 0.5 * to_prior + 0.1 * to_posterior,
         }
 
-    def _initial(self, rows: int, roles: Tensor) -> tuple[Tensor, Tensor]:
-        """h and d before the first step: h is learned, d the prior's mode."""
+    def _initial(self, roles: Tensor) -> tuple[Tensor, Tensor]:
+        """h and d before the first step, [1, ...]: h is learned, d the prior's mode."""
         deter = self.initial.tanh()
         logs = self.prior_log_probs(deter, torch.zeros_like(roles[:1]))
         mode = F.one_hot(logs.argmax(-1), self.classes)
-        stoch = (mode + logs - logs.detach()).flatten(1)
-        return deter.expand(rows, -1), stoch.expand(rows, -1)
+        return deter, (mode + logs - logs.detach()).flatten(1)
 
     def _gru_input(self, actions: Tensor, roles: Tensor) -> Tensor:
         """The part of the GRU's input that does not depend on d, [M, H]."""
