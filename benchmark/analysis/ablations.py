@@ -85,6 +85,14 @@ def make(results: dict[str, pd.DataFrame], ablations: list[Ablation]) -> list[ta
     return [_table(results["final"], ablation) for ablation in ablations]
 
 
+def shown(
+    results: dict[str, pd.DataFrame], ablation: Ablation
+) -> tuple[list[str], dict[Method, PlotStyle]]:
+    """The maps that an ablation shows, and its methods with their styles."""
+    methods = _Methods(ablation, select(results["final"], metric="win_rate", phase="training"))
+    return methods.maps, methods.styles
+
+
 class _Methods:
     """The methods of an ablation, and their final scores on the maps of all of them."""
 

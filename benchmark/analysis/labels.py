@@ -36,6 +36,8 @@ ALGORITHMS = {
 _FURTHER_COLOURS = ("#332288", "#117733", "#AA4499", "#999933", "#882255", "#777777", "#661100")
 _FURTHER_MARKERS = ("<", ">", "p", "h", "d", "*", "8")
 
+_SEEN = 0.22  #: luminance of a line that stands out on a dark ground
+
 FAMILIES = {"smac": "SMAC", "smacv2": "SMACv2"}
 PHASES = {"training": "final", "absolute": "absolute"}
 METRICS = {"win_rate": "win rate", "return": "return"}
@@ -66,6 +68,14 @@ def further() -> Iterator[tuple[str, str]]:
     for turn in itertools.count():
         for index, colour in enumerate(_FURTHER_COLOURS):
             yield colour, _FURTHER_MARKERS[(index + turn) % len(_FURTHER_MARKERS)]
+
+
+def on_dark(colour: str) -> str:
+    """A colour for a dark ground: mixed with white as far as it is too dark to be seen there."""
+    rgb = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    while 0.2126 * rgb[0] ** 2.2 + 0.7152 * rgb[1] ** 2.2 + 0.0722 * rgb[2] ** 2.2 < _SEEN:
+        rgb = [value + 0.1 * (1 - value) for value in rgb]
+    return "#" + "".join(f"{round(255 * value):02x}" for value in rgb)
 
 
 def label(algorithm: str, variant: str = DEFAULT) -> str:

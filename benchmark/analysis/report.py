@@ -1,29 +1,49 @@
-"""The report of a study: one HTML file with figures, tables, provenance, and what is missing.
+"""The report of a study: one HTML file with curves, tables, every run, and what is missing.
 
-The file needs nothing else: figures are embedded, there is no script and no link to load, so it
-opens offline and can be sent around. Numbers come from the statistics, provenance from
-``runs.json``; run folders are read only to say how far a missing run is.
+The file needs nothing else: figures, data, style and script are embedded and nothing is loaded, so
+it opens offline and can be sent around. Numbers come from the statistics, single runs from the
+table of evaluations, provenance from ``runs.json``; run folders are read only for the ends of logs
+and to say how far a missing run is. Links to files work where the report is in the study's folder.
 """
 
 import base64
+import hashlib
+import io
 from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import jinja2
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
+from PIL import Image
 
 from benchmark import files
-from benchmark.analysis import ablations, figures, labels, roles, statistics, tables
+from benchmark.analysis import (
+    ablations,
+    explorer,
+    figures,
+    labels,
+    plots,
+    roles,
+    statistics,
+    tables,
+)
 from benchmark.analysis.aggregate import missing_and_changed
+from benchmark.analysis.labels import PlotStyle
+from benchmark.analysis.scores import Scores, evaluations_to_points
+from benchmark.analysis.statistics import select
 from benchmark.errors import BenchmarkError
 from benchmark.training import provenance
 from benchmark.training.config import DEFAULT
+from benchmark.training.evaluations import read_evaluations
 from benchmark.training.run_state import is_stale
-from benchmark.training.study import Study
+from benchmark.training.study import Ablation, Study
 
 _TEMPLATES = Path(__file__).parent / "templates"
+_PIXELS = 1600  #: width of an embedded figure, at most
 
 
 class Section(NamedTuple):
@@ -41,14 +61,30 @@ class Picture(NamedTuple):
     image: str  #: data URI
 
 
-def write(folder: Path, output: Path, published: Section, study: Study | None = None) -> None:
+class Group(NamedTuple):
+    """Learning curves that the reader explores together: a plot per map."""
+
+    title: str
+    maps: list[str]
+    legend: list[dict[str, str]]  #: see ``explorer.legend``
+    window: int  #: evaluations that a point averages at first
+    pictures: list[Picture]  #: the same curves where no script runs
+    table: tables.Table | None  #: that belongs to them
+
+
+def write(
+    folder: Path,
+    output: Path,
+    published: Callable[[Path, list[str]], Section],
+    study: Study | None = None,
+) -> None:
     """Writes the report of a study.
 
     Args:
-        folder: the study's folder, with ``runs.json``, ``statistics/`` and ``figures/``, and with
-            ``roles/`` if it has a figure of roles.
+        folder: the study's folder, with ``evaluations.parquet``, ``runs.json``, ``statistics/`` and
+            ``figures/``, and with ``roles/`` if it has a figure of roles.
         output: the HTML file.
-        published: the study next to published results.
+        published: makes the part on published results from its folder, for the study's maps.
         study: adds its ablations, and says which of its runs are missing or have changed; without
             it the report says what was known when ``runs.json`` was made.
 
@@ -61,6 +97,9 @@ def write(folder: Path, output: Path, published: Section, study: Study | None = 
     final = results["final"]
     main = final[final["variant"] == DEFAULT]
     maps = sorted(main["map"].unique(), key=labels.map_order)
+    algorithms = sorted(main["algorithm"].unique(), key=labels.order)
+    points = evaluations_to_points(read_evaluations(folder / "evaluations.parquet"))
+    part = published(folder / "published", maps)
     runs = sorted(summary["runs"], key=_run_order)
     stale = [run for run in runs if is_stale(run)]
     missing, changed = summary["missing"], summary["changed"]
@@ -68,50 +107,180 @@ def write(folder: Path, output: Path, published: Section, study: Study | None = 
         missing, changed = missing_and_changed(runs, study, folder.parent)
     compared = study.ablations if study else []
     pictures = embed(folder / "figures", figures.captions(maps), "figures")
+    commit, dirty = provenance.commit()
+    text = (
+        _environment(part.template.parent)
+        .get_template("report.html.j2")
+        .render(
+            studies=sorted({run["study"] for run in runs}),
+            source=statistics.source_of(main),
+            protocol=main["protocol"].iloc[0],
+            dates=_dates(runs),
+            maps=maps,
+            algorithms=algorithms,
+            verdicts=list(_verdicts(results, maps, algorithms)),
+            groups=_groups(results, maps, algorithms, pictures),
+            suites={
+                labels.suite_name(suite): [p for p in pictures if p.name.endswith(f"_{suite}")]
+                for suite in labels.suites(maps)
+            },
+            ablations=_ablations(results, compared, folder / "figures"),
+            roles=_roles(folder / "roles"),
+            tables=tables.make(results),
+            runs=runs,
+            stale=_by_cell(stale),
+            missing=missing,
+            changed=_by_cell(changed),
+            broken=summary["broken"],
+            provenance=_provenance(runs),
+            total=_total(runs),
+            commit=_commit({"commit": commit, "dirty": dirty}),
+            data=explorer.page_data(results["curves"], points, runs, folder),
+            finals=_finals(points),
+            published=part.content,
+            published_template=part.template.name,
+        )
+    )
+    with files.atomic(Path(output)) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _environment(published: Path) -> jinja2.Environment:
+    """The templates of the report, and what they may call."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([_TEMPLATES, published.template.parent]),
+        loader=jinja2.FileSystemLoader([_TEMPLATES, published]),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.globals.update(label=labels.label, count=labels.count)
+    script = (_TEMPLATES / "report.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    environment.globals.update(
+        label=labels.label,
+        count=labels.count,
+        statistics_files=statistics.outputs(),
+        nan=np.nan,
+        style=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        script_hash=f"sha256-{digest}",
+    )
     environment.filters.update(
-        backend_name=labels.played_by, score=_score, interval=_interval, blank=_blank
+        backend_name=labels.played_by,
+        score=_score,
+        interval=_interval,
+        blank=_blank,
+        download=_download,
+        outcome=_outcome,
     )
-    commit, dirty = provenance.commit()
-    text = environment.get_template("report.html.j2").render(
-        studies=sorted({run["study"] for run in runs}),
-        source=statistics.source_of(main),
-        maps=maps,
-        algorithms=sorted(main["algorithm"].unique(), key=labels.order),
-        learning=[picture for picture in pictures if picture.name.startswith("learning_")],
-        suites={
-            labels.suite_name(suite): [p for p in pictures if p.name.endswith(f"_{suite}")]
-            for suite in labels.suites(maps)
-        },
-        ablations=list(
-            zip(
-                embed(folder / "figures", ablations.captions(compared), "ablations"),
-                ablations.make(results, compared),
-                strict=True,
-            )
-        ),
-        roles=_roles(folder / "roles"),
-        tables=tables.make(results),
-        runs=runs,
-        stale=_by_cell(stale),
-        missing=missing,
-        changed=_by_cell(changed),
-        broken=summary["broken"],
-        provenance=_provenance(runs),
-        total=_total(runs),
-        commit=_commit({"commit": commit, "dirty": dirty}),
-        published=published.content,
-        published_template=published.template.name,
+    return environment
+
+
+def _groups(
+    results: dict[str, pd.DataFrame],
+    maps: list[str],
+    algorithms: list[str],
+    pictures: list[Picture],
+) -> list[Group]:
+    """The learning curves of the main methods, by family of maps."""
+    styles = [(f"{name}/{DEFAULT}", labels.plot_style(name)) for name in algorithms]
+    groups = []
+    for family in labels.families(maps):
+        members = [map for map in maps if labels.family(map) == family]
+        shown = [p for p in pictures if p.name.startswith(f"learning_{family}_")]
+        groups.append(_group(labels.FAMILIES[family], members, styles, results, shown))
+    return groups
+
+
+def _group(
+    title: str,
+    maps: list[str],
+    styles: list[tuple[str, PlotStyle]],
+    results: dict[str, pd.DataFrame],
+    pictures: list[Picture],
+    table: tables.Table | None = None,
+) -> Group:
+    shown = results["curves"][results["curves"]["map"].isin(maps)]
+    window = 5 if len(shown) and plots.window(shown) > 1 else 1
+    return Group(title, maps, explorer.legend(styles), window, pictures, table)
+
+
+def _ablations(
+    results: dict[str, pd.DataFrame], compared: list[Ablation], folder: Path
+) -> list[Group]:
+    """Each ablation of the study, with its figure and its table."""
+    pictures = embed(folder, ablations.captions(compared), "ablations")
+    made = ablations.make(results, compared)
+    groups = []
+    for ablation, picture, table in zip(compared, pictures, made, strict=True):
+        maps, styles = ablations.shown(results, ablation)
+        named = [("/".join(method), style) for method, style in styles.items()]
+        groups.append(_group(ablation.title, maps, named, results, [picture], table))
+    return groups
+
+
+def _verdicts(
+    results: dict[str, pd.DataFrame], maps: list[str], algorithms: list[str]
+) -> Iterator[str]:
+    """What the study says of its first method, over all of its maps, a sentence each."""
+    *_, suite = labels.suites(maps)
+    which = {"suite": suite, "phase": "training", "variant": DEFAULT}
+    rows = select(results["aggregate"], metric="iqm", **which)
+    rows = rows.dropna(subset="value").sort_values("value", ascending=False)
+    if rows.empty:
+        yield "No map has a run of every method, so the methods are not compared."
+        return
+    scores = [f"{labels.label(row.algorithm)} {_estimate(row)}" for row in rows.itertuples()]
+    where = f"{labels.suite_name(suite)} ({labels.count(rows['n_maps'], 'map')})"
+    yield f"Interquartile mean of the final win rate on {where}: {', '.join(scores)}."
+    first = algorithms[0]
+    pairs = select(results["improvement"], algorithm_x=first, **which)
+    for row in pairs.dropna(subset="value").itertuples():
+        x, y = labels.label(first), labels.label(row.algorithm_y)
+        if row.low > 0.5:
+            verdict = f"{x} ends higher than {y}"
+        elif row.high < 0.5:
+            verdict = f"{x} ends lower than {y}"
+        else:
+            verdict = f"No difference between {x} and {y} is shown"
+        yield f"{verdict}: probability of improvement {_estimate(row)}."
+
+
+def _estimate(row: tuple) -> str:
+    """A value with its interval, where it has one."""
+    return str(tables.Cell(row.value, row.low, row.high))
+
+
+def _outcome(counts: dict[str, int]) -> str:
+    """What the comparisons of a claim come to, in one word; empty where none has data."""
+    return next((word for word in ("fails", "open", "holds") if counts[word]), "")
+
+
+def _finals(points: pd.DataFrame) -> dict[tuple, float]:
+    """The final win rate of every run that has one, by map, algorithm, variant and seed."""
+    scores = Scores(points)
+    return {
+        (map, *method, seed): value
+        for method in scores.methods
+        for map in scores.maps_of(method)
+        for seed, value in scores.final("training", map, method)["win_rate"].items()
+    }
+
+
+def _dates(runs: list[dict]) -> str:
+    """From the first day of training to the last."""
+    attempts = [attempt for run in runs for attempt in run["attempts"]]
+    days = sorted(
+        attempt[key][:10] for attempt in attempts for key in ("started", "ended") if key in attempt
     )
-    with files.atomic(Path(output)) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    if not days:
+        return "unknown"
+    return days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
+
+
+def _download(text: str, kind: str) -> str:
+    """A text file as a data URI."""
+    return f"data:{kind};base64,{base64.b64encode(text.encode()).decode()}"
 
 
 def _run_order(run: dict) -> tuple:
@@ -142,23 +311,36 @@ def embed(folder: Path, captions: dict[str, str], command: str) -> list[Picture]
     for name, caption in captions.items():
         path = folder / f"{name}.png"
         try:
-            image = base64.b64encode(path.read_bytes()).decode()
+            image = _small(path)
         except OSError as error:
+            reason = error.strerror or "no PNG"
             raise BenchmarkError(
-                f"cannot read {path}: {error.strerror}; draw it with python -m benchmark {command}"
+                f"cannot read {path}: {reason}; draw it with python -m benchmark {command}"
             ) from error
-        pictures.append(Picture(name, caption, f"data:image/png;base64,{image}"))
+        encoded = base64.b64encode(image).decode()
+        pictures.append(Picture(name, caption, f"data:image/png;base64,{encoded}"))
     return pictures
 
 
+def _small(path: Path) -> bytes:
+    """A figure with a palette of 256 colours: a quarter of its bytes, to the eye the same."""
+    with Image.open(path) as picture:
+        coloured = picture.convert("RGB")
+    coloured.thumbnail((_PIXELS, 4 * _PIXELS))
+    reduced = coloured.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    buffer = io.BytesIO()
+    reduced.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
 def _score(value: float) -> str:
-    return tables.DASH if np.isnan(value) else f"{value:.2f}"
+    return tables.DASH if np.isnan(value) else f"{value:z.2f}"
 
 
 def _interval(row: dict) -> str:
     """A difference with its interval."""
     value = _score(row["difference"])
-    return value if np.isnan(row["low"]) else f"{value} [{row['low']:.2f}, {row['high']:.2f}]"
+    return value if np.isnan(row["low"]) else f"{value} [{row['low']:z.2f}, {row['high']:z.2f}]"
 
 
 def _blank(value: str | float) -> str:

@@ -34,17 +34,20 @@ class Cell:
     note: str = ""  #: e.g. "n = 4" where a cell has fewer runs than the others
     digits: int = 2  #: after the point
 
+    def __str__(self) -> str:
+        return f"{self.number} {self.interval}".rstrip()
+
     @property
     def number(self) -> str:
         """The value, or a dash where there is none."""
-        return DASH if np.isnan(self.value) else f"{self.value:.{self.digits}f}"
+        return DASH if np.isnan(self.value) else f"{self.value:z.{self.digits}f}"
 
     @property
     def interval(self) -> str:
         """The interval, empty where there is none."""
         if np.isnan(self.low):
             return ""
-        return f"[{self.low:.{self.digits}f}, {self.high:.{self.digits}f}]"
+        return f"[{self.low:z.{self.digits}f}, {self.high:z.{self.digits}f}]"
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,10 @@ class Table:
         lines += [[name, *map(_markdown_cell, cells)] for name, cells in self.rows.items()]
         table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
         return f"**{self.caption}**\n\n{table}\n"
+
+    def csv(self) -> str:
+        """The rows of statistics behind the table, unrounded."""
+        return self.data.to_csv(index=False, float_format="%.6f", lineterminator="\n")
 
     def latex(self) -> str:
         """The table as a LaTeX ``table`` that needs the package booktabs."""
@@ -262,7 +269,7 @@ def write(made: list[Table], folder: Path) -> None:
     """Writes each table in every format."""
     for table in made:
         texts = {
-            "csv": table.data.to_csv(index=False, float_format="%.6f", lineterminator="\n"),
+            "csv": table.csv(),
             "md": table.markdown(),
             "tex": table.latex(),
         }

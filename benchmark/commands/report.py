@@ -21,5 +21,5 @@ def main(arguments: argparse.Namespace) -> None:
 
     output = arguments.output or arguments.folder / "report.html"
     study = find_study(arguments.study) if arguments.study else None
-    report.write(arguments.folder, output, section(arguments.folder / "published"), study)
+    report.write(arguments.folder, output, section, study)
     print(output)

@@ -9,8 +9,9 @@ import pandas as pd
 from benchmark import files
 from benchmark.analysis import labels
 from benchmark.analysis.report import Section, embed
+from benchmark.envs.maps import MAPS
 from benchmark.errors import BenchmarkError
-from benchmark.published import compare, facts
+from benchmark.published import claims, compare, facts, sources
 from benchmark.published.claim_tests import AS_RELEASED, CLEANED, OUTCOMES, summary
 from benchmark.published.findings import SEVERITIES
 from benchmark.published.rules import RULES
@@ -68,20 +69,24 @@ def write(folder: Path, output: Path) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def section(folder: Path) -> Section:
-    """The part of a study's report on published results.
+def section(folder: Path, maps: list[str]) -> Section:
+    """The part of a study's report on published results, as far as they are of its maps.
 
     Args:
         folder: where the study was compared with them.
+        maps: of the study.
 
     Raises:
         BenchmarkError: it was not, or a file is damaged.
     """
     tests, reproduction = compare.read(folder)
     tables, about = facts.read()
+    tables = {name: _of_maps(table, maps) for name, table in tables.items()}
+    tests = tests[(tests["data"] == "ours") | tests["place"].map(lambda at: _within(at, maps))]
+    pictures = {name: text for name, text in about["pictures"].items() if _shown(name, about, maps)}
     content = {
         "compared": embed(folder, {"compare": compare.CAPTION}, "published compare"),
-        "pictures": embed(facts.FOLDER / "figures", about["pictures"], "published facts"),
+        "pictures": embed(facts.FOLDER / "figures", pictures, "published facts"),
         "sources": about["sources"],
         "rules": rules(tables),
         "findings": tables["findings"].to_dict("records"),
@@ -90,6 +95,30 @@ def section(folder: Path) -> Section:
         "reproduction": reproduction.to_dict("records"),
     }
     return Section(_TEMPLATES / "published.html.j2", content)
+
+
+def _of_maps(table: pd.DataFrame, maps: list[str]) -> pd.DataFrame:
+    """The rows of some maps, and those of no single map."""
+    return table[table["map"].isin([*maps, ""])] if "map" in table else table
+
+
+def _within(place: str, maps: list[str]) -> bool:
+    """Whether a comparison is of some maps: "corridor", or a suite, all of whose maps it needs."""
+    if place in MAPS:
+        return place in maps
+    suites = [name for name, title in labels.FAMILIES.items() if title in place.split()]
+    needed = {map for claim in claims.load(claims.PAPER).claims for map in claim.maps}
+    return all(map in maps for map in needed if labels.family(map) in suites)
+
+
+def _shown(name: str, about: dict, maps: list[str]) -> bool:
+    """Whether a picture of the facts is of the study's maps alone."""
+    for source in about["sources"]:
+        drawn = {figure.name: figure.maps for figure in sources.load(source["name"]).figures}
+        drawn[f"audit_{source['name']}"] = list(source["ends"])
+        if name in drawn:
+            return set(drawn[name]) <= set(maps)
+    return set(about["sources"][0]["ends"]) <= set(maps)  # the picture of a claim: all maps
 
 
 def rules(tables: dict[str, pd.DataFrame]) -> list[dict]:

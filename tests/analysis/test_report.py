@@ -1,19 +1,25 @@
 """The report needs no other file, and says what is missing, damaged or stale."""
 
+import base64
+import gzip
+import hashlib
 import json
 import re
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from benchmark import commands, files
-from benchmark.analysis import figures, report, statistics
+from benchmark.analysis import explorer, figures, report, statistics, tables
 from benchmark.analysis.roles import MEASURES
+from benchmark.analysis.scores import evaluations_to_points
 from benchmark.errors import BenchmarkError
 from benchmark.published import claims, compare, facts
 from benchmark.published.report import section
 from benchmark.training.config import IDENTITY
+from benchmark.training.evaluations import read_evaluations, write_evaluations
 from tests.analysis import synthetic
 
 MAPS = ["3m", "terran_3_vs_3"]
@@ -24,6 +30,7 @@ def finished(tmp_path_factory):
     """A study folder with statistics and figures, and its provenance."""
     folder = tmp_path_factory.mktemp("study")
     table = synthetic.study(MAPS, ["qmix"], seeds=2)
+    write_evaluations(table, folder / "evaluations.parquet")
     results = statistics.compute(table, replications=50)
     statistics.write(results, folder / "statistics")
     for name, figure in figures.draw(results):  # PNG only: half the time
@@ -43,10 +50,10 @@ def written(finished, tmp_path):
     def write(runs=runs, missing=(), changed=(), broken=()) -> str:
         summary = {"runs": runs, "missing": missing, "changed": changed, "broken": broken}
         files.write_json(summary, folder / "runs.json")
-        report.write(folder, tmp_path / "report.html", section(folder / "published"))
+        report.write(folder, tmp_path / "report.html", section)
         return (tmp_path / "report.html").read_text()
 
-    write.runs = runs
+    write.runs, write.folder = runs, folder
     return write
 
 
@@ -83,26 +90,96 @@ def test_report_of_a_study_without_roles_has_no_such_part(written):
 
 
 def test_report_loads_nothing(written):
+    """Script, style and figures stand in it; links are to its parts or to the study's files."""
     text = written()
-    assert "<script" not in text
     assert "<link" not in text
     assert "url(" not in text
-    sources = re.findall(r'(?:src|href)="([^"]{0,30})', text)
+    assert "default-src 'none'; img-src data:" in text
+    sources = re.findall(r'<(?:img|script|source|iframe)[^>]* src="([^"]{0,30})', text)
     assert sources
-    assert all(source.startswith(("data:image/png;base64,", "#")) for source in sources)
+    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    links = re.findall(r'href="([^"]{0,30})', text)
+    assert links
+    assert not any("//" in link and not link.startswith("data:") for link in links)
+
+
+def test_only_the_reports_own_script_runs(written):
+    text = written()
+    (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in text
 
 
 def test_report_holds_every_figure_and_table_with_its_source(written):
     text = written()
     ours, published = text.split('<h2 id="published">')
-    assert ours.count("data:image/png") == len(figures.captions(MAPS))
-    captions = re.findall(r"<figcaption>(.*?)</figcaption>", ours)
+    captions = re.findall(r'<figure id="\w+"><img[^>]*><figcaption>(.*?)</figcaption>', ours)
+    assert len(captions) == ours.count("data:image/png") == len(figures.captions(MAPS))
     assert all("battle simulator (not StarCraft II), unified protocol" in c for c in captions)
-    assert published.count("data:image/png") == 1 + len(facts.read()[1]["pictures"])
+    assert published.count("data:image/png") == 1  # nothing was published of these maps
     for target in re.findall(r'href="#([^"]+)"', text):
         assert f'id="{target}"' in text
     assert 'id="win_rate_smac_final"' in text
     assert 'id="improvement_all_absolute"' in text
+
+
+def test_tables_can_be_downloaded(written):
+    """As they are written into the study's folder."""
+    text = written()
+    made = {
+        table.name: table for table in tables.make(statistics.read(written.folder / "statistics"))
+    }
+    found = re.findall(r'download="(\w+)\.(\w+)" href="data:[\w/-]+;base64,([^"]+)"', text)
+    assert {name for name, *_ in found} == set(made)
+    for name, suffix, encoded in found:
+        of_suffix = {"csv": "csv", "tex": "latex", "md": "markdown"}
+        expected = getattr(made[name], of_suffix[suffix])()
+        assert base64.b64decode(encoded).decode() == expected
+
+
+def test_page_data_hold_every_value(written):
+    """To the rounding of whole numbers: curves, runs, their settings and the ends of their logs."""
+    runs = [{**run, "config": {"version": 2, "training": {"n_envs": 8}}} for run in written.runs]
+    log = written.folder / explorer.run_folder(runs[0]) / "train.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("".join(f"line {number}\n" for number in range(400)))
+    data = page_data(written(runs))
+    shutil.rmtree(written.folder / "runs")
+    curves = statistics.read(written.folder / "statistics")["curves"]
+    of_cell = curves.query("map == '3m' and metric == 'return'")
+    cell = data["curves"]["3m/qmix/default"]
+    for name, values in zip(("value", "low", "high"), cell["return"], strict=True):
+        assert np.array(values) / 100 == pytest.approx(of_cell[name].to_numpy(), abs=0.006)
+    assert data["grids"][cell["grid"]] == of_cell["step"].tolist()
+    assert cell["n"] == 2
+    points = evaluations_to_points(read_evaluations(written.folder / "evaluations.parquet"))
+    run = data["runs"][1]
+    assert (run["cell"], run["seed"]) == ("3m/qmix/default", 1)
+    of_run = points.query("map == '3m' and seed == 1 and phase == 'training'")["win_rate"]
+    assert np.array(run["win_rate"]) / 1000 == pytest.approx(of_run.to_numpy(), abs=0.0006)
+    assert data["settings"] == [{"training": {"n_envs": 8}}]
+    assert data["runs"][0]["log"].endswith("line 398\nline 399")
+    assert not run["log"]
+
+
+def page_data(text: str) -> dict:
+    """What the report's script reads."""
+    (encoded,) = re.findall(r'<script type="application/gzip" id="data">(.*?)</script>', text)
+    return json.loads(gzip.decompress(base64.b64decode(encoded)))
+
+
+def test_verdicts_are_sentences_with_their_numbers(written):
+    results = statistics.compute(synthetic.study(MAPS, ["r3dm", "qmix"]), replications=50)
+    sentences = list(report._verdicts(results, MAPS, ["r3dm", "qmix"]))
+    assert "on SMAC and SMACv2 (2 maps): R3DM 0." in sentences[0]
+    row = results["improvement"].query(
+        "suite == 'all' and phase == 'training' and algorithm_x == 'r3dm'"
+    )
+    value, low, high = row.iloc[0][["value", "low", "high"]]
+    assert sentences[1] == (
+        "R3DM ends higher than QMIX: probability of improvement"
+        f" {value:.2f} [{low:.2f}, {high:.2f}]."
+    )
 
 
 def test_report_compares_the_study_with_what_is_published(written):
@@ -112,8 +189,8 @@ def test_report_compares_the_study_with_what_is_published(written):
     for claim in claimed.claims:
         assert claim.says.replace("'", "&#39;") in section
     findings = facts.read()[0]["findings"]
-    assert f"All {len(findings)} findings" in section
-    assert "not_test" in section
+    assert f"All {(findings['map'] == '').sum()} findings" in section  # of all maps alike
+    assert not any(f"<td>{map}</td>" in section for map in set(findings["map"]) - {""})
     assert "this study is from: battle simulator (not StarCraft II), unified protocol" in section
     assert "reproduced</td>" not in section  # maps that nobody published
 

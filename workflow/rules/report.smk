@@ -1,5 +1,6 @@
 rule report:
     input:
+        f"{RESULTS}/evaluations.parquet",
         f"{RESULTS}/runs.json",
         STATISTICS,
         TABLES,
