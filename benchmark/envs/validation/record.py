@@ -49,7 +49,7 @@ def steps_table(frames: list[tuple], one, name: str):
             columns[f"act{k}"] = actions[:, k]
         shown = {
             "hp": True, "cd": ally, "x": True, "y": True, "en": ally and one.healers,
-            "sh": one.ally_shields if ally else one.enemy_shields, "type": one.generated,
+            "sh": one.ally_shields if ally else one.enemy_shields, "type": one.type_bits > 0,
         }  # fmt: skip
         for column, field in FIELDS.items():
             for suffix, units in (("", before), ("_next", after)) if shown[column] else ():

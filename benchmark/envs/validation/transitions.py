@@ -105,8 +105,7 @@ def compare(table, name: str, n_particles: int = 200, n_chains: int | None = Non
     hurt, targets = [], []
     for number, chain in enumerate(recording.chains[:n_chains]):
         env.reset(np.arange(n_particles, dtype=np.uint64) + np.uint64(n_particles * number))
-        _show(env, recording.before[chain[0]])
-        _aim(env)
+        _begin(env, recording.before[chain[0]])
         victim = -1  # whom a lone enemy hit last
         for t, i in enumerate(chain):
             before, after = recording.before[i], recording.after[i]
@@ -158,11 +157,24 @@ def _show(env, units):
     world.battles["steps"] = 0
 
 
-def _aim(env):
-    """Sends a SMAC map's enemies from where they are to the attack point, in formation."""
+def _begin(env, seen):
+    """Puts battles that have just been reset where a stretch of the recording begins.
+
+    The game numbers enemies in an order of its own: each is given what the simulator gives a unit
+    of its type. A SMAC map's enemies walk to the attack point, in formation.
+    """
+    units = env._world.units
+    if np.isfinite(seen["type"]).all():
+        if env.map.generated:
+            units["energy"] = [UNITS[int(k)].energy for k in seen["type"]]
+        else:
+            place, team = np.empty(len(seen), int), units["team"][0]
+            place[np.lexsort((seen["type"], team))] = np.lexsort((units["type"][0], team))
+            units[:] = units[:, place]
+    _show(env, seen)
     if env.map.generated:
         return
-    enemies = env._world.units[:, env.map.n_agents :]
+    enemies = units[:, env.map.n_agents :]
     for axis, point in zip("xy", env.map.attack_point, strict=True):
         middle = enemies[axis].mean(1, keepdims=True)
         enemies[f"goal_{axis}"] = point + enemies[axis] - middle
