@@ -171,7 +171,7 @@ def _figure(results: dict[str, pd.DataFrame], ablation: Ablation) -> Figure:
     if not methods.maps:
         plots.nothing(figure, "no runs yet")
     source = statistics.source_of(results["final"])
-    about = f"{methods.runs()}{methods.gaps()}{figures.averaged(curves)}"
+    about = f"{methods.runs()}{methods.gaps()}{figures.averaged(curves)}; band: {figures.INTERVAL}"
     return figures.finish(figure, f"{source}, {about}")
 
 

@@ -5,7 +5,7 @@ computed from and what is left out. Its bytes depend on the statistics only.
 """
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -14,13 +14,17 @@ from matplotlib.figure import Figure
 
 from benchmark import files
 from benchmark.analysis import labels, plots, statistics
+from benchmark.analysis.plots import PAGES, Page
 from benchmark.analysis.statistics import select
-from benchmark.training.config import DEFAULT
+from benchmark.errors import BenchmarkError
+from benchmark.training.config import DEFAULT, known
 
 FORMATS = ("pdf", "png")
 _DPI = 300
+_PAD = 0.05  #: inches, so that labels of neighbours stay apart
 _LINE = 0.095  #: inches per line of the footer
 _CHARACTERS = 84 / plots.WIDTH  #: of the footer, per inch
+INTERVAL = "95 % bootstrap interval"
 #: In the caption of every figure of curves.
 THINNED = "On long curves a drawn point averages several evaluations, and their bounds."
 #: Figures of a suite: the statistic of that name, the function that draws it, and the caption, with
@@ -70,11 +74,14 @@ def outputs(maps: list[str]) -> list[str]:
     return [f"{name}.{suffix}" for name in captions(maps) for suffix in FORMATS]
 
 
-def draw(results: dict[str, pd.DataFrame]) -> Iterator[tuple[str, Figure]]:
+def draw(
+    results: dict[str, pd.DataFrame], page: Page = PAGES["paper", 1]
+) -> Iterator[tuple[str, Figure]]:
     """Draws every figure of a study.
 
     Args:
         results: the study's statistics, see ``statistics.COLUMNS``.
+        page: that the figures are for.
 
     Yields:
         Name and figure, in the order of ``captions``; one without data says so.
@@ -84,25 +91,56 @@ def draw(results: dict[str, pd.DataFrame]) -> Iterator[tuple[str, Figure]]:
     maps = sorted(final["map"].unique(), key=labels.map_order)
     algorithms = sorted(final["algorithm"].unique(), key=labels.order)
     source = statistics.source_of(final)
-    plots.style()
+    plots.style(page)
     for family in labels.families(maps):
         for metric in labels.METRICS:
             rows = select(curves, family=family, metric=metric)
-            figure = plots.learning(rows, algorithms)
-            footer = f"{source}, {labels.count(rows['n'], 'run')} per map{averaged(rows)}"
-            yield f"learning_{family}_{metric}", finish(figure, footer)
+            figure = plots.learning(rows, algorithms, page)
+            runs = labels.count(rows["n"], "run")
+            footer = f"{source}, {runs} per map{averaged(rows)}; band: {INTERVAL}"
+            yield f"learning_{family}_{metric}", finish(figure, footer, page, _PAD)
     for suite in labels.suites(maps):
         for kind, (function, _) in _SUITE_FIGURES.items():
             rows, runs = (
                 select(main[name], suite=suite, phase="training") for name in (kind, "aggregate")
             )
+            if runs.empty:  # only of chosen maps: no aggregate is of them alone
+                continue
             rows = rows.dropna(subset="value")
-            figure = function(rows, algorithms)
+            figure = function(rows, algorithms, page)
             if kind == "improvement" and len(algorithms) == 1:
                 plots.nothing(figure, "one method only: nothing to compare it with")
             elif rows.empty:
                 plots.nothing(figure, "no map has a run of every method")
-            yield f"{kind}_{suite}", finish(figure, f"{source}. {_suite(runs, suite)}")
+            drawn = "band" if kind in ("profiles", "efficiency") else "bar"
+            footer = f"{source}. {_suite(runs, suite)}; {drawn}: {INTERVAL}"
+            yield f"{kind}_{suite}", finish(figure, footer, page, _PAD)
+
+
+def chosen(
+    results: dict[str, pd.DataFrame], maps: Collection[str], algorithms: Collection[str]
+) -> dict[str, pd.DataFrame]:
+    """The statistics of some maps and methods; none named are all.
+
+    Aggregates are over all maps of the study, so chosen maps leave only learning curves.
+
+    Raises:
+        BenchmarkError: one of them is not in the study.
+    """
+    final = results["final"]
+    for kind, names in (("map", maps), ("algorithm", algorithms)):
+        for name in names:
+            known(kind, name, final[kind].unique(), "the study")
+    found = {}
+    for name, rows in results.items():
+        if maps:
+            rows = rows[rows["map"].isin(maps)] if "map" in rows else rows[:0]
+        for column in ("algorithm", "algorithm_x", "algorithm_y") if algorithms else ():
+            rows = rows[rows[column].isin(algorithms)] if column in rows else rows
+        found[name] = rows
+    if found["final"].empty:
+        raise BenchmarkError("no run of these methods on these maps; choose others")
+    return found
 
 
 def averaged(rows: pd.DataFrame) -> str:
@@ -119,18 +157,22 @@ def _suite(rows: pd.DataFrame, suite: str) -> str:
     return text + (f"; not all methods ran on {left_out.replace(' ', ', ')}" if left_out else "")
 
 
-def finish(figure: Figure, footer: str) -> Figure:
-    """Lays a figure out above a footer, and draws both."""
-    width = round(_CHARACTERS * figure.get_figwidth())
+def finish(
+    figure: Figure, footer: str, page: Page = PAGES["paper", 1], pad: float = 0.02
+) -> Figure:
+    """Lays a figure out above a footer, with a pad in inches around its plots, and draws both."""
+    scale, footer = page.scale, plots.plain(footer)
+    width = round(_CHARACTERS / scale * figure.get_figwidth())
     lines = len(textwrap.wrap(footer, width))
     lines = textwrap.wrap(footer, min(width, len(footer) // lines + 12))  # about equally long
-    height = figure.get_figheight() + _LINE * len(lines)
+    below = _LINE * scale * len(lines)
+    height = figure.get_figheight() + below
     figure.set_figheight(height)
-    share = (_LINE * len(lines) + 0.03) / height
-    figure.set_layout_engine("constrained", rect=(0, share, 1, 1 - share), w_pad=0.02, h_pad=0.02)
-    figure.text(
-        0.5, 0.02 / height, "\n".join(lines), ha="center", va="bottom", size=5, color="#555555"
-    )
+    share = (below + 0.03) / height
+    pads = {"w_pad": pad * scale, "h_pad": pad * scale}
+    figure.set_layout_engine("constrained", rect=(0, share, 1, 1 - share), **pads)
+    where = {"ha": "center", "va": "bottom", "size": 5 * scale, "color": "#555555"}
+    figure.text(0.5, 0.02 / height, "\n".join(lines), **where)
     for axes in figure.axes:
         sns.despine(ax=axes)
     figure.draw_without_rendering()
@@ -138,9 +180,9 @@ def finish(figure: Figure, footer: str) -> Figure:
     return figure
 
 
-def write(results: dict[str, pd.DataFrame], folder: Path) -> None:
+def write(results: dict[str, pd.DataFrame], folder: Path, page: Page = PAGES["paper", 1]) -> None:
     """Draws every figure of a study and writes it in every format."""
-    for name, figure in draw(results):
+    for name, figure in draw(results, page):
         save(figure, name, folder)
 
 

@@ -1,10 +1,11 @@
 """How every kind of figure is drawn; ``figures`` says which ones a study gets, and their files.
 
-Every function takes rows of one statistic and the algorithms in their order, and gives a figure one
-column of a paper wide. Bands and bars are 95 % bootstrap intervals.
+Every function takes rows of one statistic, the algorithms in their order and the page that the
+figure is for. Bands and bars are 95 % bootstrap intervals.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,10 +18,29 @@ from matplotlib.ticker import MaxNLocator
 from benchmark.analysis import labels
 from benchmark.analysis.labels import PlotStyle
 
-WIDTH = 3.25  #: inches, one column
+WIDTH = 3.25  #: inches, one column of a paper
+
+
+class Page(NamedTuple):
+    """What a figure is made for."""
+
+    width: float = WIDTH  #: of the figure, in inches
+    scale: float = 1.0  #: of text, lines and heights; 1 is text of 7 points
+    panels: int = 2  #: plots in a row
+    names: int = 4  #: in a row of the legend, at most
+
+
+#: style and width in columns -> page; slides are 13.3 inches wide
+PAGES = {
+    ("paper", 1): Page(),
+    ("paper", 2): Page(6.75, 1.0, 3, 8),
+    ("slides", 1): Page(6.2, 1.8, 2),
+    ("slides", 2): Page(12.6, 2.0, 3, 8),
+}
 _POINTS = 60  #: at most, along a curve in a small plot
 _UP, _DOWN = "\u2191", "\u2193"  #: which way is better
 _MARKS = 6  #: markers along a curve
+_LAST_TICK = 0.85  #: of the axis: no other tick after this, so that labels do not collide
 _ROW = 0.14  #: inches per method in interval plots
 _STYLE = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same everywhere
@@ -48,20 +68,31 @@ _STYLE = {
 }
 
 
-def style() -> None:
+def style(page: Page = PAGES["paper", 1]) -> None:
     """Sets fonts, sizes and lines of all figures."""
-    sns.set_theme(style="ticks", rc=_STYLE)
+    fixed = {"pdf.fonttype", "axes.grid"}
+    scaled = {
+        name: value * page.scale if isinstance(value, int | float) and name not in fixed else value
+        for name, value in _STYLE.items()
+    }
+    sns.set_theme(style="ticks", rc=scaled)
 
 
-def learning(rows: pd.DataFrame, algorithms: Sequence[str]) -> Figure:
+def plain(name: str) -> str:
+    """A name as text of a figure: no formula, no line of its own."""
+    return " ".join(name.split()).replace("$", r"\$")
+
+
+def learning(rows: pd.DataFrame, algorithms: Sequence[str], page: Page) -> Figure:
     """Learning curves of one metric: a plot per map, in the order of ``rows``.
 
     A small plot cannot show hundreds of points, so a drawn point averages ``window`` of them.
     """
     maps = list(rows["map"].unique())
-    columns = min(2, len(maps))
+    columns = min(page.panels, len(maps))
     lines = -(-len(maps) // columns)
-    figure = Figure(figsize=(WIDTH, 0.65 + (1.0 if columns > 1 else 1.7) * lines))
+    high = page.width / columns * (0.62 if columns > 1 else 0.52)
+    figure = Figure(figsize=(page.width, 0.65 * page.scale + high * lines))
     grid = figure.subplots(lines, columns, squeeze=False, sharey=True).flat
     for axes in grid[len(maps) :]:
         axes.remove()
@@ -77,8 +108,8 @@ def learning(rows: pd.DataFrame, algorithms: Sequence[str]) -> Figure:
     metric = rows["metric"].iloc[0]
     if metric == "win_rate":
         axes.set_ylim(-0.03, 1.03)
-    figure.supylabel(f"test {labels.METRICS[metric]}", fontsize=7)
-    legend(figure, algorithms)
+    figure.supylabel(f"test {labels.METRICS[metric]}", fontsize=7 * page.scale)
+    legend(figure, algorithms, page.names)
     return figure
 
 
@@ -100,59 +131,66 @@ def _averaged(curve: pd.DataFrame, window: int) -> pd.DataFrame:
     return curve[["step", "value", "low", "high"]].groupby(group).mean()
 
 
-def efficiency(rows: pd.DataFrame, algorithms: Sequence[str]) -> Figure:
+def efficiency(rows: pd.DataFrame, algorithms: Sequence[str], page: Page) -> Figure:
     """The IQM of the win rate over steps."""
-    figure, axes = _single()
+    figure, axes = _single(page)
     scale, unit_name = unit(rows)
     for name, curve in _by_algorithm(rows, algorithms):
         _curve(axes, labels.plot_style(name), curve["step"] / scale, curve)
     steps_axis(axes, rows, scale)
     axes.set(xlabel=f"env steps ({unit_name})", ylabel="IQM of test win rate", ylim=(-0.03, 1.03))
-    legend(figure, algorithms)
+    legend(figure, algorithms, page.names)
     return figure
 
 
-def profiles(rows: pd.DataFrame, algorithms: Sequence[str]) -> Figure:
+def profiles(rows: pd.DataFrame, algorithms: Sequence[str], page: Page) -> Figure:
     """The share of runs above each win rate."""
-    figure, axes = _single()
+    figure, axes = _single(page)
     for name, curve in _by_algorithm(rows, algorithms):
         _curve(axes, labels.plot_style(name), curve["threshold"], curve)
     axes.set(xlabel=r"win rate $\tau$", ylabel=r"share of runs above $\tau$")
     axes.set(xlim=(0, 1), ylim=(-0.03, 1.03))
-    legend(figure, algorithms)
+    legend(figure, algorithms, page.names)
     return figure
 
 
-def aggregate(rows: pd.DataFrame, algorithms: Sequence[str]) -> Figure:
+def aggregate(rows: pd.DataFrame, algorithms: Sequence[str], page: Page) -> Figure:
     """The four aggregate metrics: one plot per metric, one line per method."""
-    figure = Figure(figsize=(WIDTH, 2 * (0.45 + _ROW * len(algorithms))))
-    grid = figure.subplots(2, 2, sharey=True)
+    figure = Figure(figsize=(page.width, 2 * page.scale * (0.55 + _ROW * len(algorithms))))
+    grid = figure.subplots(2, 2, sharey=True, sharex=True)
     for axes, metric in zip(grid.flat, labels.AGGREGATES, strict=True):
         of_metric = rows[rows["metric"] == metric]
         points = dict(_by_algorithm(of_metric, algorithms))
-        intervals(axes, [(labels.plot_style(name), points.get(name)) for name in algorithms])
+        lines = [(labels.plot_style(name), points.get(name)) for name in algorithms]
+        intervals(axes, lines, page.scale)
         better = _DOWN if metric == "optimality_gap" else _UP
         axes.set_title(f"{labels.AGGREGATES[metric]} {better}")
+        gap = metric == "optimality_gap"
+        axes.set_xlabel("distance to a win rate of 1" if gap else "final test win rate")
+        axes.tick_params(axis="x", labelbottom=True)
+    axes.set(xlim=(-0.02, 1.02), xticks=(0, 0.25, 0.5, 0.75, 1))
+    axes.xaxis.set_major_formatter("{x:g}")
     return figure
 
 
-def improvement(rows: pd.DataFrame, algorithms: Sequence[str]) -> Figure:
+def improvement(rows: pd.DataFrame, algorithms: Sequence[str], page: Page) -> Figure:
     """The probability that the first method beats each of the others."""
     first, *others = algorithms
-    figure = Figure(figsize=(WIDTH, 0.55 + _ROW * max(len(others), 2)))
+    figure = Figure(figsize=(page.width, page.scale * (0.55 + _ROW * max(len(others), 2))))
     axes = figure.subplots()
     pairs = {
         name: rows[(rows["algorithm_x"] == first) & (rows["algorithm_y"] == name)]
         for name in others
     }
-    intervals(axes, [(labels.plot_style(name), pair) for name, pair in pairs.items()])
+    lines = [(labels.plot_style(name), pair) for name, pair in pairs.items()]
+    intervals(axes, lines, page.scale)
     axes.axvline(0.5, color="#777777", linewidth=0.7, linestyle=(0, (4, 3)), zorder=1)
-    axes.set(xlim=(-0.02, 1.02), xlabel=f"P({labels.label(first)} > method)")
+    axes.set(xlim=(-0.02, 1.02), xlabel=f"P({plain(labels.label(first))} > method)")
     return figure
 
 
-def _single() -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(WIDTH, 2.35))
+def _single(page: Page) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(page.width, 2.35 * page.scale))
     return figure, figure.subplots()
 
 
@@ -171,10 +209,11 @@ def unit(rows: pd.DataFrame) -> tuple[float, str]:
 
 
 def steps_axis(axes: Axes, rows: pd.DataFrame, scale: float) -> None:
-    """Env steps from 0 to the last one of ``rows``, in units of ``scale``."""
-    last = rows["step"].max() if len(rows) else scale
-    axes.set_xlim(0, max(last, 1) / scale)
-    axes.xaxis.set_major_locator(MaxNLocator(4))
+    """Env steps from 0 to the last one of ``rows``, which has a tick, in units of ``scale``."""
+    last = max(rows["step"].max() if len(rows) else scale, 1) / scale
+    ticks = MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(0, last)
+    axes.set_xlim(0, last)
+    axes.set_xticks([*ticks[ticks < _LAST_TICK * last], last])
     axes.xaxis.set_major_formatter("{x:g}")
 
 
@@ -193,17 +232,19 @@ def _curve(axes: Axes, style: PlotStyle, x: pd.Series, curve: pd.DataFrame) -> N
     axes.fill_between(x, curve["low"], curve["high"], color=style.colour, alpha=0.18, linewidth=0)
 
 
-def intervals(axes: Axes, lines: list[tuple[PlotStyle, pd.DataFrame | None]]) -> None:
+def intervals(
+    axes: Axes, lines: list[tuple[PlotStyle, pd.DataFrame | None]], scale: float = 1.0
+) -> None:
     """One line per method: a marker on the value of its row, a bar over the interval."""
     for height, (style, row) in enumerate(lines):
         if row is None or row.empty:
             continue
         value, low, high = row.iloc[0][["value", "low", "high"]]
-        bar = {"linewidth": 3, "alpha": 0.4, "solid_capstyle": "butt"}
+        bar = {"linewidth": 3 * scale, "alpha": 0.4, "solid_capstyle": "butt"}
         axes.plot([low, high], [height, height], color=style.colour, **bar)
-        marker = {"marker": style.marker, "markersize": 4, "markeredgewidth": 0}
+        marker = {"marker": style.marker, "markersize": 4 * scale, "markeredgewidth": 0}
         axes.plot(value, height, color=style.colour, linestyle="", **marker)
-    axes.set_yticks(range(len(lines)), [style.name for style, _ in lines])
+    axes.set_yticks(range(len(lines)), [plain(style.name) for style, _ in lines])
     axes.set_ylim(len(lines) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
@@ -212,8 +253,9 @@ def intervals(axes: Axes, lines: list[tuple[PlotStyle, pd.DataFrame | None]]) ->
 def legend(figure: Figure, algorithms: Sequence[str], columns: int = 4) -> None:
     """A line per algorithm above the plots."""
     handles = [
-        Line2D([], [], color=style.colour, marker=style.marker, markeredgewidth=0, label=style.name)
+        Line2D([], [], color=style.colour, marker=style.marker, markeredgewidth=0, label=name)
         for style in map(labels.plot_style, algorithms)
+        for name in [plain(style.name)]
     ]
     figure.legend(
         handles=handles,

@@ -5,6 +5,7 @@ and what is missing. The CSV holds the same rows of the statistics, unrounded.
 """
 
 import itertools
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,10 +64,11 @@ class Table:
 
     def markdown(self) -> str:
         """The table as Markdown."""
-        lines = [[self.corner, *self.columns], ["---", *["---:"] * len(self.columns)]]
-        lines += [[name, *map(_markdown_cell, cells)] for name, cells in self.rows.items()]
+        head = list(map(_md, [self.corner, *self.columns]))
+        lines = [head, ["---", *["---:"] * len(self.columns)]]
+        lines += [[_md(name), *map(_markdown_cell, cells)] for name, cells in self.rows.items()]
         table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-        return f"**{self.caption}**\n\n{table}\n"
+        return f"**{_md(self.caption)}**\n\n{table}\n"
 
     def csv(self) -> str:
         """The rows of statistics behind the table, unrounded."""
@@ -113,8 +115,18 @@ def _tex_cell(cell: Cell) -> str:
 
 
 def _tex(text: str) -> str:
-    escapes = {"\\": r"\textbackslash{}", DASH: "--"} | {c: f"\\{c}" for c in "&%$#_{}"}
-    return "".join(escapes.get(character, character) for character in text)
+    """Text for LaTeX: no command, no formula, no paragraph of its own."""
+    named = {"\\": "backslash", "^": "asciicircum", "~": "asciitilde"}
+    named |= {"|": "bar", "<": "less", ">": "greater"}
+    escapes = {character: rf"\text{name}{{}}" for character, name in named.items()}
+    escapes |= {DASH: "--"} | {c: f"\\{c}" for c in "&%$#_{}"}
+    return "".join(escapes.get(character, character) for character in " ".join(text.split()))
+
+
+def _md(text: str) -> str:
+    """Text for Markdown: no column, no mark and no line of its own; 3s5z_vs_3s6z has no mark."""
+    text = re.sub(r"([\\`*|$~<\[])|(?<!\w)_|_(?!\w)", r"\\\g<0>", text)
+    return " ".join(text.split())
 
 
 def names(maps: list[str]) -> list[str]:

@@ -1,13 +1,17 @@
 """Figures depend on the statistics alone, to the byte, and have one style."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import colors, image
+from matplotlib.text import Text
 
 from benchmark import commands
 from benchmark.analysis import figures, labels, plots, statistics
 from benchmark.training.evaluations import write_evaluations
+from benchmark.training.protocol import MAP_RULES
 from tests.analysis import synthetic
 
 MAPS = ["3m", "8m", "2s3z", "terran_3_vs_3"]
@@ -92,6 +96,7 @@ def test_maps_of_short_and_long_training_share_the_unit_of_their_axes():
     )
     figure = dict(figures.draw(statistics.compute(table, replications=20)))["learning_smac_return"]
     for axes, millions in zip(figure.axes, (0.2, 2.0), strict=True):
+        assert axes.get_xticks()[-1] == pytest.approx(millions)  # the last step has a label
         assert axes.get_xlim() == pytest.approx((0, millions))
         assert axes.get_lines()[0].get_xdata()[-1] == pytest.approx(millions)
 
@@ -110,6 +115,78 @@ def test_intervals_show_values_and_bounds(drawn, results):
     assert list(bar.get_xdata()) == pytest.approx([row["low"], row["high"]])
     assert list(point.get_xdata()) == pytest.approx([row["value"]])
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["R3DM", "QMIX", "mystery"]
+
+
+def test_aggregates_share_one_range_and_name_their_axes(drawn):
+    axes = drawn["aggregate_smac"].axes
+    assert {plot.get_xlim() for plot in axes} == {(-0.02, 1.02)}
+    labelled = [plot.get_xlabel() for plot in axes]
+    assert labelled == ["final test win rate"] * 3 + ["distance to a win rate of 1"]
+
+
+def test_every_figure_names_its_band(drawn):
+    for name, figure in drawn.items():
+        assert f": {figures.INTERVAL}" in texts(figure), name
+
+
+@pytest.mark.parametrize("page", plots.PAGES.values(), ids=str)
+def test_labels_of_the_full_study_neither_leave_nor_collide(page, monkeypatch):
+    """Seven methods on the twelve maps, on every page."""
+    few = {"absolute": 0, "episodes": 2, "interval": 500_000, "seeds": 2}
+    parts = [
+        synthetic.study([map], synthetic.ALGORITHMS, budget=budget, **few)
+        for map in [*synthetic.SMAC, *synthetic.SMACV2]
+        for budget in [MAP_RULES.get(map, {}).get("budget", 2_000_000)]
+    ]
+    drawn = dict(figures.draw(statistics.compute(pd.concat(parts), replications=5), page))
+    assert len(drawn) == 4 + 3 * 4
+    shown, draw = [], Text.draw
+    monkeypatch.setattr(Text, "draw", lambda text, *rest: (shown.append(text), draw(text, *rest)))
+    for name, figure in drawn.items():
+        width, height = figure.get_size_inches()
+        box = figure.get_tightbbox()
+        assert min(box.x0, box.y0) > -0.01, name
+        assert max(box.x1 - width, box.y1 - height) < 0.01, name
+        shown.clear()
+        figure.draw_without_rendering()
+        boxes = [
+            text.get_window_extent()
+            for text in shown
+            if text.get_visible() and text.get_text().strip()
+        ]
+        for one, other in itertools.combinations(boxes, 2):
+            assert not one.padded(-0.5).overlaps(other.padded(-0.5)), name
+
+
+def test_chosen_maps_and_methods(tmp_path):
+    table = synthetic.study(["3m", "8m"], ["qmix", "r3dm", "acorm"], seeds=2)
+    statistics.write(statistics.compute(table, replications=20), tmp_path / "statistics")
+    command = ["figures", str(tmp_path / "statistics"), "--output", str(tmp_path / "chosen")]
+    assert commands.main([*command, "--maps", "8m", "--methods", "r3dm", "qmix"]) == 0
+    written = {path.stem for path in (tmp_path / "chosen").iterdir()}
+    assert written == {"learning_smac_win_rate", "learning_smac_return"}
+    results = statistics.read(tmp_path / "statistics")
+    drawn = dict(figures.draw(figures.chosen(results, [], ["r3dm", "qmix"])))
+    ticks = [tick.get_text() for tick in drawn["aggregate_smac"].axes[0].get_yticklabels()]
+    assert ticks == ["R3DM", "QMIX"]
+
+
+def test_unknown_maps_and_methods_are_named(tmp_path, capsys):
+    statistics.write(statistics.compute(synthetic.study(["3m"]), replications=5), tmp_path)
+    for option, name in (("--maps", "corridor"), ("--methods", "cds")):
+        assert commands.main(["figures", str(tmp_path), option, name]) == 2
+        assert name in capsys.readouterr().err
+
+
+def test_names_in_figures_are_no_formulas():
+    table = synthetic.study(["3m"], ["a$x^2$\n\nb", "qmix"], seeds=2)
+    drawn = dict(figures.draw(statistics.compute(table, replications=5)))
+    for figure in (drawn["learning_smac_win_rate"], drawn["aggregate_smac"]):
+        shown = [text for text in figure.findobj(Text) if "x^2" in text.get_text()]
+        assert shown
+        for text in shown:
+            assert text.get_text() == r"a\$x^2\$ b"
+            assert text._preprocess_math(text.get_text())[1] is False
 
 
 def test_seven_methods_have_colours_and_markers_of_their_own():

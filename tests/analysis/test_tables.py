@@ -113,3 +113,18 @@ def test_single_maps_and_runs_are_counted_in_the_singular():
     table = synthetic.study(["3m"], ["qmix"], seeds=1)
     made = {t.name: t for t in tables.make(statistics.compute(table, replications=50))}
     assert "SMAC 1 run on 1 map." in made["aggregate_final"].caption
+
+
+def test_names_are_escaped_for_each_output():
+    name = "a$x$ ^~|\n\n*b*_ <c>"
+    cell = tables.Cell(-0.001, -0.004, 0.2)
+    table = tables.Table("t", name, name, [name], {name: [cell]}, pd.DataFrame())
+    tex = table.latex()
+    row = r"a\$x\$ \textasciicircum{}\textasciitilde{}\textbar{} *b*\_ \textless{}c\textgreater{}"
+    assert tex.count(row) == 4
+    assert "\n\n" not in tex
+    text = table.markdown()
+    assert text.count(r"a\$x\$ ^\~\| \*b\*\_ \<c>") == 4
+    assert len(text.splitlines()) == 5
+    assert "0.00 [0.00, 0.20]" in text  # no -0.00
+    assert "**t**\n" not in text
