@@ -27,6 +27,7 @@ COMMANDS = {
     "roles": "show the roles of trained policies, and measure them",
     "export": "write a study's evaluations as marl-eval's JSON",
     "report": "write the HTML report",
+    "paper": "write docs/paper.md: the paper's tables and figures, and ours",
     "published": "check published results and test claims",
 }
 
