@@ -2,7 +2,7 @@
 
 import warnings
 from functools import cache
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
@@ -17,7 +17,11 @@ def serve(device: torch.device) -> bool:
         return False
     if device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
         return False
-    if find_spec("triton") is None:
-        warnings.warn("R3DM and CDS are slow on a GPU without the package triton", stacklevel=2)
+    try:
+        release = tuple(map(int, version("triton").split(".")[:2]))
+    except PackageNotFoundError:
+        release = (0, 0)
+    if release < (3, 7):
+        warnings.warn("R3DM and CDS are slow on a GPU without triton 3.7 or newer", stacklevel=2)
         return False
     return True
