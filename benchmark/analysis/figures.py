@@ -169,7 +169,7 @@ def finish(
     height = figure.get_figheight() + below
     figure.set_figheight(height)
     share = (below + 0.03) / height
-    pads = {"w_pad": pad * scale, "h_pad": pad * scale}
+    pads = {"w_pad": pad * scale, "h_pad": min(pad, 0.03) * scale}
     figure.set_layout_engine("constrained", rect=(0, share, 1, 1 - share), **pads)
     where = {"ha": "center", "va": "bottom", "size": 5 * scale, "color": "#555555"}
     figure.text(0.5, 0.02 / height, "\n".join(lines), **where)

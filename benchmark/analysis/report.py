@@ -327,7 +327,7 @@ def _small(path: Path) -> bytes:
     with Image.open(path) as picture:
         coloured = picture.convert("RGB")
     coloured.thumbnail((_PIXELS, 4 * _PIXELS))
-    reduced = coloured.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    reduced = coloured.quantize(256, kmeans=3, dither=Image.Dither.NONE)
     buffer = io.BytesIO()
     reduced.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
