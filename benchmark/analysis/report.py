@@ -35,6 +35,7 @@ from benchmark.analysis.aggregate import missing_and_changed
 from benchmark.analysis.labels import PlotStyle
 from benchmark.analysis.scores import Scores, evaluations_to_points
 from benchmark.analysis.statistics import select
+from benchmark.envs.validation import distance
 from benchmark.errors import BenchmarkError
 from benchmark.training import provenance
 from benchmark.training.config import DEFAULT
@@ -114,6 +115,7 @@ def write(
         .render(
             studies=sorted({run["study"] for run in runs}),
             source=statistics.source_of(main),
+            distance=distance.sentence(maps) if set(main["backend"]) == {"simulator"} else "",
             protocol=main["protocol"].iloc[0],
             dates=_dates(runs),
             maps=maps,
