@@ -94,12 +94,12 @@ def _replications(arguments: argparse.Namespace) -> int:
 
 
 def _import(arguments: argparse.Namespace) -> None:
-    from benchmark.published import importer, sources
+    from benchmark.published import release, sources
 
     source = sources.load(arguments.source)
-    imported = importer.import_release(arguments.release, source)
+    imported = release.import_release(arguments.release, source)
     folder = arguments.output or Path("results") / "imported" / source.name
-    importer.write(imported, folder, arguments.release)
+    release.write(imported, folder, arguments.release)
     for problem in imported.problems[:_SHOWN]:
         print(f"problem: {problem}", file=sys.stderr)
     if len(imported.problems) > _SHOWN:
@@ -116,11 +116,11 @@ def _audit(arguments: argparse.Namespace) -> None:
 
 def _audits(folders: Sequence[Path], keep: Sequence[str]) -> list:
     """The audits of imports."""
-    from benchmark.published import audit, importer
+    from benchmark.published import audit, release
 
-    releases = [importer.read_import(folder) for folder in folders]
+    releases = [release.read_import(folder) for folder in folders]
     audit.check_keep(keep, releases)
-    return [audit.audit(release, keep) for release in releases]
+    return [audit.audit(imported, keep) for imported in releases]
 
 
 def _write_audit(folder: Path, keep: Sequence[str]) -> None:

@@ -1,13 +1,13 @@
 """Published results as data: read them, check them, replot them, test what is claimed from them.
 
-The way of a number, one module per step:
+The way of a number:
 
-* ``formats``, ``sources``, ``importer``: files of a release, and the mapping that says which file
-  holds which method on which map -> one table of evaluations, each original value kept;
-* ``release``: that table as curves; ``rules``, ``findings``, ``audit``: what is wrong with them;
-* ``run_scores``: one score per run, also where only a group's mean and extremes were released;
+* ``sources``, ``formats``, ``release``: the mapping that says which file holds which method on which
+  map, and the files -> one table of evaluations, each original value kept -> curves;
+* ``rules``, ``audit``: what is wrong with them (the sentences are in ``rules.yaml``);
+* ``scores``: one score per run, also where only a group's mean and extremes were released;
 * ``paper_plots``, ``replot``, ``pictures``: the paper's figures, as published and cleaned;
-* ``claims``, ``intervals``, ``claim_tests``: which of the paper's claims the numbers support;
+* ``claims``: which of the paper's claims the numbers support;
 * ``facts``: what the repository keeps in ``results/published/``;
 * ``compare``: our own runs compared with these facts; ``report``: ``docs/published_audit.md``.
 

@@ -1,8 +1,6 @@
 """Finds what is wrong with a release, by rule, and says what is left out because of it.
 
-A rule is one function in ``rules/``. It looks at the curves of a release, is told nothing about
-where a defect is, and yields findings. A finding may exclude a curve, or some rows of it; with
-``--keep`` they stay, by rule or by file.
+A finding may exclude a curve, or some rows of it; with ``--keep`` they stay, by rule or by file.
 """
 
 import fnmatch
@@ -15,10 +13,9 @@ import pandas as pd
 
 from benchmark import files
 from benchmark.errors import BenchmarkError
-from benchmark.published.findings import SEVERITIES, Exclusion, Finding
 from benchmark.published.release import Cell, Release
-from benchmark.published.rules import RULES
-from benchmark.published.run_scores import Measurement, scores
+from benchmark.published.rules import RULES, SEVERITIES, Finding
+from benchmark.published.scores import Measurement, scores
 
 COLUMNS = [
     *("source", "severity", "rule", "map", "algorithm", "variant", "metric"),
@@ -82,12 +79,25 @@ def audit(release: Release, keep: Sequence[str] = ()) -> Audit:
             as ``*seed3*``.
     """
     findings = []
-    for name, rule in RULES.items():
-        for finding in rule(release):
-            excludes = [part for part in finding.excludes if not _is_kept(name, part, keep)]
-            findings.append(replace(finding, rule=name, excludes=excludes))
+    with np.errstate(all="ignore"):  # of values that are not finite, which ``disorder`` finds
+        for name, rule in RULES.items():
+            for finding in rule(release):
+                excludes = [
+                    part
+                    for part in finding.excludes
+                    if name not in keep
+                    and not any(fnmatch.fnmatch(part.curve.file, text) for text in keep)
+                ]
+                findings.append(replace(finding, rule=name, excludes=excludes))
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
-    return _with_effects(Audit(release, findings))
+    found = Audit(release, findings)
+    before, after = found.as_released(), found.cleaned()
+    for number, finding in enumerate(findings):
+        if finding.excludes and finding.rule != "reused" and finding.cell in before.cells:
+            metric = finding.cell.metric.replace("_", " ")
+            change = f"{_final(before, finding.cell)} \u2192 {_final(after, finding.cell)}"
+            findings[number] = replace(finding, change=f"; final {metric} {change}")
+    return found
 
 
 def check_keep(keep: Sequence[str], releases: Sequence[Release]) -> None:
@@ -102,23 +112,6 @@ def check_keep(keep: Sequence[str], releases: Sequence[Release]) -> None:
             raise BenchmarkError(
                 f"--keep {text}: neither a rule ({', '.join(RULES)}) nor a file of the release"
             )
-
-
-def _is_kept(rule: str, exclusion: Exclusion, keep: Sequence[str]) -> bool:
-    return rule in keep or any(fnmatch.fnmatch(exclusion.curve.file, text) for text in keep)
-
-
-def _with_effects(found: Audit) -> Audit:
-    """Adds to each finding that excludes something what all exclusions do to the final value."""
-    before, after = found.as_released(), found.cleaned()
-    findings = []
-    for finding in found.findings:
-        if finding.excludes and finding.rule != "reused" and finding.cell in before.cells:
-            change = f"{_final(before, finding.cell)} \u2192 {_final(after, finding.cell)}"
-            text = f"{finding.effect}; final {finding.cell.metric.replace('_', ' ')} {change}"
-            finding = replace(finding, effect=text)
-        findings.append(finding)
-    return replace(found, findings=findings)
 
 
 def _final(release: Release, cell: Cell) -> str:

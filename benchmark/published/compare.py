@@ -15,13 +15,11 @@ from matplotlib.figure import Figure
 
 from benchmark.analysis import figures, labels, plots
 from benchmark.analysis.scores import evaluations_to_points
-from benchmark.published import claim_tests, facts
-from benchmark.published.claim_tests import CLEANED, Dataset, Sides
-from benchmark.published.claims import Claims
-from benchmark.published.intervals import Difference, Moments, mean, welch
+from benchmark.published import claims, facts
+from benchmark.published.claims import CLEANED, Claims, Dataset, Sides
 from benchmark.published.release import Cell, Curve
 from benchmark.published.replot import WIDTH, MeanCurve, line, mean_curve, steps_axis
-from benchmark.published.run_scores import Measurement
+from benchmark.published.scores import Difference, Measurement, Moments, mean, welch
 from benchmark.training.config import DEFAULT
 
 NAMES = ("claims.csv", "reproduction.csv", "compare.png", "compare.pdf")  #: files that are written
@@ -42,7 +40,7 @@ _ROW = 1.35  #: inches per map
 class Comparison(NamedTuple):
     """A study compared with the published facts."""
 
-    claims: pd.DataFrame  #: ``claim_tests.COLUMNS``, published and ours
+    claims: pd.DataFrame  #: ``claims.COLUMNS``, published and ours
     reproduction: pd.DataFrame  #: ``COLUMNS``
     figure: Figure
 
@@ -51,7 +49,7 @@ def compare(
     evaluations: pd.DataFrame,
     published: dict[str, pd.DataFrame],
     about: dict,
-    claims: Claims,
+    claimed: Claims,
     replications: int,
 ) -> Comparison:
     """Compares a study with the published facts.
@@ -72,13 +70,13 @@ def compare(
         for run in runs
         if len(run.steps) > 1
     ]
-    how = Measurement(int(max(spacing, default=1)), None, claims.window)
+    how = Measurement(int(max(spacing, default=1)), None, claimed.window)
     # our runs count where they were trained as long as the published ones
     ours = Dataset("ours", backend, cells, about["sources"][0]["ends"], how, {})
-    tests = claim_tests.run(claims, [Sides("ours", ours, ours)], replications)
+    tests = claims.run(claimed, [Sides("ours", ours, ours)], replications)
     return Comparison(
         pd.concat([published["claims"], tests], ignore_index=True),
-        _reproduction(published["final"], about["sources"], ours, protocol, claims),
+        _reproduction(published["final"], about["sources"], ours, protocol, claimed),
         _figure(published["curves"], about["sources"], ours, protocol),
     )
 
@@ -120,7 +118,7 @@ def own_runs(evaluations: pd.DataFrame) -> dict[Cell, list[Curve]]:
 
 
 def _reproduction(
-    final: pd.DataFrame, sources: list[dict], ours: Dataset, protocol: str, claims: Claims
+    final: pd.DataFrame, sources: list[dict], ours: Dataset, protocol: str, claimed: Claims
 ) -> pd.DataFrame:
     """Each published number and ours, where we have runs of that method on that map."""
     made_by = {source["name"]: (source["backend"], source["protocol"]) for source in sources}
@@ -150,7 +148,7 @@ def _reproduction(
                 "difference": difference.value,
                 "low": difference.low,
                 "high": difference.high,
-                "verdict": other or reproduction(difference, claims.reproduction[cell.metric]),
+                "verdict": other or reproduction(difference, claimed.reproduction[cell.metric]),
             }
         )
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -247,7 +245,7 @@ def read(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     Raises:
         BenchmarkError: a file is missing or of another version.
     """
-    names = {"claims": claim_tests.COLUMNS, "reproduction": COLUMNS}
+    names = {"claims": claims.COLUMNS, "reproduction": COLUMNS}
     return tuple(
         facts.read_table(Path(folder) / f"{name}.csv", columns, "compare")
         for name, columns in names.items()

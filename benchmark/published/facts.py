@@ -15,13 +15,12 @@ import pandas as pd
 from benchmark import files
 from benchmark.analysis.labels import DEFAULT
 from benchmark.errors import BenchmarkError
-from benchmark.published import audit, claim_tests
+from benchmark.published import audit, claims
 from benchmark.published.audit import Audit
-from benchmark.published.claim_tests import AS_RELEASED, CLEANED, WIDEST, Dataset, Sides
-from benchmark.published.claims import Claims
+from benchmark.published.claims import AS_RELEASED, CLEANED, WIDEST, Claims, Dataset, Sides
 from benchmark.published.release import Cell, Curve
-from benchmark.published.replot import drawn_curve, mean_curve
-from benchmark.published.run_scores import WINDOW, Measurement, estimate, scores
+from benchmark.published.replot import MeanCurve, drawn_curve, mean_curve
+from benchmark.published.scores import WINDOW, Measurement, estimate, scores
 
 FOLDER = files.ROOT / "results" / "published"
 
@@ -40,7 +39,7 @@ COLUMNS = {
         *("file", "column", "first_row", "last_row"),
     ],
     "offsets": ["source", "map", "metric", "panel", "method", "offset", "share"],
-    "claims": claim_tests.COLUMNS,
+    "claims": claims.COLUMNS,
     "recovery": ["source", "map", "algorithm", "at", "n", "sd", "sd_estimated", "sd_widest"],
 }
 _TEXT = {"flags", "excluded", "effect", "map", "algorithm", "variant", "metric"}
@@ -60,7 +59,7 @@ def content_hash(folder: Path = FOLDER) -> str:
     return digest.hexdigest()[:16]
 
 
-def distil(audits: Sequence[Audit], claims: Claims, replications: int) -> dict[str, pd.DataFrame]:
+def distil(audits: Sequence[Audit], claimed: Claims, replications: int) -> dict[str, pd.DataFrame]:
     """Computes the facts of some releases.
 
     Args:
@@ -77,7 +76,7 @@ def distil(audits: Sequence[Audit], claims: Claims, replications: int) -> dict[s
         for name, part in parts.items()
     }
     tables["findings"] = pd.concat([found.table() for found in audits], ignore_index=True)
-    tables["claims"] = claim_tests.run(claims, _sides(audits, claims), replications)
+    tables["claims"] = claims.run(claimed, _sides(audits, claimed.window), replications)
     return tables
 
 
@@ -101,19 +100,23 @@ def about(audits: Sequence[Audit], pictures: dict[str, str]) -> dict:
     }
 
 
-def _sides(audits: Sequence[Audit], claims: Claims) -> Iterator[Sides]:
+def _sides(audits: Sequence[Audit], window: int) -> Iterator[Sides]:
     first, *others = audits
     for name in (AS_RELEASED, CLEANED, WIDEST):
-        side = claim_tests.of_release(first, name, claims.window)
+        side = claims.of_release(first, name, window)
         yield Sides(name, side, side)
-    cleaned = claim_tests.of_release(first, CLEANED, claims.window)
+    cleaned = claims.of_release(first, CLEANED, window)
     for other in others:
-        right = claim_tests.of_release(other, CLEANED, claims.window)
+        right = claims.of_release(other, CLEANED, window)
         yield Sides(f"against {other.release.source.title}", cleaned, right)
 
 
-def _datasets(found: Audit) -> list[Dataset]:
-    return [claim_tests.of_release(found, name, WINDOW) for name in (AS_RELEASED, CLEANED)]
+def _by_cell(found: Audit) -> Iterator[tuple[Dataset, Cell, list[Curve], dict]]:
+    """Each cell as released and cleaned: the numbers, the cell, its curves, the first columns."""
+    for name in (AS_RELEASED, CLEANED):
+        data = claims.of_release(found, name, WINDOW)
+        for cell, curves in data.cells.items():
+            yield data, cell, curves, _named(found, name, cell) | {"at": data.ends[cell.map]}
 
 
 def _named(found: Audit, data: str, cell: Cell) -> dict:
@@ -123,61 +126,53 @@ def _named(found: Audit, data: str, cell: Cell) -> dict:
 
 def final(found: Audit) -> Iterator[dict]:
     """Per cell: mean over runs of their final scores, as released, cleaned and as drawn."""
-    for data in _datasets(found):
-        for cell, curves in data.cells.items():
-            at = data.ends[cell.map]
-            widest = scores(curves, at, data.how._replace(widest=True))
-            yield {
-                **_named(found, data.name, cell),
-                "at": at,
-                **estimate(data.scores(cell, at), cell.metric)._asdict(),
-                "sd_widest": estimate(widest.value, cell.metric).sd,
-                "identified": all(curve.kind == "run" for curve in curves),
-                "flags": "; ".join(data.flagged(cell)),
-            }
-    for cell, curves in _drawn(found):
-        curve = drawn_curve(curves, found.release.end(cell.map))
+    for data, cell, curves, named in _by_cell(found):
+        widest = scores(curves, named["at"], data.how._replace(widest=True))
+        yield {
+            **named,
+            **estimate(data.scores(cell, named["at"]), cell.metric)._asdict(),
+            "sd_widest": estimate(widest.value, cell.metric).sd,
+            "identified": all(curve.kind == "run" for curve in curves),
+            "flags": "; ".join(data.flagged(cell)),
+        }
+    for cell, curve in _drawn(found):
         ends = {name: getattr(curve, name)[-1] for name in ("mean", "low", "high")}
         yield {**_named(found, DRAWN, cell), "at": int(curve.step[-1]), **ends}
 
 
 def _scores(found: Audit) -> Iterator[dict]:
     """Per cell and run: its final score."""
-    for data in _datasets(found):
-        for cell, curves in data.cells.items():
-            at = data.ends[cell.map]
-            of_runs = scores(curves, at, data.how)
-            for run, score in zip(of_runs.names, of_runs.value, strict=True):
-                yield {**_named(found, data.name, cell), "at": at, "run": run, "score": score}
+    for data, _, curves, named in _by_cell(found):
+        of_runs = scores(curves, named["at"], data.how)
+        for run, score in zip(of_runs.names, of_runs.value, strict=True):
+            yield {**named, "run": run, "score": score}
 
 
 def _curves(found: Audit) -> Iterator[dict]:
     """Mean curves, thinned: cleaned, and as drawn (the last drawn value before each step)."""
-    cleaned = claim_tests.of_release(found, CLEANED, WINDOW)
+    cleaned = claims.of_release(found, CLEANED, WINDOW)
     for cell, curves in cleaned.cells.items():
         curve = mean_curve(curves, cleaned.ends[cell.map], cleaned.how)
         for point in zip(*curve, strict=True):
             values = dict(zip(curve._fields, point, strict=True))
             yield {**_named(found, CLEANED, cell), **values}
-    for cell, curves in _drawn(found):
-        end = found.release.end(cell.map)
-        curve = drawn_curve(curves, end)
-        for step in range(WINDOW, end + 1, WINDOW):
+    for cell, curve in _drawn(found):
+        for step in range(WINDOW, found.release.end(cell.map) + 1, WINDOW):
             last = np.searchsorted(curve.step, step, side="right") - 1
             if last >= 0 and step - curve.step[last] < WINDOW:
                 values = {name: getattr(curve, name)[last] for name in ("mean", "low", "high")}
                 yield {**_named(found, DRAWN, cell), "step": step, **values}
 
 
-def _drawn(found: Audit) -> Iterator[tuple[Cell, list[Curve]]]:
-    """The curves that the published figures draw, by cell; a cell counts in its first panel."""
-    end = found.release.end
+def _drawn(found: Audit) -> Iterator[tuple[Cell, MeanCurve]]:
+    """What the published figures draw, by cell; a cell counts in its first panel."""
     panels = {name for figure in found.release.source.figures for name in figure.panels}
     for cell, curves in found.release.cells.items():
         first = min(curves, key=lambda curve: (curve.panel != "main", curve.panel)).panel
         drawn = [curve for curve in curves if curve.panel == first]
-        if first in panels and any(len(curve.between(-1, end(cell.map)).steps) for curve in drawn):
-            yield cell, drawn
+        end = found.release.end(cell.map)
+        if first in panels and any(len(curve.between(-1, end).steps) for curve in drawn):
+            yield cell, drawn_curve(drawn, end)
 
 
 def _exclusions(found: Audit) -> Iterator[dict]:

@@ -13,11 +13,10 @@ from matplotlib.figure import Figure
 
 from benchmark.analysis import figures, labels, plots
 from benchmark.published.audit import Audit
-from benchmark.published.claim_tests import WIDEST
-from benchmark.published.findings import Finding
+from benchmark.published.claims import WIDEST
 from benchmark.published.release import Curve
 from benchmark.published.replot import WIDTH, credit
-from benchmark.published.rules.steps import visible_runs
+from benchmark.published.rules import Finding, visible_runs
 
 CLAIM_CAPTION = (
     "Final test win rates, difference per map, with Welch's intervals and Holm's correction over"
@@ -38,7 +37,7 @@ def _not_test(axes: Axes, finding: Finding, found: Audit) -> str:
         curve
         for curve in found.release.curves
         if curve.cell.map == wrong.cell.map
-        and (curve.kind == "run" and curve.shows_grid and curve.on_grid(n))
+        and (curve.kind == "run" and curve.shows_grid and curve.episodes(n) == n)
     ]
     longest = sorted(tests, key=lambda curve: len(curve.interior))[-1:]
     shown = [(curve, _RIGHT, "a test") for curve in longest]
@@ -100,7 +99,7 @@ def _number_of_runs(axes: Axes, finding: Finding, found: Audit) -> str:
     ]
     most = 0
     for other, colour in zip(losing, _COLOURS, strict=False):
-        step, n = np.array(visible_runs(other.curves, found.release, other.cell)).T
+        step, n = visible_runs(other.curves, found.release, other.cell)
         label = f"{labels.label(other.cell.algorithm, other.cell.variant)}, {other.cell.map}"
         axes.step(step / 1e6, n, where="post", color=colour, label=label, alpha=0.9)
         most = max(most, n.max())
@@ -196,7 +195,7 @@ def of_claim(tests: pd.DataFrame, claim: str, right: str) -> Figure | None:
     """Draws a claim's comparisons with one method, per map and set of numbers; None without any.
 
     Args:
-        tests: rows of ``claim_tests.COLUMNS``.
+        tests: rows of ``claims.COLUMNS``.
         claim: a claim that is tested per map.
         right: the method on its right side.
     """

@@ -1,20 +1,65 @@
-"""A release as the audit and the claim tests see it: its curves by map, method and metric."""
+"""A release: its files become one table of evaluations, and that table its curves.
 
+``evaluations.parquet`` holds every released number; ``import.json`` the files with their hashes,
+what could not be read, and where the release comes from. Published files hold one number per
+*evaluation*, and some only a group's mean with its extremes; nothing is made up to get more.
+"""
+
+import hashlib
+import os
+import zipfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from benchmark.published.formats import Problem
-from benchmark.published.sources import Source
+from benchmark import files
+from benchmark.errors import BenchmarkError, first_line
+from benchmark.published.formats import Column, Problem, read, suffixes
+from benchmark.published.sources import Source, identify
+from benchmark.training.config import one_line_errors
 
+_BYTES = 64 * 2**20  #: a larger file is no table of results
+_NUMBERS = 2_000_000  #: of a release, ten times those of R3DM's; the rest is left out
 _EPISODES = 400  #: the most episodes per evaluation that are looked for
 _INTERIOR = 8  #: so many win rates between 0 and 1 show what they are multiples of
 _CLEAR = 0.9  #: share of values on a grid that shows it
 _MOSTLY = 0.5  #: share of values on a known grid; gaps may be filled, chance gives a tenth
+_SURELY = 0.75  #: share of values on a known grid above which no other grid is looked for
+
+#: One row per released number. ``value``, ``low``, ``high`` and ``wall_time`` are as released.
+SCHEMA = pa.schema(
+    [
+        ("source", pa.string()),
+        ("backend", pa.string()),
+        ("protocol", pa.string()),
+        ("map", pa.string()),
+        ("algorithm", pa.string()),
+        ("variant", pa.string()),
+        ("metric", pa.string()),  # win_rate or return
+        ("seed", pa.int64()),  # null: not known
+        ("step", pa.int64()),  # null: of the absolute phase
+        ("phase", pa.string()),  # training or absolute, as in our own table
+        ("episode", pa.int64()),  # null: the value is the mean of an evaluation
+        ("value", pa.float64()),  # of a run; of a group its mean over runs
+        ("low", pa.float64()),  # wandb's __MIN: the lowest of the runs at this step
+        ("high", pa.float64()),  # wandb's __MAX
+        ("wall_time", pa.float64()),
+        ("kind", pa.string()),  # run, or group: which run a value belongs to is lost
+        ("panel", pa.string()),  # the published figure that draws the file
+        ("tag", pa.string()),  # what the release calls the number
+        ("file", pa.string()),
+        ("column", pa.string()),
+        ("row", pa.int64()),  # of the file, from 0
+    ]
+)
 
 
 class Cell(NamedTuple):
@@ -78,9 +123,22 @@ class Curve:
         """The share of ``interior`` that are win rates of n episodes."""
         return float(np.mean(~off_grid(self.interior, n)))
 
-    def on_grid(self, n: int) -> bool:
-        """Whether the values are win rates of n episodes, but for stretches that were filled."""
-        return self.share_on_grid(n) >= _MOSTLY
+    @cached_property
+    def grid(self) -> int | None:
+        """The smallest n of which the win rates are multiples of 1/n; None if nothing shows it."""
+        grids = range(2, _EPISODES + 1) if self.shows_grid else ()
+        return next((n for n in grids if self.share_on_grid(n) >= _CLEAR), None)
+
+    def episodes(self, n: int) -> int | None:
+        """The episodes per evaluation that win rates show: n, or others; None for no test at all.
+
+        Stretches that were filled are on no grid. A method that was tested with more or fewer
+        episodes than the others has most values off their grid, and nearly all on its own.
+        """
+        share = self.share_on_grid(n)
+        if self.grid and share < _SURELY:
+            return self.grid
+        return n if share >= _MOSTLY else None
 
 
 @dataclass(frozen=True)
@@ -100,10 +158,15 @@ class Release:
             found.setdefault(curve.cell, []).append(curve)
         return dict(sorted(found.items()))
 
+    @property
+    def by_cell(self) -> list[Curve]:
+        """The curves in the order of their cells."""
+        return [curve for curves in self.cells.values() for curve in curves]
+
     @cached_property
     def episodes(self) -> int | None:
         """Episodes per evaluation, from what most curves are multiples of; None if none is."""
-        grids = Counter(grid for curve in self.curves if (grid := _grid(curve)) is not None)
+        grids = Counter(curve.grid for curve in self.curves if curve.grid is not None)
         return max(grids, key=lambda n: (grids[n], n)) if grids else None
 
     def end(self, map: str) -> int:
@@ -118,12 +181,27 @@ class Release:
             for panel in dict.fromkeys(curve.panel for curve in curves):
                 yield cell, panel, [curve for curve in curves if curve.panel == panel]
 
-    def both_metrics(self) -> Iterator[tuple[Cell, list[Curve], list[Curve]]]:
-        """Cells of win rates that have returns too: cell, curves of win rates and of returns."""
+    def both_metrics(self) -> Iterator[tuple[Cell, list[tuple[Curve, Curve]]]]:
+        """Cells of win rates that have returns too: cell, pairs of win rates and returns of a run.
+
+        Runs are told by their seed, or else by the column's name in front of the metric. Where
+        several have one name, nothing tells which belong together.
+        """
         for cell, wins in self.cells.items():
             returns = self.cells.get(cell._replace(metric="return"), [])
             if cell.metric == "win_rate" and returns:
-                yield cell, [win for win in wins if win.panel == wins[0].panel], returns
+                ours = _by_run(win for win in wins if win.panel == wins[0].panel)
+                theirs = _by_run(returns)
+                yield cell, [(ours[run], theirs[run]) for run in ours if run in theirs]
+
+
+def _by_run(curves: Iterable[Curve]) -> dict[tuple, Curve]:
+    """The curves whose run has a name of its own."""
+    found: dict[tuple, list[Curve]] = {}
+    for curve in curves:
+        name = curve.column.rpartition(" - ")[0] if curve.seed is None else ""
+        found.setdefault((curve.kind, curve.seed, name), []).append(curve)
+    return {run: same[0] for run, same in found.items() if len(same) == 1}
 
 
 def off_grid(values: np.ndarray, n: int) -> np.ndarray:
@@ -132,8 +210,226 @@ def off_grid(values: np.ndarray, n: int) -> np.ndarray:
         return np.abs(values * n - np.round(values * n)) > 1e-3
 
 
-def _grid(curve: Curve) -> int | None:
-    """The smallest n of which a curve's values are multiples of 1/n."""
-    if not curve.shows_grid:
-        return None
-    return next((n for n in range(2, _EPISODES + 1) if curve.share_on_grid(n) >= _CLEAR), None)
+class Imported(NamedTuple):
+    """A release as a table, and what its files are."""
+
+    source: Source
+    evaluations: pa.Table  #: of ``SCHEMA``
+    files: list[dict]  #: file, sha256, bytes, format, curves
+    problems: list[Problem]
+
+
+class _File(NamedTuple):
+    path: str  #: inside the release, with forward slashes
+    open: Callable  #: gives a binary stream; raises what folders and zips raise
+
+
+def import_release(release: Path, source: Source) -> Imported:
+    """Reads every file of a release that its mapping names.
+
+    What cannot be read is a problem, not the end; the rest is imported.
+
+    Args:
+        release: a folder or a zip.
+        source: its mapping.
+
+    Raises:
+        BenchmarkError: there is no such release, or no file in it could be imported.
+    """
+    listed = sorted(_files(Path(release)), key=lambda file: file.path)
+    named = [(file, found) for file in listed if (found := source.match(file.path))]
+    readable = [(file, found) for file, found in named if file.path.lower().endswith(suffixes())]
+    if not readable:
+        raise BenchmarkError(
+            f"{release}: none of {len(listed)} files is one that the mapping {source.name} names;"
+            " give the folder that holds the released results, or another mapping"
+        )
+    times = Counter(file.path for file, _ in readable)
+    problems, tables, known, numbers = [], [], [], 0
+    for file, (rule, groups) in readable:
+        try:
+            if times[file.path] > 1:
+                raise BenchmarkError("several files have this name; left out")
+            if numbers >= _NUMBERS:
+                raise BenchmarkError(f"the release has more than {_NUMBERS:,} numbers; left out")
+            data = _data(file)
+        except BenchmarkError as error:
+            problems.append(Problem(file.path, "", str(error)))
+            continue
+        content = read(file.path, data, source.last)
+        problems += content.problems
+        curves = 0
+        for column in content.columns:
+            try:
+                identity = identify(source, rule, groups, column)
+                if identity is None:
+                    continue
+                problems += [Problem(file.path, column.name, text) for text in column.problems]
+                if not np.isfinite(column.value).any():
+                    raise BenchmarkError("holds no finite number")
+                if numbers + len(column.value) > _NUMBERS:
+                    raise BenchmarkError(
+                        f"is more than {_NUMBERS:,} numbers of a release; left out"
+                    )
+                tables.append(_table(column, source, file.path, identity))
+            except (BenchmarkError, UnicodeEncodeError) as error:
+                problems.append(Problem(file.path, column.name, str(error)))
+                continue
+            curves, numbers = curves + 1, numbers + len(column.value)
+        known.append(
+            {
+                "file": file.path,
+                "sha256": hashlib.sha256(data).hexdigest(),
+                "bytes": len(data),
+                "format": content.format,
+                "curves": curves,
+            }
+        )
+    if not tables:
+        raise BenchmarkError(
+            f"nothing in {release} could be imported; the first of {len(problems)} problems:"
+            f" {problems[0] if problems else 'no curve of a known metric'}"
+        )
+    return Imported(source, pa.concat_tables(tables).combine_chunks(), known, problems)
+
+
+def _files(release: Path) -> Iterator[_File]:
+    """The files of a release; hidden files and folders are left out."""
+    if release.is_dir():
+        paths = [Path(folder, name) for folder, _, names in _walk(release) for name in names]
+        listed = [
+            (path.relative_to(release).as_posix(), partial(path.open, "rb"))
+            for path in paths
+            if path.is_file()
+        ]
+    elif release.is_file() and zipfile.is_zipfile(release):
+        try:
+            archive = zipfile.ZipFile(release)
+        except (zipfile.BadZipFile, OSError, ValueError) as error:
+            raise BenchmarkError(f"cannot read the zip {release}: {first_line(error)}") from error
+        listed = [
+            (member.filename, partial(archive.open, member))
+            for member in archive.infolist()
+            if not member.is_dir()
+        ]
+    else:
+        kind = "is neither a folder nor a zip" if release.exists() else "does not exist"
+        raise BenchmarkError(
+            f"{release} {kind}; give the folder or zip that holds the released files"
+        )
+    for name, opens in listed:
+        name = "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
+        if not any(part.startswith(".") for part in PurePosixPath(name).parts):
+            yield _File(name, opens)
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    def fail(error: OSError) -> None:
+        raise BenchmarkError(f"cannot read the folder {error.filename}: {error.strerror}")
+
+    return os.walk(folder, onerror=fail)
+
+
+def _data(file: _File) -> bytes:
+    try:
+        with file.open() as stream:
+            data = stream.read(_BYTES + 1)
+    except Exception as error:  # whatever a damaged or encrypted zip makes its libraries raise
+        raise BenchmarkError(f"damaged, or cannot be read ({first_line(error)})") from error
+    if len(data) > _BYTES:
+        raise BenchmarkError(f"is larger than {_BYTES // 2**20} MB; left out")
+    return data
+
+
+def _table(column: Column, source: Source, path: str, identity: dict) -> pa.Table:
+    """The rows of one column of a file; what it does not say is null."""
+    n = len(column.value)
+    steps = column.rows * source.interval if column.steps is None else column.steps
+    if column.phase == "absolute":
+        steps = None
+    values = {
+        **identity,
+        **{"source": source.name, "backend": source.backend, "protocol": source.protocol},
+        **{"file": path, "column": column.name, "tag": column.tag, "phase": column.phase},
+        **{"step": steps, "episode": column.episodes, "row": column.rows, "value": column.value},
+        **{"low": column.low, "high": column.high, "wall_time": column.wall},
+    }
+    arrays = [
+        pa.array(value, from_pandas=True).cast(column.type)  # NaN becomes null
+        if isinstance(value := values[column.name], np.ndarray)
+        else pa.repeat(pa.scalar(value, column.type), n)
+        for column in SCHEMA
+    ]
+    return pa.Table.from_arrays(arrays, schema=SCHEMA)
+
+
+def write(imported: Imported, folder: Path, release: Path) -> None:
+    """Writes an import into a folder: ``evaluations.parquet`` and ``import.json``."""
+    with files.atomic(Path(folder) / "evaluations.parquet") as temporary:
+        pq.write_table(imported.evaluations, temporary, compression="zstd")
+        digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
+    about = {
+        "evaluations_sha256": digest,
+        "source": imported.source.model_dump(),
+        "release": Path(release).name,
+        "files": imported.files,
+        "problems": [problem._asdict() for problem in imported.problems],
+    }
+    files.write_json(about, Path(folder) / "import.json")
+
+
+def read_import(folder: Path) -> Release:
+    """Reads the release that a folder holds the import of.
+
+    Raises:
+        BenchmarkError: a file is missing, damaged, or of another version.
+    """
+    known, path = Path(folder) / "import.json", Path(folder) / "evaluations.parquet"
+    about = files.read_json(known, ["source", "files", "problems", "evaluations_sha256"])
+    with one_line_errors(str(known)):
+        source = Source.model_validate(about["source"])
+    try:
+        data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != about["evaluations_sha256"]:
+            raise OSError(f"it is not the table of {known}")
+        table = pq.read_table(pa.BufferReader(data)).select(SCHEMA.names).cast(SCHEMA)
+        digests = {file["file"]: file["sha256"] for file in about["files"]}
+        problems = [Problem(**problem) for problem in about["problems"]]
+    except (OSError, KeyError, TypeError, pa.ArrowException) as error:
+        raise BenchmarkError(
+            f"cannot read {path}: {first_line(error)}; make it with python -m benchmark published"
+            " import"
+        ) from error
+    # pandas would read whole numbers next to nulls as floats, which lose seeds above 2^53
+    rows = table.to_pandas(integer_object_nulls=True)
+    return Release(source, curves(rows), digests, problems)
+
+
+def curves(table: pd.DataFrame) -> list[Curve]:
+    """The curves of training in a table, in its order; evaluations by episode are averaged."""
+    found = []
+    training = table[table["phase"] == "training"]
+    for (file, column), rows in training.groupby(["file", "column"], sort=False):
+        if rows["episode"].notna().any():
+            rows = rows.groupby("step", as_index=False, sort=False).agg(
+                {name: "mean" if name == "value" else "first" for name in rows if name != "step"}
+            )
+        first = rows.iloc[0]
+        found.append(
+            Curve(
+                cell=Cell(first["map"], first["algorithm"], first["variant"], first["metric"]),
+                kind=first["kind"],
+                seed=None if pd.isna(first["seed"]) else int(first["seed"]),
+                panel=first["panel"],
+                tag=first["tag"],
+                file=file,
+                column=column,
+                steps=rows["step"].to_numpy(np.int64),
+                value=rows["value"].to_numpy(),
+                low=rows["low"].to_numpy(),
+                high=rows["high"].to_numpy(),
+                rows=rows["row"].to_numpy(np.int64),
+                wall=rows["wall_time"].to_numpy(),
+            )
+        )
+    return found

@@ -17,7 +17,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.published import paper_plots
 from benchmark.published.audit import Audit
 from benchmark.published.release import Cell, Curve, Release
-from benchmark.published.run_scores import WINDOW, Measurement, estimate, scores
+from benchmark.published.scores import WINDOW, Measurement, estimate, scores
 from benchmark.published.sources import PaperFigure, Source
 from benchmark.training.config import DEFAULT
 

@@ -12,9 +12,8 @@ from benchmark.analysis.report import Section, embed
 from benchmark.envs.maps import MAPS
 from benchmark.errors import BenchmarkError
 from benchmark.published import claims, compare, facts, sources
-from benchmark.published.claim_tests import AS_RELEASED, CLEANED, OUTCOMES, summary
-from benchmark.published.findings import SEVERITIES
-from benchmark.published.rules import RULES
+from benchmark.published.claims import AS_RELEASED, CLEANED, OUTCOMES, summary
+from benchmark.published.rules import SENTENCES, SEVERITIES
 from benchmark.training.config import DEFAULT
 
 _RELEASES = ["r3dm_release", "acorm_release"]
@@ -128,12 +127,12 @@ def rules(tables: dict[str, pd.DataFrame]) -> list[dict]:
     return [
         {
             "name": name,
-            "finds": rule.finds,
+            "finds": sentences["finds"],
             "severity": severity,
             "count": found[name, severity].to_dict(),
             "excluded": int(excluded.get((name, severity), 0)),
         }
-        for (name, rule), severity in itertools.product(RULES.items(), SEVERITIES)
+        for (name, sentences), severity in itertools.product(SENTENCES.items(), SEVERITIES)
         if (name, severity) in found.index.droplevel("source")
     ]
 

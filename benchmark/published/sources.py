@@ -5,19 +5,23 @@ Two mappings come with the project, ``sources/r3dm_release.yaml`` and
 """
 
 import re
-from functools import cached_property
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from benchmark.analysis.labels import DEFAULT, METRICS, Metric
 from benchmark.errors import BenchmarkError
-from benchmark.published.formats import Column
+from benchmark.published.formats import EVALUATIONS, Column, seed_of
 from benchmark.training.config import load_yaml, one_line_errors
 
 _FOLDER = Path(__file__).parent / "sources"
 _GROUPS = {"map", "algorithm", "variant", "seed", "panel", "metric"}
+_SECONDS = 2.0  #: that all expressions of a mapping may need for one path
 
 
 class _Model(BaseModel):
@@ -48,16 +52,11 @@ class FileRule(_Model):
     def _compiles(cls, value: str) -> str:
         try:
             pattern = re.compile(value)
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise ValueError(f"not a regular expression: {error}") from None
         if unknown := set(pattern.groupindex) - _GROUPS:
             raise ValueError(f"the group {unknown.pop()!r} has no meaning")
         return value
-
-    @cached_property
-    def pattern(self) -> re.Pattern:
-        """The expression, anchored at a folder's beginning and the path's end."""
-        return re.compile(rf"(?:^|.*/)(?:{self.match})$")
 
 
 class Names(_Model):
@@ -93,7 +92,7 @@ class Source(_Model):
     """Where the battles were fought, e.g. starcraft2; verdicts need the same one."""
     protocol: str
     """Whose rules held; verdicts need the same one."""
-    interval: int = Field(gt=0)
+    interval: int = Field(gt=0, le=10**9)
     """Env steps between evaluations; the steps of arrays are multiples of it."""
     ends: dict[str, int] = {}
     """Per map, the env step at which the published curves end; the largest one where none is."""
@@ -106,35 +105,69 @@ class Source(_Model):
     figures: list[PaperFigure] = []
     """What ``replot`` draws."""
 
-    def rule_of(self, path: str) -> FileRule | None:
-        """The first rule that a path matches."""
+    @property
+    def last(self) -> int:
+        """The largest number of env steps: a later one is a mistake, and would fill the memory."""
+        return EVALUATIONS * self.interval
+
+    @model_validator(mode="after")
+    def _reachable(self) -> "Source":
+        for map, end in self.ends.items():
+            if not 0 < end <= self.last:
+                raise ValueError(f"ends: {map}: must be above 0 and at most {self.last:,}")
+        return self
+
+    def match(self, path: str) -> tuple[FileRule, dict[str, str | None]] | None:
+        """The first rule that a path matches, and what its groups say.
+
+        Raises:
+            BenchmarkError: that takes for ever.
+        """
         if any(part in path for part in self.skip):
             return None
-        return next((rule for rule in self.files if rule.pattern.match(path)), None)
+        with _limited(_SECONDS, f"the expressions of the mapping {self.name}", path):
+            for rule in self.files:
+                if found := re.fullmatch(rf"(?:|.*/)(?:{rule.match})", path):
+                    return rule, found.groupdict()
+        return None
 
 
-class Identity(NamedTuple):
-    """What a column of a file is."""
+@contextmanager
+def _limited(seconds: float, what: str, path: str) -> Iterator[None]:
+    """Ends what takes too long, where Python can: in the main thread."""
 
-    map: str
-    algorithm: str
-    variant: str
-    metric: str
-    panel: str
-    kind: str
-    seed: int | None
+    def stop(*_: object) -> None:
+        raise BenchmarkError(f"{what} need more than {seconds:g} s for {path!r}; simplify them")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler, timer = (
+        signal.signal(signal.SIGALRM, stop),
+        signal.setitimer(signal.ITIMER_REAL, seconds),
+    )
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, *timer)
+        signal.signal(signal.SIGALRM, handler)
 
 
-def identify(source: Source, rule: FileRule, path: str, column: Column) -> Identity | None:
+def identify(
+    source: Source, rule: FileRule, groups: dict[str, str | None], column: Column
+) -> dict | None:
     """Names a column by its file's path, the mapping, and what stands inside the file.
 
+    Args:
+        groups: what the path says, see ``Source.match``.
+
     Returns:
-        None for a metric that this benchmark does not compare.
+        map, algorithm, variant, metric, panel, kind and seed; None for a metric that this benchmark
+        does not compare.
 
     Raises:
         BenchmarkError: nothing tells the map or the algorithm, or the seed is no number.
     """
-    groups = rule.pattern.match(path).groupdict()
     inside = {"map": column.map, "algorithm": column.algorithm, "metric": column.tag}
 
     def named(what: str) -> str | None:
@@ -150,18 +183,20 @@ def identify(source: Source, rule: FileRule, path: str, column: Column) -> Ident
     metric = named("metric")
     if metric not in METRICS:
         return None
-    variant, seed = named("variant"), groups.get("seed")
-    if seed and not (seed.isascii() and seed.isdigit() and int(seed) < 2**63):
-        raise BenchmarkError(f"{seed!r} is no seed; mend the group in the mapping {source.name}")
-    return Identity(
-        map=named("map"),
-        algorithm=named("algorithm"),
-        variant=DEFAULT if variant is None else variant,
-        metric=metric,
-        panel=groups.get("panel") or rule.panel,
-        kind=rule.kind or column.kind,
-        seed=int(seed) if seed else column.seed,
-    )
+    variant, seed = named("variant"), groups.get("seed") or column.seed
+    try:
+        number = seed_of(seed) if seed else None
+    except ValueError as error:
+        raise BenchmarkError(f"{error}; mend the group in the mapping {source.name}") from error
+    return {
+        "map": named("map"),
+        "algorithm": named("algorithm"),
+        "variant": DEFAULT if variant is None else variant,
+        "metric": metric,
+        "panel": groups.get("panel") or rule.panel,
+        "kind": rule.kind or column.kind,
+        "seed": number,
+    }
 
 
 def built_in() -> dict[str, Path]:

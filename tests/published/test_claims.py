@@ -10,10 +10,10 @@ from scipy import stats
 
 from benchmark.analysis.bootstrap import Bootstrap
 from benchmark.errors import BenchmarkError
-from benchmark.published import claim_tests, claims, intervals
+from benchmark.published import claims, scores
 from benchmark.published.audit import audit
-from benchmark.published.claim_tests import AS_RELEASED, CLEANED, WIDEST, Sides
-from benchmark.published.intervals import Difference, Moments, Sample, verdict, welch
+from benchmark.published.claims import AS_RELEASED, CLEANED, WIDEST, Sides
+from benchmark.published.scores import Difference, Moments, Sample, verdict, welch
 from tests.published import releases
 from tests.published.releases import END
 
@@ -95,13 +95,13 @@ def sample(mean: float, name: str, n: int = 6) -> Sample:
 
 def test_suites_are_averaged_over_maps():
     pairs = [(sample(0.8, "a"), sample(0.5, "b")), (sample(0.4, "c", 3), sample(0.5, "d", 9))]
-    found = intervals.suite(pairs, Bootstrap(0, 4000))
+    found = scores.suite(pairs, Bootstrap(0, 4000))
     gaps = [left.scores.mean() - right.scores.mean() for left, right in pairs]
     assert found.value == pytest.approx(np.mean(gaps))
     assert found.low < found.value < found.high
     error = np.sqrt(sum(np.var(s.scores) / len(s.scores) for p in pairs for s in p)) / 2
     assert found.high - found.low == pytest.approx(2 * 1.96 * error, rel=0.05)
-    assert np.isnan(intervals.suite([], Bootstrap(0, 10)).value)
+    assert np.isnan(scores.suite([], Bootstrap(0, 10)).value)
 
 
 def test_the_largest_gain_is_over_the_best_other():
@@ -109,7 +109,7 @@ def test_the_largest_gain_is_over_the_best_other():
         (sample(0.9, "a"), [sample(0.1, "b"), sample(0.8, "c")]),
         (sample(0.6, "d"), [sample(0.3, "e"), sample(0.2, "f")]),
     ]
-    found, best = intervals.largest_gain(maps, Bootstrap(0, 2000))
+    found, best = scores.largest_gain(maps, Bootstrap(0, 2000))
     assert best == 1
     one, (first, _) = maps[1]
     assert found.value == pytest.approx(one.scores.mean() - first.scores.mean())
@@ -159,13 +159,13 @@ def tested(tmp_path_factory) -> pd.DataFrame:
     sides = [
         Sides(name, side, side)
         for name in (AS_RELEASED, CLEANED, WIDEST)
-        for side in [claim_tests.of_release(found, name, claimed.window)]
+        for side in [claims.of_release(found, name, claimed.window)]
     ]
-    return claim_tests.run(claimed, sides, replications=500)
+    return claims.run(claimed, sides, replications=500)
 
 
 def test_claims_are_tested_on_every_set_of_numbers(tested):
-    assert list(tested.columns) == claim_tests.COLUMNS
+    assert list(tested.columns) == claims.COLUMNS
     assert set(tested["data"]) == {AS_RELEASED, CLEANED, WIDEST}
     row = tested.query("claim == 'better' and data == 'cleaned' and place == 'corridor'").iloc[0]
     assert (row["right"], row["n_left"], row["n_right"]) == ("qmix", 5, 5)
@@ -207,7 +207,7 @@ def test_claims_over_maps(tested):
 
 
 def test_the_summary_counts_outcomes(tested):
-    table = claim_tests.summary(tested).set_index(["claim", "data"])
+    table = claims.summary(tested).set_index(["claim", "data"])
     assert table.loc[("better", CLEANED), "holds"] == 2
     assert table.loc[("better", CLEANED), "no valid data"] == 2
     assert table.loc[("wrong", CLEANED), "fails"] == 2
@@ -215,10 +215,10 @@ def test_the_summary_counts_outcomes(tested):
 
 def test_another_release_is_asked_only_for_what_it_has(tmp_path):
     claimed = claims.load(write(tmp_path))
-    ours = claim_tests.of_release(audit(releases.release(releases.clean())), CLEANED, 100_000)
+    ours = claims.of_release(audit(releases.release(releases.clean())), CLEANED, 100_000)
     other = [releases.run("corridor", "qmix", seed, skill=0.75) for seed in range(3)]
-    theirs = claim_tests.of_release(audit(releases.release(other)), CLEANED, 100_000)
-    table = claim_tests.run(claimed, [Sides("against", ours, theirs)], 200)
+    theirs = claims.of_release(audit(releases.release(other)), CLEANED, 100_000)
+    table = claims.run(claimed, [Sides("against", ours, theirs)], 200)
     row = table.query("claim == 'better'").iloc[0]
     assert len(table.query("claim == 'better'")) == 1
     assert (row["place"], row["right"], row["n_left"], row["n_right"]) == ("corridor", "qmix", 4, 3)
@@ -228,10 +228,10 @@ def test_another_release_is_asked_only_for_what_it_has(tmp_path):
 def test_backends_are_never_compared(tmp_path):
     claimed = claims.load(write(tmp_path))
     found = audit(releases.release(releases.clean(seeds=2)))
-    real = claim_tests.of_release(found, CLEANED, 100_000)
+    real = claims.of_release(found, CLEANED, 100_000)
     other = replace(real, backend="simulator")
     with pytest.raises(BenchmarkError, match="starcraft2 and simulator are never compared"):
-        claim_tests.run(claimed, [Sides("mixed", real, other)], 10)
+        claims.run(claimed, [Sides("mixed", real, other)], 10)
 
 
 @pytest.mark.parametrize(

@@ -13,17 +13,16 @@ from benchmark.analysis import plots
 from benchmark.errors import BenchmarkError
 from benchmark.published import (
     audit,
-    claim_tests,
     claims,
     compare,
     facts,
-    importer,
+    release,
     replot,
     report,
     sources,
 )
-from benchmark.published.intervals import Difference
 from benchmark.published.release import Cell
+from benchmark.published.scores import Difference
 from benchmark.training.evaluations import write_evaluations
 from tests.analysis import synthetic
 from tests.published import releases
@@ -241,7 +240,7 @@ def test_runs_that_are_too_short_have_no_valid_data(folder):
 def test_our_claims_stand_next_to_the_published_ones(folder):
     both = pd.concat([study("simulator"), study("simulator", "r3dm", skill=0.9)])
     found = compared(folder, both)
-    assert {claim_tests.CLEANED, "ours"} <= set(found.claims["data"])
+    assert {claims.CLEANED, "ours"} <= set(found.claims["data"])
     ours = found.claims.query(
         "data == 'ours' and claim == 'final_win_rate' and place == 'corridor'"
     )
@@ -339,11 +338,11 @@ def raw(tmp_path_factory):
     for name in ("r3dm_release", "acorm_release"):
         if not (RAW / name).is_dir():
             pytest.skip(f"the raw files are not in {RAW} (set R3DM_PUBLISHED)")
-        imported = importer.import_release(RAW / name, sources.load(name))
+        imported = release.import_release(RAW / name, sources.load(name))
         assert imported.problems == []
         out = tmp_path_factory.mktemp(name)
-        importer.write(imported, out, RAW / name)
-        found.append(audit.audit(importer.read_import(out)))
+        release.write(imported, out, RAW / name)
+        found.append(audit.audit(release.read_import(out)))
     return found
 
 

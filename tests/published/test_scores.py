@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmark.published.run_scores import Measurement, estimate, per_evaluation, recovered, scores
+from benchmark.published.scores import Measurement, estimate, per_evaluation, recovered, scores
 from tests.published import releases
 from tests.published.releases import END, EPISODES, INTERVAL
 
