@@ -2,8 +2,8 @@
 
 The way of a number:
 
-* ``sources``, ``formats``, ``release``: the mapping that says which file holds which method on which
-  map, and the files -> one table of evaluations, each original value kept -> curves;
+* ``sources``, ``formats``, ``release``: the mapping that says which file holds which method on
+  which map, and the files -> one table of evaluations, each original value kept -> curves;
 * ``rules``, ``audit``: what is wrong with them (the sentences are in ``rules.yaml``);
 * ``scores``: one score per run, also where only a group's mean and extremes were released;
 * ``paper_plots``, ``replot``, ``pictures``: the paper's figures, as published and cleaned;
