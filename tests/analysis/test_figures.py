@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import colors, image
+from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from benchmark import commands
@@ -99,6 +100,12 @@ def test_maps_of_short_and_long_training_share_the_unit_of_their_axes():
         assert axes.get_xticks()[-1] == pytest.approx(millions)  # the last step has a label
         assert axes.get_xlim() == pytest.approx((0, millions))
         assert axes.get_lines()[0].get_xdata()[-1] == pytest.approx(millions)
+
+
+def test_no_tick_is_next_to_the_last_step():
+    axes = Figure().subplots()
+    plots.steps_axis(axes, pd.DataFrame({"step": [0, 2_050_000]}), 1e6)
+    assert axes.get_xticks() == pytest.approx([0, 0.5, 1, 1.5, 2.05])
 
 
 def test_intervals_show_values_and_bounds(drawn, results):
