@@ -12,7 +12,7 @@ def comparison(results: dict):
     empty."""
     from matplotlib.figure import Figure
 
-    figure = Figure((11, 3.4), layout="constrained", dpi=150)
+    figure = Figure((12, 3.4), layout="constrained", dpi=150)
     left, middle, right = figure.subplots(1, 3, width_ratios=(1.2, 1.1, 1))
     _policies(left, results["policies"])
     _random_play(middle, [row for row in results["random_play"] if row["epsilon"] == PURE])
@@ -38,7 +38,7 @@ def _policies(axes, rows):
         title="Policies trained in the game",
     )  # fmt: skip
     if names:
-        axes.legend(fontsize=7, frameon=False, loc="upper left", handlelength=1)
+        axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
 def _random_play(axes, rows):
