@@ -95,6 +95,19 @@ def test_a_ceiling_is_nothing_invented(clean):
     assert excluded(clean) == set()
 
 
+def test_honest_runs_are_not_accused(clean):
+    """One return above a victory's worth; runs without a seed; a method with fewer episodes."""
+    for curve in clean:
+        if curve.cell == RETURN:
+            curve.value[30:] = 20.0
+            curve.value[29] = 20.3
+    assert found(clean, "filled") == []
+    nameless = [replace(c, seed=None) if c.cell[:2] == CORRIDOR[:2] else c for c in clean]
+    assert found(nameless, "metrics_of_other_runs") == []
+    fewer = [qmix(s, value=np.round(qmix(s).value * 20) / 20) for s in range(4)]
+    assert excluded(elsewhere(clean, *fewer)) == set()
+
+
 @pytest.mark.parametrize("episodes", [20, 32])
 def test_the_number_of_episodes_is_found(clean, episodes):
     wins = [curve for curve in clean if curve.cell.metric == "win_rate"]
