@@ -1,4 +1,4 @@
-"""Damaged files never end an import or an audit, and a damaged zip never changes a number unsaid."""
+"""Damaged files never end an import or an audit; a damaged zip never changes a number unsaid."""
 
 import json
 import zipfile
