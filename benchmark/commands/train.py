@@ -75,6 +75,11 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.show:
         _show(config, overrides)
         return
+    percent = int(os.environ.get("BENCHMARK_GPU_PERCENT") or 0)  # set by the workflow
+    if percent and arguments.device != "cpu":
+        from benchmark.training.card import take_share
+
+        take_share(percent)
     from benchmark.training.train import train
 
     folder = arguments.output or Path("results") / config.path

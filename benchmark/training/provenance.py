@@ -149,7 +149,7 @@ def hardware(device: "torch.device") -> dict:
     on_gpu = device.type == "cuda"
     return {
         "device": torch.cuda.get_device_name(device) if on_gpu else "cpu",
-        "visible_gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),  # set by Slurm: those of the job
+        "visible_gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),  # by Slurm or training/card.py
         "cpu": _cpu_name(),
         "cores": cores(),
         "threads": torch.get_num_threads(),

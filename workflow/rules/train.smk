@@ -13,13 +13,16 @@ rule train:
     conda:
         "../../environment.yml"
     threads: 1
+    resources:
+        gpu_percent=0,  # of a GPU that runs share, see profiles/gpu; 0 for none that is shared
     params:
         config=resolved_run,
         folder=subpath(output.record, parent=True),
     message:
         "train {wildcards.algorithm} on {wildcards.map}, seed {wildcards.seed}, {wildcards.variant}"
     shell:
-        "NUMBA_NUM_THREADS={threads} python -m benchmark train"
+        "NUMBA_NUM_THREADS={threads} BENCHMARK_GPU_PERCENT={resources.gpu_percent}"
+        " python -m benchmark train"
         " --resolved {params.config:q} --output {params.folder:q} > {log:q} 2>&1"
 
 
