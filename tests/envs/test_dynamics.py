@@ -180,15 +180,49 @@ def test_cooldown_jitter_is_minus_one_to_two_loops(arena, act):
     # The period and the mean jitter; the recording of 3m has a median of 14.28.
     assert 8000 / attacks == pytest.approx(13.7728 + 0.5, abs=0.1)
     env = arena(["marine"], ["marauder"], [(16, 16), (17, 16)])
+    act(env, ATTACK_0)  # later shots need no aiming
     seen = []
     for _ in range(300):
         change(env, 0, cooldown=0)
         change(env, 1, health=125)
         act(env, ATTACK_0)
-        # Started in the first loop, hit in the second (damage point 0.05 s), 7 loops ago.
+        # Shot in the first loop, 8 loops ago.
         seen.append(env.units()[0, 0]["cooldown"] + 1 + 7)
     assert min(seen) == pytest.approx(12.7728, abs=0.1)
     assert max(seen) == pytest.approx(15.7728, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("east", "north", "loop"), [(1, 0, 2), (0.8, 0.6, 2), (0, 1, 3), (-1, 0, 3)]
+)
+def test_a_new_order_shoots_in_loop_two_and_a_turn_costs_one_more(arena, act, east, north, loop):
+    env = arena(["marine"], ["marauder"], [(16, 16), (18, 16)], cooldown_jitter=False)
+    change(env, 0, face_x=east, face_y=north)
+    act(env, ATTACK_0)
+    assert env.units()[0, 0]["cooldown"] == pytest.approx(13.7728 - (9 - loop))
+    act(env, STOP)
+    change(env, 0, cooldown=0)
+    act(env, ATTACK_0)  # another new order; it looks at its target by now
+    assert env.units()[0, 0]["cooldown"] == pytest.approx(13.7728 - 7)
+
+
+def test_who_walks_into_range_shoots_a_loop_later(arena, act):
+    # Range 5.75 between centres: two loops of walking, aim in the third, shot in the fourth.
+    env = arena(["marine"], ["marine"], [(16, 16), (21.95, 16)], cooldown_jitter=False)
+    act(env, ATTACK_0)
+    assert env.units()[0, 0]["x"] == pytest.approx(16.2)
+    assert env.units()[0, 0]["cooldown"] == pytest.approx(13.7728 - 5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "chased", "loop"), [("marine", False, 1), ("marine", True, 2), ("zealot", True, 1)]
+)
+def test_who_acts_by_itself_waits_after_a_walk_only(arena, act, kind, chased, loop):
+    env = arena(["marauder"], [kind], [(16, 16), (17, 16)], awake=True, cooldown_jitter=False)
+    change(env, 1, face_x=-1, face_y=0, chased=chased, target=0)
+    act(env, STOP)
+    period = {"marine": 13.7728, "zealot": 19.2}[kind]
+    assert env.units()[0, 1]["cooldown"] == pytest.approx(period - (9 - loop))
 
 
 def test_leaving_before_the_damage_point_cancels_the_shot(arena, act):
@@ -454,6 +488,17 @@ def test_victims_call_their_friends(arena, act):
     act(env, STOP)
     assert life(env, 1) < 150
     assert env.units()[0, 1:]["target"].tolist() == [0, 0, -1]  # the third is too far away
+
+
+@pytest.mark.parametrize(("at", "notices"), [((21.6, 17), True), ((22.5, 16.5), False)])
+def test_an_attack_that_begins_is_noticed_by_who_sees_it(arena, act, at, notices):
+    """Before any damage, whenever the unit would look for targets next; 5 cells edge to edge."""
+    env = arena(["stalker"], ["zealot"] * 2, [(16, 16), (21.9, 16), at], awake=True)
+    env._world.units["scan"][0, 1:] = 100
+    act(env, ATTACK_0)
+    assert life(env, 1) == 150  # the missile has not arrived
+    assert env.units()[0, 1]["target"] == 0
+    assert (env.units()[0, 2]["target"] == 0) == notices
 
 
 def test_attack_move_ends_idle_at_the_point(arena, act):

@@ -3,7 +3,7 @@
 import math
 
 from benchmark.envs.simulator.compiled import compiled
-from benchmark.envs.simulator.random import uniform
+from benchmark.envs.simulator.random import below, uniform
 from benchmark.envs.simulator.records import FIGHTING
 from benchmark.envs.simulator.targeting import call_for_help, can_hit, opponents
 from benchmark.envs.simulator.units import (
@@ -11,6 +11,7 @@ from benchmark.envs.simulator.units import (
     ENERGY_MAX,
     ENERGY_PER_HEALTH,
     ENERGY_REGENERATION,
+    FIRST_SHOT_DELAY,
     LINE_POINT_RADIUS,
     LINE_POINTS,
     LOOPS_PER_SECOND,
@@ -134,6 +135,8 @@ def fight(i, units, battle, types, rules):
     u = units[i]
     u.stance = FIGHTING
     if u.windup < 0 and u.cooldown <= 0.0:
+        if u.delay < 0:
+            u.delay = below(battle, FIRST_SHOT_DELAY)
         if u.delay > 0:
             u.delay -= 1
             return

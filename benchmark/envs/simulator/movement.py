@@ -72,6 +72,7 @@ def head_for(i, goal_x, goal_y, stop, units, battle, types, rules, via):
         dx, dy = _free_heading(i, dx, dy, units, battle, types)
     u.stance = MOVING
     u.vx, u.vy = speed * dx, speed * dy
+    u.face_x, u.face_y = dx, dy
     return True
 
 

@@ -18,6 +18,7 @@ UNIT_DTYPE = np.dtype(
         ("health", "f8"), ("shield", "f8"), ("energy", "f8"),
         ("cooldown", "f8"),  #: loops until the weapon is ready; the fraction of a loop since when
         ("vx", "f8"), ("vy", "f8"),  #: cells per loop
+        ("face_x", "f8"), ("face_y", "f8"),  #: unit vector of where it looks
         ("goal_x", "f8"), ("goal_y", "f8"),  #: of MOVE and ATTACK_MOVE
         ("missile_x", "f8"), ("missile_y", "f8"),  #: where its missile is, while in flight
         ("from_x", "f8"), ("from_y", "f8"),  #: where it stood at the start of the loop
@@ -29,7 +30,9 @@ UNIT_DTYPE = np.dtype(
         ("target", "i4"),  #: unit index it attacks or heals, -1 none
         ("target_age", "i4"),  #: loops since an order named this target
         ("scan", "i4"),  #: loops until it looks for targets again
-        ("delay", "i4"),  #: loops that it holds its first shot back
+        ("delay", "i4"),  #: loops that it holds its first shot back, -1 not drawn yet
+        ("aimed_at", "i4"),  #: unit index its weapon points at or turns to, -1 none
+        ("aim", "i4"),  #: loops until its weapon points there
         ("windup", "i4"),  #: loops until a started attack hits, -1 when none is under way
         ("backswing", "i4"),  #: loops that it still stands after an attack
         ("second_hit", "i4"),  #: loops until the second hit, 0 none
@@ -42,6 +45,7 @@ UNIT_DTYPE = np.dtype(
         ("autonomous", "?"),  #: acquires targets by itself, as the engine's units do
         ("healing", "?"),  #: a medivac that heals in this loop
         ("attacked", "?"),  #: its weapon hit or released a missile in the last env step
+        ("chased", "?"),  #: has walked after a target since its weapon last pointed at one
         ("blocked", "?"),  #: others stand in its way; it looks for a way around them
         ("explodes", "?"),  #: a dead baneling whose explosion is due
     ],

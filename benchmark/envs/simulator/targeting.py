@@ -8,7 +8,7 @@ attack priority in the Liberty data, so nothing else ranks them.
 import math
 
 from benchmark.envs.simulator.compiled import compiled
-from benchmark.envs.simulator.records import ATTACK, ATTACK_MOVE, HEAL, IDLE
+from benchmark.envs.simulator.records import ATTACK, ATTACK_MOVE, HEAL, IDLE, MOVING
 from benchmark.envs.simulator.units import HELP_RADIUS, NOTICED_AFTER
 
 #: Rounding slack of range tests, in cells: a unit that stopped exactly at range is in range.
@@ -142,20 +142,49 @@ def take_target(u, target):
 
 @compiled
 def call_for_help(victim, attacker, units, types, rules):
-    """Sends the victim and its friends near it that have no target against the attacker."""
-    v = units[victim]
-    first, last = friends(v, rules)
+    """Sends the victim of a hit and its friends near it that have no target against the attacker,
+    wherever that is."""
+    first, last = friends(units[victim], rules)
+    for j in range(first, last):
+        if _hears(j, victim, attacker, units, types):
+            _answer(units[j], attacker)
+
+
+@compiled
+def raise_alarm(victim, attacker, units, types, rules):
+    """Lets the same units notice an attack that begins, if they see the attacker.
+
+    Recording of 3m: the whole group stops 0 to 1 loops after an agent in range is ordered to
+    attack, before any damage (31 of 31 first contacts), whenever it would look for targets next.
+    """
+    first, last = friends(units[victim], rules)
     for j in range(first, last):
         u = units[j]
-        if (
-            u.alive
-            and u.autonomous
-            and u.target < 0
-            and (u.order == IDLE or u.order == ATTACK_MOVE)
-            and can_hit(u, units[attacker], types)
-            and (j == victim or gap_between(u, v, types) <= HELP_RADIUS)
-        ):
-            take_target(u, attacker)
+        sees = gap_between(u, units[attacker], types) <= types[u.type].scan_range
+        if sees and _hears(j, victim, attacker, units, types):
+            _answer(u, attacker)
+
+
+@compiled
+def _hears(j, victim, attacker, units, types):
+    """Whether unit j is free to help a friend: near it, without a target, able to hit."""
+    u = units[j]
+    return (
+        u.alive
+        and u.autonomous
+        and u.target < 0
+        and (u.order == IDLE or u.order == ATTACK_MOVE)
+        and can_hit(u, units[attacker], types)
+        and (j == victim or gap_between(u, units[victim], types) <= HELP_RADIUS)
+    )
+
+
+@compiled
+def _answer(u, attacker):
+    """Turns against an attacker. Whom it meets on the way is not shot at at once."""
+    take_target(u, attacker)
+    if u.stance == MOVING:
+        u.delay = -1
 
 
 @compiled
