@@ -14,6 +14,7 @@
 #   snakemake --cores 2 all --configfile config/smoke.yaml         another study
 #   snakemake --profile profiles/slurm all                         elsewhere: see docs/clusters.md
 #   snakemake -n --quiet reason                                    what would be done
+#   snakemake --cores 8 all --config rerun=stale                   also the runs that other code made
 #   snakemake --cores 8 runs                                       training only
 #   snakemake --report paper.zip                                   Snakemake's own report, with times
 #   snakemake --cores 1 published --config published=FOLDER        published results, from raw files

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
-from pydantic import TypeAdapter
 
 from benchmark.analysis import figures, labels, plots, statistics, tables
 from benchmark.analysis.labels import PlotStyle
 from benchmark.analysis.scores import Method
 from benchmark.analysis.statistics import select
-from benchmark.training.config import DEFAULT, one_line_errors
-from benchmark.training.study import Ablation, load_study
+from benchmark.training.config import DEFAULT
+from benchmark.training.study import Ablation
 
 _WIDTH = 1.6 * plots.WIDTH
 _COLUMNS = {
@@ -43,18 +42,6 @@ def figure_files(ablations: list[Ablation]) -> list[str]:
 def table_files(ablations: list[Ablation]) -> list[str]:
     """Names of the files in the tables folder."""
     return [f"{name}.{suffix}" for name in captions(ablations) for suffix in tables.FORMATS]
-
-
-def declared(study: str) -> list[Ablation]:
-    """The ablations of a study file, or those that JSON gives as the workflow does.
-
-    Raises:
-        BenchmarkError: the file or the JSON is not valid.
-    """
-    if not study.startswith("["):
-        return load_study(study).ablations
-    with one_line_errors("ablations"):
-        return TypeAdapter(list[Ablation]).validate_json(study)
 
 
 def write(results: dict[str, pd.DataFrame], ablations: list[Ablation], output: Path) -> None:

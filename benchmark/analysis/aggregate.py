@@ -15,7 +15,7 @@ from benchmark import files
 from benchmark.analysis.scores import source
 from benchmark.errors import BenchmarkError
 from benchmark.training import provenance, run_state
-from benchmark.training.config import IDENTITY, flat
+from benchmark.training.config import IDENTITY, flat, hash_of, run_path, same_configuration
 from benchmark.training.evaluations import EVALUATION_SCHEMA, read_evaluations
 from benchmark.training.study import Study
 
@@ -35,7 +35,7 @@ def find_runs(folder: Path, study: Study | None = None) -> list[Path]:
     found = sorted(run for run in folders if run_state.is_finished(run))
     if study is None:
         return found
-    wanted = {Path(folder).parent / run.path for run in study.runs()}
+    wanted = {Path(folder, run_path(run.identity)) for run in study.runs()}
     return [run for run in found if run in wanted]
 
 
@@ -101,7 +101,7 @@ def aggregate(
             raise no_run
         _check_versions(records)
         _check_rules(records)
-    missing, changed = missing_and_changed(records, study, output.parent) if study else ([], [])
+    missing, changed = missing_and_changed(records, study, output) if study else ([], [])
     summary = {"runs": records, "missing": missing, "changed": changed, "broken": broken}
     files.write_json(summary, output / "runs.json")
     return summary
@@ -168,25 +168,26 @@ def _name(run: dict) -> str:
 
 
 def missing_and_changed(
-    runs: list[dict], study: Study, results: Path
+    runs: list[dict], study: Study, folder: Path
 ) -> tuple[list[dict], list[dict]]:
     """The runs of a study that are not there, and those made with another configuration.
 
     Args:
         runs: the ``run.json`` of each run that is there.
-        results: the folder that holds ``<study>/runs``.
+        folder: of the study.
 
     Returns:
         Of each such run its identity (``IDENTITY``), the ``config_hash`` that the study wants, and
         ``state``, ``step`` and ``note`` as ``python -m benchmark status`` shows them.
     """
-    hashes = {tuple(run[name] for name in _RUN): run["config_hash"] for run in runs}
+    there = {run_path(run): run["config"] for run in runs}
     missing, changed = [], []
-    for run in study.runs():
-        found = hashes.get(tuple(run.identity[name] for name in _RUN))
-        if found != run.hash:
-            state = run_state.read(run, results)
+    wanted = [run.resolved() for run in study.runs()]
+    for run, state in zip(wanted, run_state.read(wanted, folder), strict=True):
+        found = there.get(run_path(run))
+        if found is None or not same_configuration(found, run):
             seen = {"state": state.state, "step": state.step, "note": state.note}
-            about = {**run.identity, "config_hash": run.hash, **seen}
+            identity = {name: run[name] for name in IDENTITY}
+            about = {**identity, "config_hash": hash_of(run), **seen}
             (missing if found is None else changed).append(about)
     return missing, changed

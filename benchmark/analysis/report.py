@@ -11,6 +11,7 @@ import hashlib
 import io
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,7 +39,7 @@ from benchmark.analysis.statistics import select
 from benchmark.envs.validation import distance
 from benchmark.errors import BenchmarkError
 from benchmark.training import provenance
-from benchmark.training.config import DEFAULT
+from benchmark.training.config import DEFAULT, run_path
 from benchmark.training.evaluations import read_evaluations
 from benchmark.training.run_state import is_stale
 from benchmark.training.study import Ablation, Study
@@ -102,10 +103,12 @@ def write(
     points = evaluations_to_points(read_evaluations(folder / "evaluations.parquet"))
     part = published(folder / "published", maps)
     runs = sorted(summary["runs"], key=_run_order)
-    stale = [run for run in runs if is_stale(run)]
     missing, changed = summary["missing"], summary["changed"]
     if study:  # a table may have come alone, made from another study file or long ago
-        missing, changed = missing_and_changed(runs, study, folder.parent)
+        missing, changed = missing_and_changed(runs, study, folder)
+    repeated = set(map(run_path, changed))
+    source_hash = cache(provenance.source_hash)
+    stale = [r for r in runs if run_path(r) not in repeated and is_stale(r, source_hash)]
     compared = study.ablations if study else []
     pictures = embed(folder / "figures", figures.captions(maps), "figures")
     commit, dirty = provenance.commit()

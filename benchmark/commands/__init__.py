@@ -1,10 +1,14 @@
-"""The command line: ``python -m benchmark COMMAND``. Each command lives in its own module."""
+"""The command line: ``python -m benchmark COMMAND``, or ``r3dm-bench COMMAND`` where installed.
+
+Each command lives in its own module.
+"""
 
 import argparse
 import importlib
 import logging
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from benchmark.errors import BenchmarkError
 
@@ -39,22 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         the exit code: 0, 2 for a mistake, which one line explains, 130 when interrupted.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmark",
-        description="A reproducibility benchmark for R3DM on SMAC and SMACv2.",
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("benchmark").setLevel(logging.INFO)
     try:
-        for name, text in COMMANDS.items():
-            description = text[0].upper() + text[1:] + "."
-            command = commands.add_parser(name, help=text, description=description)
-            if name in arguments[:1]:  # the others are not imported
-                module = importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
-                module.add_arguments(command)
-        parsed = parser.parse_args(arguments)
-        return module.main(parsed) or 0
+        parsed = _parser(arguments[:1]).parse_args(arguments)
+        return parsed.main(parsed) or 0
     except BenchmarkError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -63,3 +56,50 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 141
+
+
+def _parser(first: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser; only the command that comes first is imported, for the completion all are."""
+    called = Path(sys.argv[0]).name
+    parser = argparse.ArgumentParser(
+        prog="r3dm-bench" if called == "r3dm-bench" else "python -m benchmark",
+        description="A reproducibility benchmark for R3DM on SMAC and SMACv2.",
+    )
+    parser.add_argument("--version", action=_Version)
+    completing = "--print-completion" in first
+    if completing:
+        import shtab
+
+        parser.prog = "r3dm-bench"  # a shell completes the names of programs
+        shtab.add_argument_to(parser, "--print-completion")
+    else:
+        parser.add_argument(
+            "--print-completion", metavar="SHELL", help="bash, zsh or tcsh: a script for that shell"
+        )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, text in COMMANDS.items():
+        description = text[0].upper() + text[1:] + "."
+        command = commands.add_parser(name, help=text, description=description)
+        if completing or name in first:
+            module = importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
+            module.add_arguments(command)
+            command.set_defaults(main=module.main)
+    return parser
+
+
+class _Version(argparse.Action):
+    """Prints the version and the commit, which git is only asked for here."""
+
+    def __init__(self, **options) -> None:
+        super().__init__(nargs=0, help="print the version and the commit", **options)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_) -> None:
+        from importlib.metadata import version
+
+        from benchmark.training.provenance import commit
+
+        revision, dirty = commit()
+        changed = " with local changes" if dirty else ""
+        about = f" (commit {revision[:12]}{changed})" if revision else ""
+        print(f"r3dm-benchmark {version('r3dm-benchmark')}{about}")
+        parser.exit()

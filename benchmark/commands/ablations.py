@@ -1,23 +1,23 @@
 """``python -m benchmark ablations``: a figure and a table for each ablation of a study."""
 
 import argparse
-from pathlib import Path
+
+from benchmark.commands.arguments import add_output, add_study
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
-    parser.add_argument("statistics", type=Path, help="a study's statistics folder")
-    parser.add_argument("study", help="study file, or its ablations as JSON")
-    parser.add_argument(
-        "--output", type=Path, help="the study's folder (default: the one of the statistics)"
-    )
+    add_study(parser)
+    add_output(parser, "folder of figures/ and tables/ (default: the study's)")
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Runs the command."""
     from benchmark.analysis import ablations, statistics
+    from benchmark.training.study_folder import find
 
-    output = arguments.output or arguments.statistics.parent
-    declared = ablations.declared(arguments.study)
-    ablations.write(statistics.read(arguments.statistics), declared, output)
+    found = find(arguments.study)
+    output = arguments.output or found.folder
+    results = statistics.read(found.folder / "statistics")
+    ablations.write(results, found.require().ablations, output)
     print(output)

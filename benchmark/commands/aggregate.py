@@ -4,16 +4,16 @@ import argparse
 import sys
 from pathlib import Path
 
+from benchmark.commands.arguments import add_output, add_study
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
-    parser.add_argument("output", type=Path, help="the study's folder, e.g. results/smoke")
+    add_study(parser)
     parser.add_argument(
-        "runs", type=Path, nargs="*", help="run or study folders (default: all below OUTPUT/runs)"
+        "runs", type=Path, nargs="*", help="run or study folders (default: all of the study)"
     )
-    parser.add_argument(
-        "--study", help="study file or name, or a study as JSON: only its runs, missing ones named"
-    )
+    add_output(parser, "folder (default: the study's)")
     parser.add_argument(
         "--skip-broken", action="store_true", help="leave damaged runs out instead of stopping"
     )
@@ -22,14 +22,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> None:
     """Runs the command."""
     from benchmark.analysis.aggregate import aggregate, find_runs
-    from benchmark.training.study import find_study
+    from benchmark.training.study_folder import find
 
-    study = find_study(arguments.study) if arguments.study else None
-    runs = arguments.runs or find_runs(arguments.output, study)
-    summary = aggregate(runs, arguments.output, study, arguments.skip_broken)
+    found = find(arguments.study)
+    output = arguments.output or found.folder
+    runs = arguments.runs or find_runs(found.folder, found.study)
+    summary = aggregate(runs, output, found.study, arguments.skip_broken)
     for broken in summary["broken"]:
         print(f"left out: {broken['reason']}", file=sys.stderr)
     for kind in ("missing", "changed"):
         if summary[kind]:
-            print(f"{len(summary[kind])} of {len(study.runs())} runs {kind}", file=sys.stderr)
-    print(arguments.output / "evaluations.parquet")
+            print(f"{len(summary[kind])} of {len(found.runs)} runs {kind}", file=sys.stderr)
+    print(output / "evaluations.parquet")

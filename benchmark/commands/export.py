@@ -1,15 +1,14 @@
 """``python -m benchmark export``: a study's evaluations as the JSON that marl-eval reads."""
 
 import argparse
-from pathlib import Path
+
+from benchmark.commands.arguments import add_output, add_study
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
-    parser.add_argument("table", type=Path, help="evaluations.parquet of a study or of a run")
-    parser.add_argument(
-        "--output", type=Path, help="default: marl_eval.json next to the table", metavar="FILE.json"
-    )
+    add_study(parser)
+    add_output(parser, "default: marl_eval.json of the study", metavar="FILE.json")
     for name, kind in (("maps", str), ("algorithms", str), ("seeds", int)):
         parser.add_argument(
             f"--{name}", type=kind, nargs="+", metavar=name[:-1].upper(), help="only these"
@@ -26,10 +25,12 @@ def main(arguments: argparse.Namespace) -> None:
     """Runs the command."""
     from benchmark.analysis.export import write
     from benchmark.training.evaluations import read_evaluations
+    from benchmark.training.study_folder import find
 
-    output = arguments.output or arguments.table.with_name("marl_eval.json")
+    folder = find(arguments.study).folder
+    output = arguments.output or folder / "marl_eval.json"
     write(
-        read_evaluations(arguments.table),
+        read_evaluations(folder / "evaluations.parquet"),
         output,
         maps=arguments.maps,
         algorithms=arguments.algorithms,

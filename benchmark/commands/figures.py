@@ -1,15 +1,14 @@
 """``python -m benchmark figures``: a study's figures."""
 
 import argparse
-from pathlib import Path
+
+from benchmark.commands.arguments import add_output, add_study
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
-    parser.add_argument("statistics", type=Path, help="a study's statistics folder")
-    parser.add_argument(
-        "--output", type=Path, help="folder (default: figures, next to the statistics)"
-    )
+    add_study(parser)
+    add_output(parser, "folder (default: figures/ of the study)")
     parser.add_argument(
         "--style", choices=("paper", "slides"), default="paper", help="sizes (default paper)"
     )
@@ -27,9 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> None:
     """Runs the command."""
     from benchmark.analysis import figures, plots, statistics
+    from benchmark.training.study_folder import find
 
-    output = arguments.output or arguments.statistics.parent / "figures"
-    results = statistics.read(arguments.statistics)
+    folder = find(arguments.study).folder
+    output = arguments.output or folder / "figures"
+    results = statistics.read(folder / "statistics")
     results = figures.chosen(results, arguments.maps, arguments.methods)
     figures.write(results, output, plots.PAGES[arguments.style, arguments.columns])
     print(output)

@@ -4,7 +4,8 @@ import argparse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from benchmark.commands.status import duration
+from benchmark.amounts import duration, size
+from benchmark.commands.arguments import add_study
 from benchmark.errors import BenchmarkError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _ASSUMPTIONS = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
-    parser.add_argument("study", help="study file, or the name of one in config/")
+    add_study(parser)
     parser.add_argument("--maps", nargs="+", metavar="MAP", help="only these of the study's maps")
     parser.add_argument(
         "--at-a-time",
@@ -53,16 +54,18 @@ def main(arguments: argparse.Namespace) -> None:
     from rich.progress import Progress
 
     from benchmark.training import plan, provenance
-    from benchmark.training.study import find_study
+    from benchmark.training.study import checked_runs
+    from benchmark.training.study_folder import find
 
-    study = find_study(arguments.study)
+    found = find(arguments.study)
+    study = found.require()
     maps = arguments.maps or study.maps
     if unknown := sorted(set(maps) - set(study.maps)):
         raise BenchmarkError(
             f"--maps {' '.join(unknown)}: not in the study, which has {', '.join(study.maps)}"
         )
     groups: dict[tuple, list[RunConfig]] = {}
-    for run in (run for run in study.runs() if run.map in maps):
+    for run in (run for run in checked_runs(study, found.source) if run.map in maps):
         groups.setdefault((run.map, run.algorithm, run.variant), []).append(run)
     cores, on_gpu = provenance.cores(), torch.cuda.is_available()
     at_a_time = min(arguments.at_a_time or cores, sum(map(len, groups.values())))
@@ -149,11 +152,3 @@ def _totals(
         " under way"
     )
     yield _ASSUMPTIONS
-
-
-def size(count: float) -> str:
-    """Bytes for people: 40 kB, 12 MB, 3.4 GB."""
-    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
-        if count >= factor:
-            return f"{count / factor:.{1 if unit == 'GB' else 0}f} {unit}"
-    return f"{count / 1e3:.0f} kB"

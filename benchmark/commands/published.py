@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmark.commands.arguments import add_output, add_study
 from benchmark.errors import BenchmarkError
 
 _SHOWN = 20  #: problems that are printed; all of them are in findings.csv
@@ -27,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="r3dm_release, acorm_release, or a mapping file (YAML) of another release",
     )
-    command.add_argument("--output", "-o", type=Path, help="default: results/imported/SOURCE")
+    add_output(command, "folder (default: results/imported/SOURCE)")
     _keep(command)
 
     command = step(_audit, "audit an import again")
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     command = step(_replot, "draw the paper's figures as published and cleaned")
     command.add_argument("imported", type=Path, help="the folder of an import")
-    command.add_argument("--output", "-o", type=Path, help="default: figures/ in that folder")
+    add_output(command, "folder (default: figures/ in that folder)")
     _keep(command)
 
     command = step(_facts, "write the facts that the repository keeps")
@@ -46,21 +47,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         help="folders of imports; claims are tested on the first, and on it against each other one",
     )
-    command.add_argument("--output", "-o", type=Path, default=Path("results") / "published")
+    add_output(command, "folder (default: %(default)s)", default=Path("results") / "published")
     _claims(command)
     _keep(command)
 
     command = step(_compare, "compare a study with the published facts")
-    command.add_argument("study", type=Path, help="a study's folder, with evaluations.parquet")
+    add_study(command)
     command.add_argument("--facts", type=Path, help="folder of the published facts")
-    command.add_argument("--output", "-o", type=Path, help="default: published/ in that folder")
+    add_output(command, "folder (default: published/ of the study)")
     _claims(command)
 
     command = step(_document, "write docs/published_audit.md from the facts")
     command.add_argument("--facts", type=Path, help="folder of the published facts")
-    command.add_argument(
-        "--output", "-o", type=Path, default=Path("docs") / "published_audit.md", help="the file"
-    )
+    document = Path("docs") / "published_audit.md"
+    add_output(command, "file (default: %(default)s)", default=document)
 
 
 def _keep(parser: argparse.ArgumentParser) -> None:
@@ -173,13 +173,15 @@ def _facts(arguments: argparse.Namespace) -> None:
 def _compare(arguments: argparse.Namespace) -> None:
     from benchmark.published import claims, compare, facts
     from benchmark.training.evaluations import read_evaluations
+    from benchmark.training.study_folder import find
 
     replications = _replications(arguments)
     published, about = facts.read(arguments.facts or facts.FOLDER)
-    evaluations = read_evaluations(arguments.study / "evaluations.parquet")
+    folder = find(arguments.study).folder
+    evaluations = read_evaluations(folder / "evaluations.parquet")
     claimed = claims.load(arguments.claims or claims.PAPER)
     found = compare.compare(evaluations, published, about, claimed, replications)
-    output = arguments.output or arguments.study / "published"
+    output = arguments.output or folder / "published"
     compare.write(found, output)
     print(output)
 

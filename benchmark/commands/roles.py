@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from benchmark.commands.arguments import add_output
 from benchmark.commands.watch import stills
 from benchmark.errors import BenchmarkError
 
@@ -27,9 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="1,20,35,50",
         help="decisions that are shown, counted from 1 (default %(default)s, as in the paper)",
     )
-    parser.add_argument(
-        "--output", type=Path, default=Path("results", "roles"), help="folder (default %(default)s)"
-    )
+    add_output(parser, "folder (default %(default)s)", default=Path("results", "roles"))
 
 
 def main(arguments: argparse.Namespace) -> None:

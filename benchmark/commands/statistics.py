@@ -1,17 +1,15 @@
 """``python -m benchmark statistics``: every number that tables and figures show."""
 
 import argparse
-from pathlib import Path
 
+from benchmark.commands.arguments import add_output, add_study
 from benchmark.errors import BenchmarkError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
-    parser.add_argument("evaluations", type=Path, help="a study's aggregated evaluations.parquet")
-    parser.add_argument(
-        "--output", type=Path, help="folder (default: statistics, next to the table)"
-    )
+    add_study(parser)
+    add_output(parser, "folder (default: statistics/ of the study)")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default 0)")
     parser.add_argument(
         "--replications", type=int, default=50_000, help="of the bootstrap (default 50000)"
@@ -22,11 +20,13 @@ def main(arguments: argparse.Namespace) -> None:
     """Runs the command."""
     from benchmark.analysis import statistics
     from benchmark.training.evaluations import read_evaluations
+    from benchmark.training.study_folder import find
 
     if arguments.replications < 1 or arguments.seed < 0:
         raise BenchmarkError("--replications must be at least 1 and --seed at least 0")
-    output = arguments.output or arguments.evaluations.parent / "statistics"
-    evaluations = read_evaluations(arguments.evaluations)
+    folder = find(arguments.study).folder
+    output = arguments.output or folder / "statistics"
+    evaluations = read_evaluations(folder / "evaluations.parquet")
     results = statistics.compute(evaluations, arguments.seed, arguments.replications)
     statistics.write(results, output)
     print(output)

@@ -2,13 +2,17 @@
 
 import argparse
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from benchmark.amounts import duration
+from benchmark.commands.arguments import add_study
+from benchmark.errors import BenchmarkError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from benchmark.training.run_state import RunState
+    from benchmark.training.study_folder import StudyFolder
 
 #: state -> colour, in the order in which states are shown.
 _COLOURS = {
@@ -16,6 +20,7 @@ _COLOURS = {
     "running": "cyan",
     "failed": "red",
     "interrupted": "yellow",
+    "changed": "magenta",
     "stale": "magenta",
     "missing": "dim",
 }
@@ -23,39 +28,78 @@ _COLOURS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
-    parser.add_argument("study", help="study file, or the name of one in config/")
-    parser.add_argument("--results", type=Path, default=Path("results"), help="default: results")
-    parser.add_argument("--json", action="store_true", help="for programs: one JSON object")
+    add_study(parser)
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("--json", action="store_true", help="for programs: one JSON object")
+    shown.add_argument(
+        "--watch",
+        type=float,
+        nargs="?",
+        const=5.0,
+        metavar="S",
+        help="show it again every S seconds (5), until Ctrl-C",
+    )
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Runs the command."""
-    import json
-    from collections import Counter
-    from dataclasses import asdict
+    import time
 
-    from rich.console import Console
+    from rich.console import Console, Group
+    from rich.live import Live
+
+    from benchmark.training.study_folder import find
+
+    found = find(arguments.study)
+    if not found.runs:
+        raise BenchmarkError(f"{found.folder} holds no runs")
+    if arguments.json:
+        print(_as_json(found))
+    elif arguments.watch is None:
+        console = Console()
+        for part in _shown(found):
+            console.print(part, highlight=False, soft_wrap=isinstance(part, str))
+    else:
+        with Live(screen=False, auto_refresh=False) as live:
+            while True:
+                live.update(Group(*_shown(found)), refresh=True)
+                time.sleep(arguments.watch)
+
+
+def _read(found: "StudyFolder") -> tuple[list["RunState"], list[float | None], dict[str, int]]:
+    """The runs' states, the seconds that they still need, and how many are in which state."""
+    from collections import Counter
 
     from benchmark.training import run_state
-    from benchmark.training.study import find_study
 
-    study = find_study(arguments.study)
-    runs = [run_state.read(run, arguments.results) for run in study.runs()]
+    runs = run_state.read(found.runs, found.folder)
     speeds = _known_speeds(runs)
     left = [_seconds_left(run, speeds) for run in runs]
-    counts = dict.fromkeys(run_state.STATES, 0) | Counter(run.state for run in runs)
-    if arguments.json:
-        listed = [
-            asdict(run) | {"seconds_left": None if seconds is None else round(seconds)}
-            for run, seconds in zip(runs, left, strict=True)
-        ]
-        print(json.dumps({"study": study.name, "counts": counts, "runs": listed}, indent=2))
-        return
-    console = Console()
-    console.print(_overview(study.name, runs, left, counts))
-    for line in _details(runs, left):
-        console.print(line, highlight=False, soft_wrap=True)
-    console.print(_forecast(left, counts["running"]), highlight=False, soft_wrap=True)
+    return runs, left, dict.fromkeys(run_state.STATES, 0) | Counter(run.state for run in runs)
+
+
+def _as_json(found: "StudyFolder") -> str:
+    import json
+    from dataclasses import asdict
+
+    runs, left, counts = _read(found)
+    listed = [
+        asdict(run) | {"seconds_left": None if seconds is None else round(seconds)}
+        for run, seconds in zip(runs, left, strict=True)
+    ]
+    return json.dumps({"study": found.name, "counts": counts, "runs": listed}, indent=2)
+
+
+def _shown(found: "StudyFolder") -> list["Table | str"]:
+    """A table of all runs, a line for each that is under way or needs attention, the time left."""
+    runs, left, counts = _read(found)
+    without = "" if found.with_runs else ", which came as its table of evaluations, without runs"
+    title = f"study {found.name}{without}"
+    return [
+        _overview(title, runs, left, counts),
+        *_details(runs, left),
+        _forecast(left, counts["running"]),
+    ]
 
 
 def _seconds_left(run: "RunState", speeds: dict[tuple, float]) -> float | None:
@@ -82,7 +126,7 @@ def _known_speeds(runs: Iterable["RunState"]) -> dict[tuple, float]:
 
 
 def _overview(
-    name: str, runs: list["RunState"], left: list[float | None], counts: dict[str, int]
+    title: str, runs: list["RunState"], left: list[float | None], counts: dict[str, int]
 ) -> "Table":
     """Runs by map and method: how many are in which state; states without any are left out."""
     from collections import Counter
@@ -93,7 +137,7 @@ def _overview(
     from benchmark.training.config import DEFAULT
 
     states = [state for state in _COLOURS if counts[state]]
-    table = Table(title=f"study {name}", title_justify="left", box=SIMPLE, show_footer=True)
+    table = Table(title=title, title_justify="left", box=SIMPLE, show_footer=True)
     table.add_column("map", footer="all", no_wrap=True)
     table.add_column("method", no_wrap=True)
     for state in states:
@@ -112,18 +156,23 @@ def _overview(
 
 
 def _details(runs: list["RunState"], left: list[float | None]) -> Iterable[str]:
-    """One line for each run that is under way or needs attention."""
+    """One line for each run that is under way or needs attention; alike runs share one."""
+    alike: dict[tuple[str, str], list[str]] = {}
     for run, seconds in zip(runs, left, strict=True):
         name = f"{run.algorithm}/{run.map}/{run.variant}/{run.seed}"
-        colour = _COLOURS[run.state]
+        note = run.note.replace("[", r"\[")
         if run.state == "running":
             won = "" if run.win_rate is None else f", won {run.win_rate:.0%}"
             rest = "" if seconds is None else f", {duration(seconds)} left"
-            share = f"{run.step / run.budget:.0%} of {run.budget:,} steps"
-            yield f"[{colour}]running[/] {name}: {share}{won}{rest}"
-        elif run.note or run.state == "interrupted":
-            note = run.note.replace("[", r"\[") or f"stopped at step {run.step:,}"
-            yield f"[{colour}]{run.state}[/] {name}: {note}"
+            speed = f", {run.steps_per_second:,.0f} steps/s" if run.steps_per_second else ""
+            note = f"{run.step / run.budget:.0%} of {run.budget:,} steps{speed}{won}{rest}"
+        elif run.state == "interrupted":
+            note = note or f"will go on at step {run.step:,}"
+        if note:
+            alike.setdefault((run.state, note), []).append(name)
+    for (state, note), names in alike.items():
+        some = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        yield f"[{_COLOURS[state]}]{state}[/] {some}: {note}"
 
 
 def _forecast(left: list[float | None], running: int) -> str:
@@ -147,14 +196,3 @@ def _total(left: list[float | None]) -> str:
     if None in left:
         return f"> {duration(total)}" if total else "?"
     return duration(total) if total else ""
-
-
-def duration(seconds: float) -> str:
-    """A length of time for people: 40 s, 12 min, 3.4 h, 2.5 days."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    if seconds < 3600:
-        return f"{seconds / 60:.0f} min"
-    if seconds < 2 * 86_400:
-        return f"{seconds / 3600:.1f} h"
-    return f"{seconds / 86_400:.1f} days"

@@ -1,21 +1,23 @@
 """``python -m benchmark tables``: a study's tables."""
 
 import argparse
-from pathlib import Path
+
+from benchmark.commands.arguments import add_output, add_study
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
-    parser.add_argument("statistics", type=Path, help="a study's statistics folder")
-    parser.add_argument(
-        "--output", type=Path, help="folder (default: tables, next to the statistics)"
-    )
+    add_study(parser)
+    add_output(parser, "folder (default: tables/ of the study)")
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Runs the command."""
     from benchmark.analysis import statistics, tables
+    from benchmark.training.study_folder import find
 
-    output = arguments.output or arguments.statistics.parent / "tables"
-    tables.write(tables.make(statistics.read(arguments.statistics)), output)
+    folder = find(arguments.study).folder
+    output = arguments.output or folder / "tables"
+    results = statistics.read(folder / "statistics")
+    tables.write(tables.make(results), output)
     print(output)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from algorithms import ALGORITHMS
+from benchmark.commands.arguments import add_backend, add_output
 from benchmark.envs import BACKENDS
 from benchmark.envs.maps import MAPS
 from benchmark.errors import BenchmarkError
@@ -20,11 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--map", metavar="MAP", help=", ".join(MAPS))
     parser.add_argument("--algorithm", metavar="METHOD", help=", ".join(ALGORITHMS))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--backend", help=f"{' or '.join(BACKENDS)} (default {BACKENDS[0]})")
+    add_backend(parser, f"default {BACKENDS[0]}")
     parser.add_argument("--protocol", help="unified (default) or released")
     parser.add_argument(
         "--study",
-        help="study file, or the name of one in config/: with its backend, protocol and settings",
+        metavar="STUDY",
+        help="a study's file, name or folder: with its backend, protocol and settings",
     )
     parser.add_argument("--variant", default="default", help="of the study")
     parser.add_argument("--config", type=Path, help="YAML file with keys as for --set")
@@ -40,8 +42,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="print every setting of the run and where it comes from; train nothing",
     )
-    parser.add_argument("--resolved", help=argparse.SUPPRESS)  # the workflow's JSON of a whole run
-    parser.add_argument("--output", type=Path, help="run folder; results/... when left out")
+    add_output(parser, "run folder (default: results/...)")
+    parser.add_argument(
+        "--replace",
+        choices=["nothing", "changed", "stale"],
+        default="nothing",
+        help="what that folder may lose, finished or not: nothing (default), a run with other"
+        " options (changed), also a run by other code (stale)",
+    )
     # What never changes the results is no part of a study; a workflow's runs find it in the
     # environment.
     parser.add_argument(
@@ -68,10 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Runs the command."""
-    if arguments.resolved:
-        config, overrides = _resolved(arguments.resolved), {}
-    else:
-        config, overrides = _from_options(arguments)
+    config, overrides = _from_options(arguments)
     if arguments.show:
         _show(config, overrides)
         return
@@ -89,22 +94,15 @@ def main(arguments: argparse.Namespace) -> None:
         device=arguments.device,
         checkpoint_seconds=arguments.checkpoint_seconds,
         loggers=arguments.log,
-        replace=bool(arguments.resolved),  # Snakemake repeats a run because it has changed
+        replace=arguments.replace,
     )
     print(folder)
-
-
-def _resolved(text: str) -> "RunConfig":
-    from benchmark.training.config import RunConfig, one_line_errors
-
-    with one_line_errors("--resolved"):
-        return RunConfig.model_validate_json(text)
 
 
 def _from_options(arguments: argparse.Namespace) -> tuple["RunConfig", dict[str, dict]]:
     """The run, and what it was resolved with by where that stands."""
     from benchmark.training.config import resolve_run
-    from benchmark.training.study import find_study
+    from benchmark.training.study_folder import find
 
     for name in ("map", "algorithm"):
         if getattr(arguments, name) is None:
@@ -112,7 +110,7 @@ def _from_options(arguments: argparse.Namespace) -> tuple["RunConfig", dict[str,
     run = {name: getattr(arguments, name) for name in ("map", "algorithm", "variant")}
     own = _own_settings(arguments)
     if arguments.study:
-        study = find_study(arguments.study)
+        study = find(arguments.study).require()
         for name in ("backend", "protocol"):
             if getattr(arguments, name) not in (None, getattr(study, name)):
                 raise BenchmarkError(f"--{name}: study {study.name} has {getattr(study, name)}")

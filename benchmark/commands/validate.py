@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from benchmark.commands.arguments import add_output
 from benchmark.errors import BenchmarkError
 
 
@@ -23,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--battles", type=int, default=256, help="per policy (default 256)")
     parser.add_argument("--report", type=Path, metavar="FILE", help="also write it as Markdown")
-    parser.add_argument("--save", type=Path, metavar="FOLDER", help="also write the tables as CSV")
+    add_output(parser, "also write the tables as CSV", metavar="FOLDER")
     parser.add_argument("--figures", type=Path, metavar="FOLDER", help="also draw the figures")
 
 
@@ -50,8 +51,8 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.report:
         with files.atomic(arguments.report) as path:
             path.write_text(text)
-    if arguments.save:
-        report.save(results, arguments.save)
+    if arguments.output:
+        report.save(results, arguments.output)
     if arguments.figures:
         drawn = {"simulator_and_game": figures.comparison(results)}
         if results["learning"]:

@@ -5,6 +5,7 @@ import logging
 import re
 from pathlib import Path
 
+from benchmark.commands.arguments import add_backend, add_output
 from benchmark.envs import BACKENDS
 from benchmark.errors import BenchmarkError
 
@@ -29,24 +30,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="who plays without a checkpoint: random, attack_nearest (default), focus_fire,"
         " spread_fire or kite",  # envs/scripted.py; its import would take seconds
     )
-    parser.add_argument(
-        "--backend",
-        metavar="NAME",
-        help=f"{' or '.join(BACKENDS)} (default: the run's own, else {BACKENDS[0]}); a policy that"
-        " was trained on one can be watched on the other",
-    )
+    add_backend(parser, f"default: the run's own, else {BACKENDS[0]}; any policy plays on both")
     parser.add_argument(
         "--replay",
         action="store_true",
         help="on starcraft2: also save the game's own replay next to the animation",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the battle (default 0)")
-    parser.add_argument(
-        "--output",
-        type=Path,
+    add_output(
+        parser,
+        "default results/watch; stills are written next to the animation",
         default=Path("results", "watch"),
         metavar="FOLDER|FILE.gif|FILE.mp4",
-        help="default results/watch; stills are written next to the animation",
     )
     parser.add_argument(
         "--stills",

@@ -89,8 +89,7 @@ class RunConfig(BaseModel):
     @property
     def hash(self) -> str:
         """Hash of the resolved configuration; equal hashes mean equal numbers."""
-        text = json.dumps(self.resolved(), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return hash_of(self.resolved())
 
     @property
     def identity(self) -> dict:
@@ -100,8 +99,43 @@ class RunConfig(BaseModel):
     @property
     def path(self) -> Path:
         """The run's folder below ``results``."""
-        parts = (self.backend, self.map, self.algorithm, self.variant, str(self.seed))
-        return Path(self.study, "runs", *parts)
+        return Path(self.study, run_path(self.identity))
+
+
+def run_path(identity: Mapping[str, Any]) -> Path:
+    """A run's folder below the folder of its study.
+
+    Args:
+        identity: a resolved run, its record, or anything else with the keys of ``IDENTITY``.
+    """
+    parts = ("backend", "map", "algorithm", "variant", "seed")
+    return Path("runs", *(str(identity[part]) for part in parts))
+
+
+def hash_of(resolved: dict) -> str:
+    """The hash of a resolved run."""
+    return hashlib.sha256(json.dumps(resolved, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def same_configuration(recorded: dict, wanted: dict) -> bool:
+    """Whether a recorded run was made with the configuration that is now wanted.
+
+    A key that is younger than the record counts as equal where its value is the benchmark's own:
+    what a new key does is off, or as before, until somebody sets it.
+
+    Args:
+        recorded: the resolved run in a ``run.json``.
+        wanted: a resolved run.
+    """
+    theirs, ours = flat(recorded), flat(wanted)
+    if any(key not in ours or ours[key] != value for key, value in theirs.items()):
+        return False
+    younger = ours.keys() - theirs.keys()
+    if not younger:
+        return True
+    names = ("map", "algorithm", "backend", "protocol")
+    own = flat(resolve_run(**{name: wanted[name] for name in names}, seed=0).resolved())
+    return all(ours[key] == own[key] for key in younger)
 
 
 def flat(resolved: dict) -> dict[str, Any]:

@@ -38,12 +38,25 @@ class Progress:
     def __init__(self, config: RunConfig, folder: Path, loggers: Sequence[str] = ()) -> None:
         self._config, self._folder = config, folder
         self._budget = config.training.budget
-        self._steps = 0
+        self._steps = self._saved = 0
         self._begin: tuple[float, int] | None = None
         self._written = 0.0
         self._win_rate: float | None = None
         self._bar: Bar | None = None
         self._loggers = Loggers(loggers, config, folder)
+
+    def begin(self, step: int) -> None:
+        """Before the first battle of an attempt, which begins at the step of its checkpoint or 0.
+
+        The log marks it: what a killed attempt played beyond that step comes again.
+        """
+        self._steps = self._saved = step
+        self._log(f"attempt begins at step {step}")
+        self._write("running")
+
+    def saved(self, step: int) -> None:
+        """After every checkpoint: a run that is killed goes on from there."""
+        self._saved = step
 
     def show(self, steps: int) -> None:
         """After every round of battles."""
@@ -78,11 +91,7 @@ class Progress:
             f"step {step} win_rate {self._win_rate:.3f} return {returns:.2f}"
             f" length {length:.1f} steps/s {self._rate():.0f} {losses}".rstrip()
         )
-        try:
-            with (self._folder / "train.log").open("a") as file:
-                file.write(f"{provenance.now()} {line}\n")
-        except OSError as problem:  # a full disk: the next checkpoint ends the run, with its reason
-            log.warning("cannot write %s: %s", self._folder / "train.log", problem.strerror)
+        self._log(line)
         if self._bar is None:
             log.info(line)
 
@@ -92,6 +101,13 @@ class Progress:
             self._bar.stop()
         self._loggers.close()
         self._write(state, error)
+
+    def _log(self, line: str) -> None:
+        try:
+            with (self._folder / "train.log").open("a") as file:
+                file.write(f"{provenance.now()} {line}\n")
+        except OSError as problem:  # a full disk: the next checkpoint ends the run, with its reason
+            log.warning("cannot write %s: %s", self._folder / "train.log", problem.strerror)
 
     def _open_bar(self) -> None:
         if not sys.stderr.isatty():
@@ -120,6 +136,7 @@ class Progress:
         value = {
             "state": state,
             "step": self._steps,
+            "saved_step": self._saved,
             "budget": self._budget,
             "steps_per_second": round(self._rate(), 1),
             "win_rate": self._win_rate,

@@ -1,24 +1,33 @@
-"""What state a run is in, read from its folder, and how deleted records are restored."""
+"""What state runs are in, read from a study's folder, and how deleted records are restored.
+
+``status``, the report and the workflow all ask here, so that they agree.
+"""
 
 import logging
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from platform import node
+from typing import Literal
 
 import psutil
 
 from algorithms import ALGORITHMS
 from benchmark import files
-from benchmark.errors import BenchmarkError, first_line
+from benchmark.errors import BenchmarkError
 from benchmark.training import progress, provenance
-from benchmark.training.config import RunConfig
+from benchmark.training.config import IDENTITY, RunConfig, run_path, same_configuration
 
 log = logging.getLogger("benchmark")
 
 #: A finished run has both; Snakemake declares them as outputs of the run's job.
 RECORDS = ("evaluations.parquet", "run.json")
+
+#: A study that came without its runs has both instead.
+TABLE = ("evaluations.parquet", "runs.json")
 
 #: How a run can end, in its ``run.json``. One that diverged counts like any other, and is named.
 END = "budget reached"
@@ -28,7 +37,18 @@ DIVERGED = "budget reached, with weights that are not finite"
 #: latest after one round of battles and updates.
 SILENCE = timedelta(minutes=15)
 
-STATES = ("done", "running", "failed", "interrupted", "stale", "missing")
+#: What of another run in its folder a run begins anew, instead of refusing or continuing it:
+#: nothing, one with another configuration, or also one by other code.
+Replace = Literal["nothing", "changed", "stale"]
+
+#: "changed": made with another configuration; "stale": made by other code.
+STATES = ("done", "running", "failed", "interrupted", "changed", "stale", "missing")
+
+_NOTES = {
+    "changed": "made with another configuration; the workflow repeats it",
+    "stale": "code that decides its numbers has changed since; `snakemake ... --config rerun=stale`"
+    " repeats it",
+}
 
 
 @dataclass(frozen=True)
@@ -48,33 +68,60 @@ class RunState:
     folder: str
 
 
-def read(run: RunConfig, results: Path) -> RunState:
-    """The state of one run.
+def read(runs: Iterable[dict], folder: Path) -> list[RunState]:
+    """The states of runs.
 
     Args:
-        run: the run as the study now wants it.
-        results: the folder that holds ``<study>/runs``.
+        runs: resolved runs, as they are now wanted.
+        folder: of their study.
     """
-    folder = results / run.path
-    found = {"step": 0, "steps_per_second": None, "win_rate": None, "note": ""}
-    try:
-        if is_finished(folder):
-            found |= _finished(run, folder)
-        elif (folder / "progress.json").exists():
-            found |= _unfinished(folder)
-        else:
-            found["state"] = "missing"
-    except BenchmarkError as error:
-        found |= {"state": "failed", "note": str(error)}
-    return RunState(
-        map=run.map,
-        algorithm=run.algorithm,
-        variant=run.variant,
-        seed=run.seed,
-        budget=run.training.budget,
-        folder=str(folder),
-        **found,
-    )
+    without, aggregated = without_runs(folder), {}
+    source_hash = cache(provenance.source_hash)  # files may change until the next call
+    if without and (folder / "runs.json").exists():
+        records = files.read_json(folder / "runs.json", ["runs"])["runs"]
+        aggregated = {run_path(about): about for about in records}
+    states = []
+    for run in runs:
+        path = run_path(run)
+        found = {"step": 0, "steps_per_second": None, "win_rate": None, "note": ""}
+        try:
+            if is_finished(folder / path):
+                found |= _finished(run, _record(folder / path), source_hash)
+            elif (folder / path / "progress.json").exists():
+                found |= _unfinished(folder / path)
+            elif path in aggregated:
+                found |= _finished(run, aggregated[path], source_hash)
+            else:
+                found["state"] = "missing"
+        except BenchmarkError as error:
+            found |= {"state": "failed", "note": str(error)}
+        names = ("map", "algorithm", "variant", "seed")
+        identity = {name: run[name] for name in names}
+        budget, where = run["training"]["budget"], str(folder / path)
+        states.append(RunState(**identity, budget=budget, folder=where, **found))
+    return states
+
+
+def found_runs(folder: Path) -> list[dict]:
+    """The runs of a folder whose study is not known, each wanted as it was made."""
+    if without_runs(folder) and (folder / "runs.json").exists():
+        records = files.read_json(folder / "runs.json", ["runs"])["runs"]
+        return [about["config"] for about in records]
+    found = []
+    for path in sorted(Path(folder, "runs").glob("/".join("*" * 5))):
+        identity = dict(zip(IDENTITY[-4:], path.parts[-4:], strict=True))
+        identity |= {"backend": path.parts[-5], "seed": int(path.name)}
+        if (path / "run.json").exists():
+            found.append(files.read_json(path / "run.json", provenance.RUN_KEYS)["config"])
+        elif (path / "progress.json").exists():
+            about = files.read_json(path / "progress.json", progress.KEYS)
+            found.append(identity | {"training": {"budget": about["budget"]}})
+    return found
+
+
+def without_runs(folder: Path) -> bool:
+    """Whether a study came as its aggregated table; then it is not trained again."""
+    return (folder / "evaluations.parquet").exists() and not (folder / "runs").exists()
 
 
 def is_finished(folder: Path) -> bool:
@@ -82,39 +129,39 @@ def is_finished(folder: Path) -> bool:
     return all((folder / name).exists() for name in RECORDS)
 
 
-def is_stale(about: dict) -> bool:
+def is_stale(about: dict, source_hash=provenance.source_hash) -> bool:
     """Whether code that decides a run's numbers has changed since it was made.
 
     Args:
         about: the run's ``run.json``. One attempt by other code is enough.
+        source_hash: what to ask for the hash of the code as it is now.
     """
     algorithm, backend = about["algorithm"], about["backend"]
     made_by = {attempt.get("source_hash", about["source_hash"]) for attempt in about["attempts"]}
-    return algorithm not in ALGORITHMS or made_by != {provenance.source_hash(algorithm, backend)}
+    return algorithm not in ALGORITHMS or made_by != {source_hash(algorithm, backend)}
 
 
-def _finished(run: RunConfig, folder: Path) -> dict:
-    """A run with both of its records: done, stale, or failed where one of them is damaged."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def _record(folder: Path) -> dict:
+    """The ``run.json`` of a finished run, whose table is whole as far as a glance can tell."""
+    table = folder / "evaluations.parquet"
+    with table.open("rb") as file:  # pyarrow's import would take longer than all of this
+        first = file.read(4)
+        file.seek(max(0, table.stat().st_size - 4))
+        if first != b"PAR1" or file.read() != b"PAR1":
+            raise BenchmarkError(
+                f"cannot read {table}: it is damaged; delete the file and run the study again"
+            )
+    return files.read_json(folder / "run.json", provenance.RUN_KEYS)
 
-    about = files.read_json(folder / "run.json", provenance.RUN_KEYS)
-    evaluations = folder / "evaluations.parquet"
-    try:
-        pq.read_metadata(evaluations)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise BenchmarkError(
-            f"cannot read {evaluations}: {first_line(error)}; delete the file and run the study"
-            " again"
-        ) from error
+
+def _finished(run: dict, about: dict, source_hash) -> dict:
+    """A run with a record: done, changed or stale."""
     found = {"steps_per_second": about["steps_per_second"]}
-    if about["config_hash"] != run.hash:
-        note = "made with another configuration; the workflow repeats it"
-        return found | {"state": "stale", "note": note}
-    found["step"] = run.training.budget
-    if is_stale(about):
-        note = f"the code of {run.algorithm}, the training loop or the battles has changed since"
-        return found | {"state": "stale", "note": f"{note}; delete the folder to repeat it"}
+    if not same_configuration(about["config"], run):
+        return found | {"state": "changed", "note": _NOTES["changed"]}
+    found["step"] = run["training"]["budget"]
+    if is_stale(about, source_hash):
+        return found | {"state": "stale", "note": _NOTES["stale"]}
     note = "" if about["end_reason"] == END else about["end_reason"]
     return found | {"state": "done", "note": note}
 
@@ -127,9 +174,11 @@ def _unfinished(folder: Path) -> dict:
         state = "interrupted"
     elif state == "done":  # its records have been deleted since
         return {"state": "missing"}
+    # What was played after the last checkpoint is played again.
+    step = about["step"] if state == "running" else about.get("saved_step", about["step"])
     return {
         "state": state,
-        "step": about["step"],
+        "step": step,
         "steps_per_second": about["steps_per_second"] or None,
         "win_rate": about["win_rate"],
         "note": about["error"].splitlines()[0] if about["error"] else "",
@@ -146,21 +195,33 @@ def _alive(about: dict) -> bool:
 # What ``train`` does with a run that was finished before ------------------------------------------
 
 
-def is_done(config: RunConfig, folder: Path) -> bool:
+def is_done(config: RunConfig, folder: Path, replace: Replace) -> bool:
     """Whether this very run is finished; deleted records of one that was are restored.
+
+    Args:
+        replace: which finished run does not count, and is deleted.
 
     Raises:
         BenchmarkError: the folder holds a finished run of another configuration.
     """
     if is_finished(folder):
         about = files.read_json(folder / "run.json", provenance.RUN_KEYS)
-        if about["config_hash"] != config.hash:
+        changed = not same_configuration(about["config"], config.resolved())
+        stale = is_stale(about)
+        if changed and replace == "nothing":
             raise BenchmarkError(
                 f"{folder} holds a finished run with other options:"
-                f" {config.differences(about['config'])}; choose another --output or delete that"
-                " folder"
+                f" {config.differences(about['config'])}; choose another --output, or give"
+                " --replace changed to lose it"
             )
+        if changed or (stale and replace == "stale"):
+            log.warning("%s: replacing a finished run", folder)
+            for name in RECORDS:
+                (folder / name).unlink()
+            return False
         log.info("%s is finished; nothing to do", folder)
+        if stale:
+            log.warning("code that decides its numbers has changed: --replace stale repeats it")
         return True
     if restore(config, folder):
         log.info("%s was finished before; its deleted records are back", folder)
@@ -195,7 +256,7 @@ def restore(config: RunConfig, folder: Path) -> bool:
         read_evaluations(kept["evaluations.parquet"])
     except BenchmarkError:
         return False
-    if about["config_hash"] != config.hash or is_stale(about):
+    if not same_configuration(about["config"], config.resolved()) or is_stale(about):
         return False
     for name, path in kept.items():
         with files.atomic(folder / name) as temporary:

@@ -1,6 +1,5 @@
 """A *study*: a grid of runs and what is made of it, in one YAML file."""
 
-import json
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,7 +25,6 @@ from benchmark.training.config import (
     resolve_run,
 )
 
-FOLDER = Path("config")
 _FOLDER_NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
 
 
@@ -190,11 +188,6 @@ class Study(BaseModel):
         for kind, value, values in chosen:
             if value not in values:
                 raise ValueError(f"roles: {value!r} is not among the study's {kind}s")
-        from algorithms.acorm import ACORM  # here, because torch takes seconds
-
-        for name in self.roles.algorithms:
-            if name in ALGORITHMS and not issubclass(ALGORITHMS[name], ACORM):
-                raise ValueError(f"roles: {name} has no roles")
         return self
 
     def role_runs(self) -> list[RunConfig]:
@@ -213,6 +206,11 @@ class Study(BaseModel):
         Raises:
             BenchmarkError: an unknown name or key, or a value out of range.
         """
+        from algorithms.acorm import ACORM  # here, because torch takes seconds
+
+        for name in self.roles.algorithms if self.roles else []:
+            if name in ALGORITHMS and not issubclass(ALGORITHMS[name], ACORM):
+                raise BenchmarkError(f"roles: {name} has no roles")
         methods = [(name, DEFAULT, self.maps) for name in self.algorithms]
         methods += [(variant.algorithm, variant.name, variant.maps) for variant in self.variants]
         return [
@@ -249,12 +247,13 @@ class Study(BaseModel):
         }
 
 
-def parse_study(values: dict, source: str) -> Study:
+def parse_study(values: dict, source: str, check_runs: bool = True) -> Study:
     """Checks the content of a study file.
 
     Args:
         values: the parsed YAML.
         source: the file's name, for messages.
+        check_runs: also resolve every run, which imports torch.
 
     Raises:
         BenchmarkError: names the file, the key and what is allowed.
@@ -273,45 +272,27 @@ def parse_study(values: dict, source: str) -> Study:
         known("key", key, Study.model_fields, source)
     with one_line_errors(source):
         study = Study.model_validate(values)
-    try:
-        study.runs()
-    except BenchmarkError as error:
-        raise BenchmarkError(f"{source}: {error}") from None
+    if check_runs:
+        checked_runs(study, source)
     return study
 
 
-def load_study(path: str | Path) -> Study:
+def checked_runs(study: Study, source: str) -> list[RunConfig]:
+    """The study's runs.
+
+    Raises:
+        BenchmarkError: as ``Study.runs``, with the name of the file.
+    """
+    try:
+        return study.runs()
+    except BenchmarkError as error:
+        raise BenchmarkError(f"{source}: {error}") from None
+
+
+def load_study(path: str | Path, check_runs: bool = True) -> Study:
     """Reads and checks a study file (``config/*.yaml``).
 
     Raises:
         BenchmarkError: names the file, the key and what is allowed.
     """
-    return parse_study(load_yaml(path), str(path))
-
-
-def find_study(text: str) -> Study:
-    """The study of that file, or of that name in ``config/``.
-
-    Args:
-        text: e.g. ``config/paper.yaml`` or ``paper``; or the study itself as JSON, as the workflow
-            gives it, where it may have come from several files and options.
-
-    Raises:
-        BenchmarkError: there is none (the known names are listed), or it has a mistake.
-    """
-    if text.startswith("{"):
-        try:
-            return parse_study(json.loads(text), "study")
-        except ValueError as error:
-            raise BenchmarkError(f"study: not valid JSON ({error})") from None
-    if text.endswith((".yaml", ".yml")) or Path(text).is_file():
-        return load_study(text)
-    # Not everything there is a study: claims have no name.
-    files = {name: path for path in sorted(FOLDER.glob("*.yaml")) if (name := _name(path))}
-    known("study", text, files, str(FOLDER))
-    return load_study(files[text])
-
-
-def _name(path: Path) -> str | None:
-    values = load_yaml(path)
-    return values.get("name") if isinstance(values, dict) else path.stem
+    return parse_study(load_yaml(path), str(path), check_runs)

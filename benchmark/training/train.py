@@ -48,7 +48,7 @@ def train(
     *,
     device: str = "auto",
     checkpoint_seconds: float = 300,
-    replace: bool = False,
+    replace: run_state.Replace = "nothing",
     loggers: Sequence[str] = (),
 ) -> None:
     """Trains one run to its budget and records it; continues it if it was begun before.
@@ -58,7 +58,7 @@ def train(
         folder: where ``evaluations.parquet``, ``run.json`` and the checkpoints go.
         device: one of ``device.DEVICES``; "auto" is CUDA where there is one.
         checkpoint_seconds: wall-clock time between checkpoints; never changes the results.
-        replace: begin anew where the folder holds an unfinished run of another configuration.
+        replace: what of another run in the folder is begun anew.
         loggers: names of ``loggers.LOGGERS``; never change the results.
 
     Raises:
@@ -72,7 +72,7 @@ def train(
     wait = "SLURM_JOB_ID" in os.environ
     with exclusive(folder, wait), _deferred_signals() as interrupted:
         files.remove_unfinished(folder, _FILES)
-        if run_state.is_done(config, folder):
+        if run_state.is_done(config, folder, replace):
             Checkpoints(folder).delete()  # a kill may have come between the record and this
             return
         progress = Progress(config, folder, loggers)
@@ -101,7 +101,7 @@ class Run:
         folder: Path,
         device: str,
         progress: Progress,
-        replace: bool = False,
+        replace: run_state.Replace = "nothing",
     ) -> None:
         rules = config.training
         self.config, self.rules, self.folder, self.progress = config, rules, folder, progress
@@ -135,6 +135,7 @@ class Run:
         self._restore(made_by["source_hash"], replace)
         self._started = time.monotonic()
         self.attempts.append({"started": provenance.now(), "from_step": self.steps, **made_by})
+        progress.begin(self.steps)
 
     def play(self, checkpoint_seconds: float, interrupted: "list[int]") -> None:
         """Runs to the end; checkpoints now and then and when interrupted."""
@@ -285,8 +286,9 @@ class Run:
             "wall_seconds": self._wall_seconds(),
         }
         self.checkpoints.save(state, self.replay)
+        self.progress.saved(self.steps)
 
-    def _restore(self, source_hash: str, replace: bool) -> None:
+    def _restore(self, source_hash: str, replace: run_state.Replace) -> None:
         """Continues from the run's checkpoint, if there is one.
 
         Raises:
@@ -296,14 +298,16 @@ class Run:
         if state is None:
             return
         other = not self._continues(state)
-        if other and not replace:
+        if other and replace == "nothing":
             raise BenchmarkError(
                 f"{self.folder} holds an unfinished run with other options:"
                 f" {self.config.differences(state['config'])}; give it the same options to"
-                " continue it, choose another --output, or delete that folder"
+                " continue it, choose another --output, or give --replace changed to lose it"
             )
-        if other or state["backend_version"] != self.env.spec.backend_version:
-            what = "configuration" if other else "backend"
+        stale = any(attempt["source_hash"] != source_hash for attempt in state["attempts"])
+        backend = state["backend_version"] != self.env.spec.backend_version
+        if other or backend or (stale and replace == "stale"):
+            what = "configuration" if other else "backend" if backend else "code"
             log.warning("%s: the %s has changed; starting anew", self.folder, what)
             self.checkpoints.delete()
             self.checkpoints = Checkpoints(self.folder)
@@ -315,7 +319,7 @@ class Run:
                 f" continue it with --device {state['device']} where there is one, or delete its"
                 " checkpoint*.pt to begin anew"
             )
-        if state["attempts"][-1]["source_hash"] != source_hash:
+        if stale:
             log.warning("%s: code that decides its numbers has changed on the way", self.folder)
         self.learner.load_training_state(state["learner"])
         self.streams.restore(state["streams"])

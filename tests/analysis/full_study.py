@@ -18,7 +18,8 @@ from benchmark.analysis import ablations, figures, report, statistics, tables
 from benchmark.published import claims, compare, facts
 from benchmark.published.report import section
 from benchmark.training.evaluations import write_evaluations
-from benchmark.training.study import Study, find_study
+from benchmark.training.study import Study
+from benchmark.training.study_folder import find
 from tests.analysis import synthetic
 
 _REPLICATIONS = 200  #: of the bootstrap: enough to look at
@@ -89,7 +90,7 @@ def main() -> None:
     parser.add_argument("results", type=Path)
     parser.add_argument("study", nargs="?", default="config/paper.yaml")
     arguments = parser.parse_args()
-    study = find_study(arguments.study)
+    study = find(arguments.study).require()
     print(write_report(study, make(study, arguments.results)))
 
 

@@ -1,13 +1,12 @@
 """Ablations: what is shown, and mistakes in how they are declared."""
 
-import json
-
 import pandas as pd
 import pytest
 
 from benchmark import commands
 from benchmark.analysis import ablations, statistics, tables
 from benchmark.errors import BenchmarkError
+from benchmark.training import study_folder
 from benchmark.training.study import Ablation, parse_study
 from tests.analysis import synthetic
 
@@ -167,10 +166,10 @@ def test_methods_of_different_algorithms_share_all_their_maps(results):
 
 def test_command_writes_every_file(results, tmp_path):
     statistics.write(results, tmp_path / "statistics")
-    study = tmp_path / "study.yaml"
-    study.write_text(json.dumps(STUDY))  # JSON is YAML
-    assert commands.main(["ablations", str(tmp_path / "statistics"), str(study)]) == 0
-    declared = parse_study(STUDY, "test").ablations
+    study = parse_study(STUDY, "test")
+    study_folder.save(study, tmp_path)
+    assert commands.main(["ablations", str(tmp_path)]) == 0
+    declared = study.ablations
     for folder, files in (
         ("figures", ablations.figure_files(declared)),
         ("tables", ablations.table_files(declared)),

@@ -9,6 +9,7 @@ import pytest
 from benchmark import commands, files
 from benchmark.analysis.aggregate import aggregate, find_runs
 from benchmark.errors import BenchmarkError
+from benchmark.training import study_folder
 from benchmark.training.config import VERSION, resolve_run
 from benchmark.training.evaluations import EVALUATION_SCHEMA, read_evaluations, write_evaluations
 from benchmark.training.study import Study, parse_study
@@ -59,10 +60,11 @@ def test_table_holds_every_row_of_every_run(study):
 
 
 def test_a_study_takes_its_own_runs_and_names_those_it_lacks(study, capsys):
-    """The command gets a study as a file, or as the workflow has it, as JSON."""
+    """The command finds the study that the workflow has written into the folder."""
     wanted = declared()
-    change(study / "runs/simulator/3m/qmix/default/0", config_hash=wanted.runs()[0].hash)
-    assert commands.main(["aggregate", str(study), "--study", wanted.model_dump_json()]) == 0
+    study_folder.save(wanted, study)
+    change(study / "runs/simulator/3m/qmix/default/0", config=wanted.runs()[0].resolved())
+    assert commands.main(["aggregate", str(study)]) == 0
     summary = json.loads((study / "runs.json").read_text())
     assert [(run["map"], run["seed"]) for run in summary["runs"]] == [("3m", 0), ("3m", 1)]
     assert [run["seed"] for run in summary["changed"]] == [1]  # its hash is made up
@@ -74,13 +76,14 @@ def test_a_study_takes_its_own_runs_and_names_those_it_lacks(study, capsys):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "study: not valid JSON"),
-        ('{"version": 2, "sed": 1}', "study: unknown key 'sed'"),
-        (declared(name="other").model_dump_json(), "is not the folder of study other"),
+        ("{", "cannot read"),
+        ('{"study": {"version": 2, "sed": 1}}', "study.json: unknown key 'sed'"),
+        (json.dumps({"study": declared(name="other").model_dump()}), "is not the folder of study"),
     ],
 )
 def test_mistakes_in_the_study_of_the_command(study, capsys, text, message):
-    assert commands.main(["aggregate", str(study), "--study", text]) == 2
+    (study / "study.json").write_text(text)
+    assert commands.main(["aggregate", str(study)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert message in line

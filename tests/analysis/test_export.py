@@ -16,7 +16,7 @@ def export(tmp_path, capsys):
 
     def call(table: pd.DataFrame, *options: str):
         write_evaluations(table, tmp_path / "evaluations.parquet")
-        if main(["export", str(tmp_path / "evaluations.parquet"), *options]):
+        if main(["export", str(tmp_path), *options]):
             return capsys.readouterr().err
         return json.loads((tmp_path / "marl_eval.json").read_text())
 

@@ -252,10 +252,10 @@ def test_variants_do_not_show_in_main_figures():
 def test_commands_make_everything_from_the_table_alone(tmp_path):
     table = synthetic.study(["3m"], ["qmix", "r3dm"], seeds=2)
     write_evaluations(table, tmp_path / "evaluations.parquet")
-    command = ["statistics", str(tmp_path / "evaluations.parquet"), "--replications", "50"]
+    command = ["statistics", str(tmp_path), "--replications", "50"]
     assert commands.main(command) == 0
-    assert commands.main(["tables", str(tmp_path / "statistics")]) == 0
-    assert commands.main(["figures", str(tmp_path / "statistics")]) == 0
+    assert commands.main(["tables", str(tmp_path)]) == 0
+    assert commands.main(["figures", str(tmp_path)]) == 0
     picture = image.imread(tmp_path / "figures" / "learning_smac_win_rate.png")
     assert picture.shape[1] == pytest.approx(plots.WIDTH * 300, abs=1)
     assert (tmp_path / "tables" / "win_rate_smac_final.tex").exists()
@@ -264,6 +264,6 @@ def test_commands_make_everything_from_the_table_alone(tmp_path):
 def test_commands_name_what_they_lack(tmp_path, capsys):
     assert commands.main(["figures", str(tmp_path)]) == 2
     assert "final.csv" in capsys.readouterr().err
-    assert commands.main(["statistics", str(tmp_path / "none.parquet")]) == 2
-    assert "none.parquet" in capsys.readouterr().err
-    assert commands.main(["statistics", "x", "--replications", "0"]) == 2
+    assert commands.main(["statistics", str(tmp_path)]) == 2
+    assert f"{tmp_path}/evaluations.parquet" in capsys.readouterr().err
+    assert commands.main(["statistics", str(tmp_path), "--replications", "0"]) == 2

@@ -18,8 +18,10 @@ from benchmark.analysis.scores import evaluations_to_points
 from benchmark.errors import BenchmarkError
 from benchmark.published import claims, compare, facts
 from benchmark.published.report import section
+from benchmark.training import study_folder
 from benchmark.training.config import IDENTITY
 from benchmark.training.evaluations import read_evaluations, write_evaluations
+from benchmark.training.study import parse_study
 from tests.analysis import synthetic
 
 MAPS = ["3m", "terran_3_vs_3"]
@@ -237,9 +239,9 @@ def test_a_table_that_came_alone_is_compared_with_the_study(written, finished, t
     folder, _ = finished
     wanted = dict(version=2, name="synthetic", backend="simulator", protocol="unified")
     wanted |= dict(seeds=[0, 1, 2], maps=MAPS, algorithms=["qmix"])
+    study_folder.save(parse_study(wanted, "test"), folder)
     output = tmp_path / "report.html"
-    command = ["report", str(folder), "--output", str(output), "--study", json.dumps(wanted)]
-    assert commands.main(command) == 0
+    assert commands.main(["report", str(folder), "-o", str(output)]) == 0
     text = output.read_text()
     assert "2 expected runs missing" in text
     assert "<td>terran_3_vs_3</td><td>QMIX</td><td>2</td><td>missing</td>" in text

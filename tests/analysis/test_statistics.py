@@ -287,7 +287,7 @@ def test_variants_stay_out_of_aggregates():
 
 def test_a_study_of_variants_alone_is_one_line(tmp_path, capsys):
     table = synthetic.study(["3m"], ["r3dm"], seeds=2, variant="no_contrastive")
-    statistics.write(statistics.compute(table, replications=20), tmp_path)
+    statistics.write(statistics.compute(table, replications=20), tmp_path / "statistics")
     for command in ("tables", "figures"):
         assert commands.main([command, str(tmp_path)]) == 2
         error = capsys.readouterr().err

@@ -116,7 +116,7 @@ def test_what_is_recorded_of_the_simulator_is_predicted_as_well_as_it_can_be(tmp
             assert abs(here - ceiling) < 0.04, (horizon, name)
     folder = tmp_path / "compared"
     arguments = ["validate", "--evidence", str(tmp_path), "--maps", "3m", "--battles", "16"]
-    assert main([*arguments, "--save", str(folder), "--figures", str(folder)]) == 0
+    assert main([*arguments, "--output", str(folder), "--figures", str(folder)]) == 0
     assert "## Recorded steps of 3m" in capsys.readouterr().out
     assert pd.read_csv(folder / "random_play.csv")["real_battles"].item() == 20
     assert (folder / "simulator_and_game.png").stat().st_size > 10_000

@@ -8,7 +8,8 @@ from benchmark.envs.maps import MAPS
 from benchmark.errors import BenchmarkError
 from benchmark.training.config import RunConfig, resolve_run
 from benchmark.training.protocol import MAP_RULES, RULES
-from benchmark.training.study import find_study, load_study, parse_study
+from benchmark.training.study import load_study, parse_study
+from benchmark.training.study_folder import find
 
 ROOT = Path(__file__).parent.parent.parent
 STUDY = {
@@ -179,9 +180,9 @@ def test_a_missing_file(tmp_path):
 
 def test_studies_are_found_by_name_or_file(monkeypatch):
     monkeypatch.chdir(ROOT)
-    assert find_study("paper") == find_study("config/paper.yaml")
+    assert find("paper").study == find("config/paper.yaml").study
     with pytest.raises(BenchmarkError, match="unknown study 'papr'; did you mean paper"):
-        find_study("papr")
+        find("papr")
 
 
 ROLES = {"map": "8m", "algorithms": ["r3dm", "acorm"], "seed": 1}

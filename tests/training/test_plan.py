@@ -8,8 +8,8 @@ import yaml
 
 from algorithms import ALGORITHMS
 from algorithms.learner import Learner
+from benchmark.amounts import size
 from benchmark.commands import main
-from benchmark.commands.plan import size
 from benchmark.envs import spec_of
 from benchmark.training import plan
 from benchmark.training.config import resolve_run

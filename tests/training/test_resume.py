@@ -161,6 +161,12 @@ def test_updates_pending_after_an_aborted_battle_are_made_later(tmp_path):
 
 
 class _Silent:
+    def begin(self, *arguments):
+        pass
+
+    def saved(self, *arguments):
+        pass
+
     def evaluated(self, *arguments):
         pass
 
@@ -184,7 +190,7 @@ def test_an_unfinished_run_is_never_lost_to_other_options(tmp_path, monkeypatch,
         ):
             train.train(small_run(**{"budget": 1000} | changes), tmp_path, device="cpu")
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
-    train.train(small_run(budget=800), tmp_path, device="cpu", replace=True)  # the workflow
+    train.train(small_run(budget=800), tmp_path, device="cpu", replace="changed")  # the workflow
     assert "the configuration has changed; starting anew" in caplog.text
     assert files.read_json(tmp_path / "run.json")["budget"] == 800
 

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from benchmark import files
+from benchmark.amounts import duration
 from benchmark.commands import main
-from benchmark.commands.status import duration
 from benchmark.training import provenance
 from benchmark.training.evaluations import write_evaluations
 from benchmark.training.run_state import DIVERGED
@@ -43,7 +43,7 @@ def finish(run, folder, **changes) -> None:
     table = synthetic.run(run.map, "qmix", 0)
     about = synthetic.provenance(table)[0] | {
         **run.identity,
-        "config_hash": run.hash,
+        "config": run.resolved(),
         "steps_per_second": 10.0,
     }
     attempts = {"attempts": [{"source_hash": (about | changes)["source_hash"]}]}
@@ -83,16 +83,16 @@ def test_nothing_has_begun(folders, capsys):
 
 def test_every_state(folders, capsys):
     finish(*folders["3m", 0])
-    finish(*folders["3m", 1], config_hash="of other settings")
+    finish(*folders["3m", 1], config=folders["8m", 1][0].resolved())
     finish(*folders["3m", 2], source_hash="of older source")
     report(folders["8m", 0][1])
     report(folders["8m", 1][1], state="failed", error="it broke\nin many lines", pid=DEAD)
-    report(folders["8m", 2][1], state="interrupted", step=700, pid=DEAD)
+    report(folders["8m", 2][1], state="running", step=800, saved_step=700, pid=DEAD)  # killed
     found = seen(capsys)
     states = {key: run["state"] for key, run in found["runs"].items()}
     assert states == {
         ("3m", 0): "done",
-        ("3m", 1): "stale",
+        ("3m", 1): "changed",
         ("3m", 2): "stale",
         ("8m", 0): "running",
         ("8m", 1): "failed",
@@ -106,13 +106,10 @@ def test_every_state(folders, capsys):
     assert left["8m", 2] == (1000 - 700) / 20
     assert main(["status", "study.yaml"]) == 0
     text = capsys.readouterr().out
-    assert "running qmix/8m/default/0: 40% of 1,000 steps, won 25%, 30 s left" in text
+    assert "running qmix/8m/default/0: 40% of 1,000 steps, 20 steps/s, won 25%, 30 s left" in text
     assert "failed qmix/8m/default/1: it broke\n" in text
-    assert "stale qmix/3m/default/1: made with another configuration" in text
-    assert (
-        "stale qmix/3m/default/2: the code of qmix, the training loop or the battles has changed"
-        in text
-    )
+    assert "changed qmix/3m/default/1: made with another configuration" in text
+    assert "stale qmix/3m/default/2: code that decides its numbers has changed" in text
 
 
 def test_a_run_is_stale_if_any_attempt_was_made_by_other_code(folders, capsys):

@@ -22,9 +22,10 @@ import yaml
 from benchmark import files
 from benchmark.analysis import ablations, figures, statistics, tables
 from benchmark.published import compare
-from benchmark.training import lock
+from benchmark.training import lock, provenance, run_state
 from benchmark.training.evaluations import read_evaluations
-from benchmark.training.study import find_study, load_study
+from benchmark.training.study import load_study
+from benchmark.training.study_folder import find
 
 ROOT = Path(__file__).parent.parent.parent
 AFTER_TRAINING = {"aggregate", "statistics", "tables", "figures", "compare", "report", "all"}
@@ -45,12 +46,17 @@ command, arguments = sys.argv[1], sys.argv[2:]
 with open("jobs", "a") as file:
     file.write(command + "\\n")
 if command == "train":
-    folder = pathlib.Path(arguments[arguments.index("--output") + 1])
-    paths = [folder / "evaluations.parquet", folder / "run.json"]
+    options = dict(zip(arguments[::2], arguments[1::2]))
+    study = json.loads(pathlib.Path(options["--study"], "study.json").read_text())
+    wanted = [options[f"--{name}"] for name in ("map", "algorithm", "variant", "seed")]
+    (run,) = [run for run in study["runs"] if list(map(str, run.values()))[4:8] == wanted]
+    folder = pathlib.Path(options["--output"])
+    (folder / "evaluations.parquet").write_text("PAR1")
+    record = json.loads(pathlib.Path("record.json").read_text()) | {"config": run}
+    (folder / "run.json").write_text(json.dumps(record))
 else:
-    paths = map(pathlib.Path, json.loads(pathlib.Path("outputs.json").read_text())[command])
-for path in paths:
-    path.touch()
+    for path in map(pathlib.Path, json.loads(pathlib.Path("outputs.json").read_text())[command]):
+        path.write_text('{"runs": []}' if path.name == "runs.json" else "")
 """
 
 
@@ -116,6 +122,10 @@ def made(tmp_path_factory) -> Path:
         command: [f"results/made_up/{name}" for name in names] for command, names in outputs.items()
     }
     (folder / "outputs.json").write_text(json.dumps(paths))
+    record = dict.fromkeys(provenance.RUN_KEYS)
+    record |= {"algorithm": "qmix", "backend": "simulator", "end_reason": run_state.END}
+    record |= {"source_hash": provenance.source_hash("qmix", "simulator"), "attempts": [{}]}
+    files.write_json(record, folder / "record.json")
     (folder / "benchmark").mkdir()
     (folder / "benchmark" / "__init__.py").touch()  # else an installed package would come first
     (folder / "benchmark" / "__main__.py").write_text(STAND_IN)
@@ -175,6 +185,45 @@ def test_an_update_of_the_workflow_repeats_nothing(study, tmp_path, options):
     assert planned(study, "all", *options, "--snakefile", str(updated / "Snakefile")) == {}
 
 
+def test_a_run_with_another_configuration_is_repeated(study):
+    """By its own record: Snakemake's are not asked."""
+    shutil.rmtree(study / ".snakemake")
+    write_study(study, per_map={"3m": {"gamma": 0.9}})
+    done = snakemake(study, "--dry-run", "runs")
+    trained = re.findall(r"train qmix on (\w+), seed (\d+)", done.output)
+    assert set(trained) == {("3m", "0"), ("3m", "1")}
+    assert planned(study, "all")["train"] == 2
+    assert snakemake(study, "all").code == 0
+    assert planned(study, "all") == {}
+
+
+def test_a_key_that_is_younger_than_a_run_repeats_nothing(study):
+    path = run_folder(study, "3m", 0) / "run.json"
+    record = files.read_json(path)
+    del record["config"]["training"]["burn_in_episodes"]
+    files.write_json(record, path)
+    assert "train" not in planned(study, "runs")
+    write_study(study, set={"burn_in_episodes": 7})
+    assert planned(study, "runs")["train"] == 4
+
+
+def test_stale_runs_are_named_and_repeated_where_that_is_asked_for(study):
+    path = run_folder(study, "3m", 1) / "run.json"
+    files.write_json(files.read_json(path) | {"source_hash": "of other code"}, path)
+    done = snakemake(study, "--dry-run", "all")
+    assert "1 finished runs are stale" in done.output
+    assert "train" not in done.output
+    assert planned(study, "all")["report"] == 1  # it will name them
+    stale = ("--config", "rerun=stale")
+    assert planned(study, "runs", *stale)["train"] == 1
+    assert "seed 1" in snakemake(study, "--dry-run", "runs", *stale).output
+    done = snakemake(study, "all", *stale)
+    assert done.code == 0, done.output
+    for options in ((), stale):
+        assert planned(study, "all", *options) == {}
+    assert "only rerun=stale" in snakemake(study, "all", "--config", "rerun=all").output
+
+
 def test_more_seeds_and_variants_add_only_their_runs(study):
     variant = {"algorithm": "qmix", "name": "slow", "maps": ["3m"], "set": {"learning_rate": 1e-4}}
     write_study(study, seeds=[0, 1, 2], variants=[variant])
@@ -197,17 +246,11 @@ def test_aggregate_and_report_know_the_study_as_the_options_have_it(study):
         *(f"results/made_up/tables/{name}" for name in ablations.table_files(wanted.ablations)),
     ]
     (study / "outputs.json").write_text(json.dumps(paths))
-    note = (
-        "import pathlib, sys\n"
-        "if '--study' in sys.argv:\n"
-        "    text = sys.argv[sys.argv.index('--study') + 1]\n"
-        "    pathlib.Path(f'{sys.argv[1]}.json').write_text(text)\n"
-    )
-    (study / "benchmark" / "__main__.py").write_text(note + STAND_IN)
     done = snakemake(study, "all", "--config", "seeds=[0,1,2]")
     assert done.code == 0, done.output
-    assert find_study((study / "report.json").read_text()) == wanted
-    assert find_study((study / "aggregate.json").read_text()).runs() == wanted.runs()
+    found = find(str(study / "results/made_up"))
+    assert found.study == wanted
+    assert found.runs == [run.resolved() for run in wanted.runs()]
     assert not (study / "hacked").exists()
 
 
@@ -334,7 +377,8 @@ def test_a_retry_finds_what_the_first_attempt_left(study):
         "import pathlib, sys\n"
         "mark = pathlib.Path('tried')\n"
         "if not mark.exists() and sys.argv[1] == 'train':\n"
-        "    assert pathlib.Path(sys.argv[-1], 'checkpoint.pt').exists()\n"
+        "    folder = sys.argv[sys.argv.index('--output') + 1]\n"
+        "    assert pathlib.Path(folder, 'checkpoint.pt').exists()\n"
         "    mark.touch()\n"
         "    sys.exit('killed')\n"
     )

@@ -1,11 +1,11 @@
 """The study, and where its files are. Every rule's work is done by the package ``benchmark``."""
 
-import json
 import os
 import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 sys.path.insert(0, workflow.basedir)  # finds the package also where it is not installed
 
@@ -15,34 +15,54 @@ from benchmark.errors import BenchmarkError
 # --sdm conda, conda puts its own before it.
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]))
 
-RAW = config.pop("published", None)  # the folder with the raw files of published results
+# What --config takes beside keys of a study: the folder with the raw files of published results, and
+# which finished runs are trained again.
+RAW, RERUN = config.pop("published", None), config.pop("rerun", None)
 
 try:
     from benchmark.analysis import ablations, figures, statistics, tables
-    from benchmark.training import lock
-    from benchmark.training.config import load_yaml
+    from benchmark.training import lock, run_state, study_folder
+    from benchmark.training.config import hash_of, load_yaml
+    from benchmark.training.monitor import Monitor
     from benchmark.training.study import parse_study
     from benchmark.published import claims, compare, facts, sources
 
+    if RERUN not in (None, "stale"):
+        raise BenchmarkError(f"--config rerun={RERUN}: only rerun=stale is known")
     for path in workflow.configfiles:  # Snakemake itself lets a key stand twice in a file
         load_yaml(path)
     STUDY = parse_study(config, " ".join(map(str, workflow.configfiles)))
+    RESULTS = f"results/{STUDY.name}"
+    RUNS = {f"results/{run.path.as_posix()}": run for run in STUDY.runs()}
+    # Finished runs that are not as they are now wanted, as `python -m benchmark status` sees them. Those
+    # with another configuration are always repeated, those by other code with --config rerun=stale.
+    OTHERWISE = {"changed": [], "stale": []}
+    if workflow.is_main_process:  # not in the jobs of a cluster
+        for run in run_state.read([run.resolved() for run in RUNS.values()], Path(RESULTS)):
+            if run.state in OTHERWISE:
+                OTHERWISE[run.state].append(run.folder)
 except BenchmarkError as error:
     print(f"error: {error}", file=sys.stderr)
     sys.exit(2)
 
-RESULTS = f"results/{STUDY.name}"
 RUN = f"{RESULTS}/runs/{{backend}}/{{map}}/{{algorithm}}/{{variant}}/{{seed}}"
-RUNS = {f"results/{run.path.as_posix()}": run for run in STUDY.runs()}
+# A study that came as its aggregated table is not trained again.
+WITHOUT_RUNS = run_state.without_runs(Path(RESULTS))
+REPEATED = OTHERWISE["changed"] + (OTHERWISE["stale"] if RERUN else [])
+STALE = sorted(set(OTHERWISE["stale"]) - set(() if WITHOUT_RUNS else REPEATED))
+if STALE:
+    print(
+        f"{len(STALE)} finished runs are stale: code that decides their numbers has changed since."
+        f" `python -m benchmark status {STUDY.name}` names them, --config rerun=stale repeats them.",
+        file=sys.stderr,
+    )
 STATISTICS = [f"{RESULTS}/statistics/{name}" for name in statistics.outputs()]
 TABLES = [f"{RESULTS}/tables/{name}" for name in tables.outputs(STUDY.maps)]
 FIGURES = [f"{RESULTS}/figures/{name}" for name in figures.outputs(STUDY.maps)]
-# The study as jobs get it, whatever files and options it comes from; the grid alone decides what the
-# table of evaluations should hold. Parameters with its text are functions: in a plain string Snakemake
-# would take {x} for a wildcard.
-WHOLE = STUDY.model_dump_json()
-GRID = STUDY.model_dump_json(exclude={"ablations", "roles", "statistics"})
-DECLARED = json.dumps([ablation.model_dump() for ablation in STUDY.ablations])
+# Jobs read the study in its folder (study.json). Of its text they get a hash, as a parameter, so that
+# they run when it changes; the grid alone decides what the table of evaluations should hold.
+WHOLE = hash_of(STUDY.model_dump(mode="json"))
+GRID = hash_of(STUDY.model_dump(mode="json", exclude={"ablations", "roles", "statistics"}))
 ABLATIONS = [
     *(f"{RESULTS}/figures/{name}" for name in ablations.figure_files(STUDY.ablations)),
     *(f"{RESULTS}/tables/{name}" for name in ablations.table_files(STUDY.ablations)),
@@ -70,11 +90,18 @@ shell.prefix("set -euo pipefail; exec env ")
 onstart:
     # Two workflows on one folder would take each other's files for broken ones. Unlike Snakemake's
     # own lock, which profiles/default switches off, this one does not outlive a killed workflow.
+    global MONITOR
     try:
         lock.hold(Path(RESULTS))
+        study_folder.save(STUDY, Path(RESULTS))
     except BenchmarkError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    MONITOR = Monitor([run.resolved() for run in RUNS.values()], Path(RESULTS), logger)
+
+
+onerror:
+    MONITOR.end()
 
 
 wildcard_constraints:
@@ -85,12 +112,14 @@ wildcard_constraints:
     seed=r"\d+",
 
 
-def resolved_run(wildcards):
-    """A run's whole configuration as JSON; Snakemake repeats exactly the runs whose text changes."""
+def no_files(wildcards):
+    """Has a finished run repeated that is not as it is now wanted; a run needs no input files."""
     folder = RUN.format(**wildcards)
     if folder not in RUNS:
         raise WorkflowError(f"{folder} is not a run of the study {STUDY.name}")
-    return json.dumps(RUNS[folder].resolved(), sort_keys=True)
+    if folder in REPEATED:
+        workflow.dag.forcefiles.add(f"{folder}/run.json")
+    return []
 
 
 def raw_files(wildcards):
@@ -109,14 +138,9 @@ def run_records(wildcards):
     return [f"{folder}/{name}" for folder in RUNS for name in ("evaluations.parquet", "run.json")]
 
 
-def without_runs():
-    """Whether the study came as its aggregated table; then it is not trained again."""
-    return Path(RESULTS, "evaluations.parquet").exists() and not Path(RESULTS, "runs").exists()
-
-
 def role_files(wildcards):
     """The figure of roles; it needs the policies of its runs."""
-    return [] if without_runs() and not all(map(os.path.exists, ROLES)) else ROLES
+    return [] if WITHOUT_RUNS and not all(map(os.path.exists, ROLES)) else ROLES
 
 
 def whole_study(wildcards):
@@ -125,7 +149,7 @@ def whole_study(wildcards):
     The report also needs the provenance that comes with the aggregated table.
     """
     results = [*TABLES, *FIGURES, *ABLATIONS, *role_files(wildcards)]
-    if without_runs():
+    if WITHOUT_RUNS:
         return results + [f"{RESULTS}/report.html"] * Path(RESULTS, "runs.json").exists()
     # Named although the tables are made from it: Snakemake deletes it when aggregating fails, and
     # would call what was made from an older one up to date.

@@ -9,12 +9,11 @@ rule figures:
     conda:
         "../../environment.yml"
     params:
-        statistics=subpath(input[0], parent=True),
-        folder=subpath(output[0], parent=True),
+        study=subpath(input[0], ancestor=2),
     message:
         "figures"
     shell:
-        "python -m benchmark figures {params.statistics:q} --output {params.folder:q} > {log:q} 2>&1"
+        "python -m benchmark figures {params.study:q} > {log:q} 2>&1"
 
 
 if STUDY.ablations:
@@ -33,11 +32,9 @@ if STUDY.ablations:
         conda:
             "../../environment.yml"
         params:
-            statistics=subpath(input[0], parent=True),
-            folder=subpath(input[0], ancestor=2),
-            declared=lambda wildcards: DECLARED,
+            study=subpath(input[0], ancestor=2),
+            declared=hash_of({"ablations": [one.model_dump() for one in STUDY.ablations]}),
         message:
             "ablations"
         shell:
-            "python -m benchmark ablations {params.statistics:q} {params.declared:q}"
-            " --output {params.folder:q} > {log:q} 2>&1"
+            "python -m benchmark ablations {params.study:q} > {log:q} 2>&1"

@@ -16,9 +16,10 @@ rule report:
     conda:
         "../../environment.yml"
     params:
-        folder=subpath(output[0], parent=True),
-        study=lambda wildcards: WHOLE,
+        study=subpath(output[0], parent=True),
+        declared=WHOLE,
+        stale=STALE,
     message:
         "report"
     shell:
-        "python -m benchmark report {params.folder:q} --study {params.study:q} > {log:q} 2>&1"
+        "python -m benchmark report {params.study:q} > {log:q} 2>&1"

@@ -10,14 +10,12 @@ rule aggregate:
     conda:
         "../../environment.yml"
     params:
-        folder=subpath(output.table, parent=True),
-        runs=list(RUNS),
-        study=lambda wildcards: GRID,
+        study=subpath(output.table, parent=True),
+        grid=GRID,
     message:
         f"aggregate {len(RUNS)} runs"
     shell:
-        "python -m benchmark aggregate {params.folder:q} {params.runs:q}"
-        " --study {params.study:q} > {log:q} 2>&1"
+        "python -m benchmark aggregate {params.study:q} > {log:q} 2>&1"
 
 
 rule statistics:
@@ -31,13 +29,13 @@ rule statistics:
     conda:
         "../../environment.yml"
     params:
-        folder=subpath(output[0], parent=True),
+        study=subpath(input[0], parent=True),
         replications=STUDY.statistics.replications,
         seed=STUDY.statistics.seed,
     message:
         "statistics"
     shell:
-        "python -m benchmark statistics {input:q} --output {params.folder:q}"
+        "python -m benchmark statistics {params.study:q}"
         " --replications {params.replications} --seed {params.seed} > {log:q} 2>&1"
 
 
@@ -52,9 +50,8 @@ rule tables:
     conda:
         "../../environment.yml"
     params:
-        statistics=subpath(input[0], parent=True),
-        folder=subpath(output[0], parent=True),
+        study=subpath(input[0], ancestor=2),
     message:
         "tables"
     shell:
-        "python -m benchmark tables {params.statistics:q} --output {params.folder:q} > {log:q} 2>&1"
+        "python -m benchmark tables {params.study:q} > {log:q} 2>&1"

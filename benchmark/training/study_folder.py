@@ -1,0 +1,122 @@
+"""Where a study is: its definition, and the folder with its results.
+
+The workflow writes the study as it was given, with whatever options, and every run fully resolved
+into ``study.json`` of that folder. Its jobs read it there, and ``status`` need not import torch.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from benchmark import files
+from benchmark.errors import BenchmarkError
+from benchmark.training import provenance, run_state
+from benchmark.training.config import known, load_yaml
+from benchmark.training.study import Study, checked_runs, load_study, parse_study
+
+CONFIG = Path("config")
+RESULTS = Path("results")
+
+_NAME = "study.json"
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """A study and the folder with its results, which need not exist."""
+
+    folder: Path
+    study: Study | None  #: None where nothing but results is known
+    source: str = ""  #: where the study is written, for messages
+
+    @property
+    def name(self) -> str:
+        """Of the study."""
+        return self.study.name if self.study else self.folder.name
+
+    @property
+    def with_runs(self) -> bool:
+        """False where a study came as its aggregated table."""
+        return not run_state.without_runs(self.folder)
+
+    def require(self) -> Study:
+        """The study.
+
+        Raises:
+            BenchmarkError: only its results are known.
+        """
+        if self.study is None:
+            raise BenchmarkError(f"{self.folder} holds no {_NAME}; give the study's file")
+        return self.study
+
+    @cached_property
+    def runs(self) -> list[dict]:
+        """Every run, resolved; where only results are known those that are there.
+
+        Raises:
+            BenchmarkError: a mistake in the settings of a run.
+        """
+        if self.study is None:
+            return run_state.found_runs(self.folder)
+        saved = self.folder / _NAME
+        if saved.exists():
+            found = files.read_json(saved, ["study", "resolved_by", "runs"])
+            if found["study"] == _plain(self.study) and found["resolved_by"] == _code(self.study):
+                return found["runs"]
+        return [run.resolved() for run in checked_runs(self.study, self.source)]
+
+
+def find(text: str) -> StudyFolder:
+    """The study of a file, of a name in ``config/`` or ``results/``, or of a folder of results.
+
+    Its runs are not checked yet.
+
+    Raises:
+        BenchmarkError: there is none (the known names are listed), or it has a mistake.
+    """
+    if text.endswith((".yaml", ".yml")) or Path(text).is_file():
+        found = load_study(text, check_runs=False)
+        return StudyFolder(RESULTS / found.name, found, text)
+    # Not everything there is a study: claims have no name.
+    of_config = {name: path for path in sorted(CONFIG.glob("*.yaml")) if (name := _name(path))}
+    if text in of_config:
+        path = str(of_config[text])
+        return StudyFolder(RESULTS / text, load_study(path, check_runs=False), path)
+    for folder in (RESULTS / text, Path(text)):
+        if (folder / _NAME).exists():
+            values = files.read_json(folder / _NAME, ["study"])["study"]
+            where = str(folder / _NAME)
+            return StudyFolder(folder, parse_study(values, where, check_runs=False), where)
+        if folder.is_dir():
+            return StudyFolder(folder, None)
+    of_results = [path.name for path in RESULTS.glob("*") if path.is_dir()]
+    known("study", text, [*of_config, *of_results], f"{CONFIG} and {RESULTS}")
+    raise AssertionError("the study would have been found")
+
+
+def save(study: Study, folder: Path) -> None:
+    """Writes ``study.json``.
+
+    Raises:
+        BenchmarkError: the folder cannot be written.
+    """
+    runs = [run.resolved() for run in study.runs()]
+    value = {"study": _plain(study), "resolved_by": _code(study), "runs": runs}
+    files.write_json(value, folder / _NAME)
+
+
+def _plain(study: Study) -> dict:
+    return study.model_dump(mode="json")
+
+
+def _code(study: Study) -> str:
+    """Hash of all code that resolves the runs of a study."""
+    names = {*study.algorithms, *(variant.algorithm for variant in study.variants)}
+    parts = [provenance.source_hash(name, study.backend) for name in sorted(names)]
+    parts += [Path(__file__).with_name(name).read_text() for name in ("config.py", "study.py")]
+    return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
+
+
+def _name(path: Path) -> str | None:
+    values = load_yaml(path)
+    return values.get("name") if isinstance(values, dict) else path.stem
