@@ -1,6 +1,7 @@
 """The command line on bad input: one clear line on stderr, exit code 2, nothing lost."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -218,3 +219,19 @@ def test_a_mistake_in_a_study(results, capsys, command, change, words):
     line = complaint(capsys, command, "study.yaml")
     for word in words:
         assert word in line
+
+
+def test_the_version_names_the_commit(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["--version"])
+    assert end.value.code == 0
+    assert re.match(r"r3dm-benchmark \d+\.\d+\.\d+", capsys.readouterr().out)
+
+
+def test_a_shell_can_complete_every_command(capsys):
+    pytest.importorskip("shtab")
+    with pytest.raises(SystemExit) as end:
+        main(["--print-completion", "bash"])
+    assert end.value.code == 0
+    text = capsys.readouterr().out
+    assert all(command in text for command in [*COMMANDS, "--checkpoint-seconds"])
