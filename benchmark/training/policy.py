@@ -44,6 +44,10 @@ class Policy:
         self.path, self.config, self.learner, self.spec = path, config, learner, learner.spec
         self.begin(1)
 
+    def __repr__(self) -> str:
+        run = self.config
+        return f"Policy({run.algorithm} on {run.map}, seed {run.seed}, {run.variant}; {self.path})"
+
     def begin(self, n_envs: int) -> None:
         """Forgets everything: ``n_envs`` new battles begin."""
         self._hidden = self.learner.initial_hidden(n_envs)
