@@ -168,7 +168,7 @@ def test_labels_of_the_full_study_neither_leave_nor_collide(page, monkeypatch):
 def test_chosen_maps_and_methods(tmp_path):
     table = synthetic.study(["3m", "8m"], ["qmix", "r3dm", "acorm"], seeds=2)
     statistics.write(statistics.compute(table, replications=20), tmp_path / "statistics")
-    command = ["figures", str(tmp_path / "statistics"), "--output", str(tmp_path / "chosen")]
+    command = ["figures", str(tmp_path), "--output", str(tmp_path / "chosen")]
     assert commands.main([*command, "--maps", "8m", "--methods", "r3dm", "qmix"]) == 0
     written = {path.stem for path in (tmp_path / "chosen").iterdir()}
     assert written == {"learning_smac_win_rate", "learning_smac_return"}
@@ -179,7 +179,8 @@ def test_chosen_maps_and_methods(tmp_path):
 
 
 def test_unknown_maps_and_methods_are_named(tmp_path, capsys):
-    statistics.write(statistics.compute(synthetic.study(["3m"]), replications=5), tmp_path)
+    results = statistics.compute(synthetic.study(["3m"]), replications=5)
+    statistics.write(results, tmp_path / "statistics")
     for option, name in (("--maps", "corridor"), ("--methods", "cds")):
         assert commands.main(["figures", str(tmp_path), option, name]) == 2
         assert name in capsys.readouterr().err
