@@ -155,7 +155,7 @@ def raise_alarm(victim, attacker, units, types, rules):
     """Lets the same units notice an attack that begins, if they see the attacker.
 
     Recording of 3m: the whole group stops 0 to 1 loops after an agent in range is ordered to
-    attack, before any damage (31 of 31 first contacts), whenever it would look for targets next.
+    attack, before any damage (30 of 31 first contacts), whenever it would look for targets next.
     """
     first, last = friends(units[victim], rules)
     for j in range(first, last):
