@@ -8,7 +8,7 @@ from algorithms.learner import NEVER
 from algorithms.qmix import QMIX
 from benchmark.training.protocol import RULES, Training, epsilon
 from benchmark.training.replay import ReplayBuffer
-from benchmark.training.rollout import evaluate, explore
+from benchmark.training.rollout import _Explorer, evaluate, explore
 from tests.training.toy import SPEC, ToyEnv
 
 SEEDS = np.array([0, 1, 2, 3, 4], np.uint64)  # lengths 2, 3, 4, 5 and a time-out
@@ -85,6 +85,77 @@ def test_team_coin_is_all_or_nothing():
         for seed in range(50)
     ]
     assert 0.1 < np.mean(both) < 0.8
+
+
+@pytest.mark.parametrize("per", ["agent", "team"])
+def test_coins_and_random_actions_are_those_of_the_rules(per):
+    """The greedy action, 0, is not available here, so that a random one is never taken for it."""
+    battles, free = 6000, 3
+    rules = Training(**RULES["unified"] | {"epsilon_per": per})
+    asked = []
+    explorer = _Explorer(rules, lambda step: asked.append(step) or 0.4, np.random.default_rng(0))
+    available = np.broadcast_to(np.arange(5) % 4 > 0, (battles, 2, 5))  # actions 1, 2 and 3
+    actions, whole_teams = explorer.choose(np.zeros((battles, 2), int), available, 17)
+    assert asked == [17]
+    random = actions > 0
+    share = np.bincount(random.sum(-1), minlength=3) / battles
+    expected = {"agent": [0.6**2, 2 * 0.6 * 0.4, 0.4**2], "team": [0.6, 0, 0.4]}[per]
+    assert share == pytest.approx(expected, abs=0.03)
+    assert np.array_equal(whole_teams, random.all(-1))
+    both = np.bincount((actions[whole_teams] - 1) @ [free, 1], minlength=free**2)
+    assert both / both.sum() == pytest.approx([1 / free**2] * free**2, abs=0.03)
+    assert set(actions[random]) == {1, 2, 3}
+
+
+def test_epsilon_counts_the_env_steps_of_all_battles_that_run():
+    learner, rules = make_learner()
+    asked = []
+    explore(
+        ToyEnv(5), learner, rules, SEEDS, lambda step: asked.append(step) or 0.0,
+        np.random.default_rng(0),
+    )  # fmt: skip
+    assert asked == [0, 5, 10, 14, 17, 19]  # lengths 2, 3, 4, 5 and 6
+
+
+def read_while_acting(learner):
+    """A list that fills with (last actions, hidden state) as the agent reads them."""
+    read, act = [], learner.act
+
+    def spy(obs, last, hidden):
+        read.append((last.clone(), hidden.clone()))
+        return act(obs, last, hidden)
+
+    learner.act = spy
+    return read
+
+
+@pytest.mark.parametrize("protocol", ["unified", "released"])
+def test_exploring_agents_read_their_last_actions(protocol):
+    learner, rules = make_learner(protocol)
+    read = read_while_acting(learner)
+    env, _, _ = play(learner, rules)
+    assert (read[0][0] == -1).all()
+    assert len(read) == len(env.actions)
+    for (last, _), actions in zip(read[1:], env.actions, strict=False):
+        assert np.array_equal(last, actions)
+
+
+def test_frozen_memory_stays_where_the_team_acts_at_random(monkeypatch):
+    learner, rules = make_learner("released")
+    read, coins = read_while_acting(learner), []
+    choose = _Explorer.choose
+
+    def spy(self, *arguments):
+        chosen = choose(self, *arguments)
+        coins.append(chosen[1])
+        return chosen
+
+    monkeypatch.setattr(_Explorer, "choose", spy)
+    play(learner, rules)
+    assert 0 < np.mean(coins) < 1
+    for (_, before), (_, after), random in zip(read, read[1:], coins, strict=False):
+        stayed = (before == after).flatten(1).all(-1)
+        assert np.array_equal(stayed, random)
 
 
 def test_zero_last_action_in_evaluation_changes_what_the_agent_reads():
