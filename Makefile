@@ -11,7 +11,7 @@ PYTHON ?= $(shell for each in python3.11 python3.12 python3.13 python3; do \
 	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; \
 	done)
 
-.PHONY: help setup smoke test test-slow test-gpu test-slurm bench bench-smax lint docs lock
+.PHONY: help setup smoke test test-slow test-gpu test-slurm mutants bench bench-smax lint docs lock
 
 help:
 	@echo "make setup       install into $(VENV); the other targets do it when it is needed"
@@ -20,6 +20,7 @@ help:
 	@echo "make test-slow   the tests that take minutes"
 	@echo "make test-gpu    the tests that need a CUDA device"
 	@echo "make test-slurm  the workflow on a Slurm cluster of this machine alone (root; minutes)"
+	@echo "make mutants     mutation testing of one module: MODULE=benchmark/training/rollout.py SAMPLE=40"
 	@echo "make bench       speeds of the simulator and the learners on this machine"
 	@echo "make bench-smax  the simulator next to SMAX (installs jaxmarl)"
 	@echo "make lint        style of the Python and Snakemake files, types, directions of imports"
@@ -60,6 +61,10 @@ test-slurm: $(READY)
 	{ command -v slurmd && command -v munged; } > /dev/null || \
 	apt-get install -y --no-install-recommends slurm-wlm munge
 	$(BIN)/python -m pytest -m slurm tests/workflow/test_slurm.py
+
+mutants: $(READY)
+	$(PIP) install -c requirements.lock -e '.[mutants]'
+	$(BIN)/python tests/mutants.py $(MODULE) $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED))
 
 bench: $(READY)
 	@set -e; for each in $(sort $(wildcard speed/*.py)); do \
