@@ -8,7 +8,6 @@ import sys
 import pytest
 import yaml
 
-from benchmark import files
 from benchmark.commands import COMMANDS, main
 from benchmark.envs.scripted import POLICIES
 from benchmark.training.evaluations import write_evaluations
@@ -154,10 +153,7 @@ def test_a_read_only_results_folder(capsys, tmp_path):
 
 
 def test_a_finished_run_is_never_overwritten(capsys, tmp_path):
-    table = synthetic.run("3m", "qmix", 0)
-    write_evaluations(table, tmp_path / "evaluations.parquet")
-    about = synthetic.provenance(table, config={"training": {"budget": 7}})[0]
-    files.write_json(about, tmp_path / "run.json")
+    synthetic.save(synthetic.run("3m", "qmix", 0), tmp_path)
     before = (tmp_path / "evaluations.parquet").read_bytes()
     line = complaint(capsys, *TRAIN, "--output", tmp_path)
     assert "a finished run with other options" in line
@@ -172,9 +168,7 @@ def results(tmp_path, monkeypatch):
     folder = tmp_path / "results" / "synthetic"
     for seed in (0, 1):
         run = folder / "runs/simulator/3m/qmix/default" / str(seed)
-        table = synthetic.run("3m", "qmix", seed)
-        write_evaluations(table, run / "evaluations.parquet")
-        files.write_json(synthetic.provenance(table)[0], run / "run.json")
+        synthetic.save(synthetic.run("3m", "qmix", seed), run)
     write_evaluations(synthetic.run("3m", "qmix", 0), folder / "evaluations.parquet")
     return folder
 
@@ -196,8 +190,8 @@ def test_a_damaged_table(results, capsys, damage):
 
 
 def test_mixed_protocols_are_never_aggregated(results, capsys):
-    path = results / "runs/simulator/3m/qmix/default/1/evaluations.parquet"
-    write_evaluations(synthetic.run("3m", "qmix", 1, protocol="released"), path)
+    run = results / "runs/simulator/3m/qmix/default/1"
+    synthetic.save(synthetic.run("3m", "qmix", 1, protocol="released"), run)
     line = complaint(capsys, "aggregate", results)
     assert "unified" in line
     assert "released" in line

@@ -4,19 +4,18 @@ Everything after training reads only these two files (tables and figures only st
 first), so a study can be shared, and its figures made again, without its run folders.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from benchmark import files
 from benchmark.analysis.scores import source
 from benchmark.errors import BenchmarkError
-from benchmark.training import provenance, run_state
+from benchmark.training import run_record, run_state
 from benchmark.training.config import IDENTITY, flat, hash_of, run_path, same_configuration
-from benchmark.training.evaluations import EVALUATION_SCHEMA, read_evaluations
+from benchmark.training.evaluations import as_bytes, read_evaluations
+from benchmark.training.run_record import DIGEST
 from benchmark.training.study import Study
 
 #: What makes two runs the same run.
@@ -53,7 +52,8 @@ def aggregate(
 
     Returns:
         The content of ``runs.json``: ``runs`` (a ``run.json`` each), ``missing`` and ``changed``
-        (see ``missing_and_changed``) and ``broken`` (file and reason of each skipped run).
+        (see ``missing_and_changed``), ``broken`` (file and reason of each skipped run) and the
+        SHA-256 of the table.
 
     Raises:
         BenchmarkError: no run at all, a damaged file, a run that is there twice, runs of different
@@ -73,14 +73,12 @@ def aggregate(
     sources: dict[tuple[str, str], Path] = {}
     found: dict[tuple, Path] = {}
     records, broken = [], []
-    with (
-        files.atomic(output / "evaluations.parquet") as temporary,
-        pq.ParquetWriter(temporary, EVALUATION_SCHEMA, compression="zstd") as writer,
-    ):
+
+    def tables() -> Iterator[pd.DataFrame]:
         for folder in runs:
             path = folder / "evaluations.parquet"
             try:
-                table, of_table = read_evaluations(path), _records(folder)
+                of_table, table = _read(folder)
             except BenchmarkError as error:
                 if not skip_broken:
                     raise
@@ -94,24 +92,39 @@ def aggregate(
                         f" ({'/'.join(map(str, run))}); every run counts once, remove one of them"
                     )
                 found[run] = path
-            records += of_table
-            arrow = pa.Table.from_pandas(table, schema=EVALUATION_SCHEMA, preserve_index=False)
-            writer.write_table(arrow.replace_schema_metadata(None))
-        if not records:
-            raise no_run
-        _check_versions(records)
-        _check_rules(records)
+            records.extend(of_table)
+            yield table
+
+    data = as_bytes(tables())
+    if not records:
+        raise no_run
+    _check_versions(records)
+    _check_rules(records)
     missing, changed = missing_and_changed(records, study, output) if study else ([], [])
     summary = {"runs": records, "missing": missing, "changed": changed, "broken": broken}
-    files.write_json(summary, output / "runs.json")
+    summary[DIGEST] = files.sha256(data)
+    files.write(data, output / "evaluations.parquet")
+    files.write_sealed(summary, output / "runs.json")
     return summary
 
 
-def _records(folder: Path) -> list[dict]:
-    """The ``run.json`` of a run, or of each run of an aggregated study."""
-    if (folder / "runs.json").exists():
-        return files.read_json(folder / "runs.json", ["runs"])["runs"]
-    return [files.read_json(folder / "run.json", provenance.RUN_KEYS)]
+def _read(folder: Path) -> tuple[list[dict], pd.DataFrame]:
+    """The records and the table of a run, or of all runs of an aggregated study."""
+    path = folder / "runs.json"
+    if not path.exists():
+        about, table = run_record.read_with_table(folder)
+        return [about], table
+    records = files.read_sealed(path, ["runs"])["runs"]
+    table = read_evaluations(folder / "evaluations.parquet")
+    rows = run_record.by_run(table)
+    for about in records:
+        run_record.check_hash(about, path)
+        own = rows.pop(run_record.identity(about), table.iloc[:0])
+        run_record.check_rows(about, own, folder / "evaluations.parquet")
+    if rows:
+        run = "/".join(map(str, next(iter(rows))))
+        raise BenchmarkError(f"{path} has no record of {run}, of which the table has rows")
+    return records, table
 
 
 def _check_source(table: pd.DataFrame, path: Path, sources: dict[tuple[str, str], Path]) -> None:

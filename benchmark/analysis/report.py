@@ -95,7 +95,7 @@ def write(
     """
     folder = Path(folder)
     results = statistics.read(folder / "statistics")
-    summary = files.read_json(folder / "runs.json", ["runs", "missing", "changed", "broken"])
+    summary = files.read_sealed(folder / "runs.json", ["runs", "missing", "changed", "broken"])
     final = results["final"]
     main = final[final["variant"] == DEFAULT]
     maps = sorted(main["map"].unique(), key=labels.map_order)

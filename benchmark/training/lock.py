@@ -44,6 +44,7 @@ def _acquired(folder: Path, wait: bool) -> FileLock:
     lock = FileLock(Path(folder, ".lock"), fallback_to_soft=False, preserve_lock_file=True)
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
+        Path(folder, ".lock").touch()  # with the rights that the umask leaves, for a shared folder
         try:
             lock.acquire(timeout=0)
         except Timeout:

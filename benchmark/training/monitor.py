@@ -81,7 +81,7 @@ class Monitor:
             path = folder / "progress.json"
             try:
                 if path.stat().st_mtime >= self._begin:
-                    found.append((name, files.read_json(path, progress.KEYS)))
+                    found.append((name, files.read_sealed(path, progress.KEYS)))
             except (OSError, BenchmarkError):  # none yet, or just being replaced
                 continue
         return found

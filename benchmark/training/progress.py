@@ -104,7 +104,7 @@ class Progress:
 
     def _log(self, line: str) -> None:
         try:
-            with (self._folder / "train.log").open("a") as file:
+            with (self._folder / "train.log").open("a", encoding="utf-8") as file:
                 file.write(f"{provenance.now()} {line}\n")
         except OSError as problem:  # a full disk: the next checkpoint ends the run, with its reason
             log.warning("cannot write %s: %s", self._folder / "train.log", problem.strerror)
@@ -146,6 +146,6 @@ class Progress:
             "error": error,
         }
         try:
-            files.write_json(value, self._folder / "progress.json")
+            files.write_sealed(value, self._folder / "progress.json")
         except Exception as problem:  # a report must never end the run that it reports on
             log.warning("cannot report progress: %s", problem)

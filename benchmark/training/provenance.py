@@ -27,7 +27,7 @@ RUN_KEYS = (
     *IDENTITY,
     *("backend_version", "budget", "config", "config_hash", "commit", "dirty", "source_hash"),
     *("versions", "hardware", "env_steps", "episodes", "updates", "attempts"),
-    *("wall_seconds", "steps_per_second", "end_reason"),
+    *("wall_seconds", "steps_per_second", "end_reason", "evaluations_sha256"),
 )
 
 #: The modules that decide a run's numbers, as far as the method or the training loop imports them.

@@ -4,7 +4,6 @@
 """
 
 import logging
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,7 +17,7 @@ import psutil
 from algorithms import ALGORITHMS
 from benchmark import files
 from benchmark.errors import BenchmarkError
-from benchmark.training import progress, provenance
+from benchmark.training import progress, provenance, run_record
 from benchmark.training.config import IDENTITY, RunConfig, run_path, same_configuration
 
 log = logging.getLogger("benchmark")
@@ -78,7 +77,7 @@ def read(runs: Iterable[dict], folder: Path) -> list[RunState]:
     without, aggregated = without_runs(folder), {}
     source_hash = cache(provenance.source_hash)  # files may change until the next call
     if without and (folder / "runs.json").exists():
-        records = files.read_json(folder / "runs.json", ["runs"])["runs"]
+        records = files.read_sealed(folder / "runs.json", ["runs"])["runs"]
         aggregated = {run_path(about): about for about in records}
     states = []
     for run in runs:
@@ -86,7 +85,7 @@ def read(runs: Iterable[dict], folder: Path) -> list[RunState]:
         found = {"step": 0, "steps_per_second": None, "win_rate": None, "note": ""}
         try:
             if is_finished(folder / path):
-                found |= _finished(run, _record(folder / path), source_hash)
+                found |= _finished(run, run_record.read(folder / path), source_hash)
             elif (folder / path / "progress.json").exists():
                 found |= _unfinished(folder / path)
             elif path in aggregated:
@@ -105,16 +104,16 @@ def read(runs: Iterable[dict], folder: Path) -> list[RunState]:
 def found_runs(folder: Path) -> list[dict]:
     """The runs of a folder whose study is not known, each wanted as it was made."""
     if without_runs(folder) and (folder / "runs.json").exists():
-        records = files.read_json(folder / "runs.json", ["runs"])["runs"]
+        records = files.read_sealed(folder / "runs.json", ["runs"])["runs"]
         return [about["config"] for about in records]
     found = []
     for path in sorted(Path(folder, "runs").glob("/".join("*" * 5))):
         identity = dict(zip(IDENTITY[-4:], path.parts[-4:], strict=True))
         identity |= {"backend": path.parts[-5], "seed": int(path.name)}
         if (path / "run.json").exists():
-            found.append(files.read_json(path / "run.json", provenance.RUN_KEYS)["config"])
+            found.append(files.read_sealed(path / "run.json", provenance.RUN_KEYS)["config"])
         elif (path / "progress.json").exists():
-            about = files.read_json(path / "progress.json", progress.KEYS)
+            about = files.read_sealed(path / "progress.json", progress.KEYS)
             found.append(identity | {"training": {"budget": about["budget"]}})
     return found
 
@@ -141,19 +140,6 @@ def is_stale(about: dict, source_hash=provenance.source_hash) -> bool:
     return algorithm not in ALGORITHMS or made_by != {source_hash(algorithm, backend)}
 
 
-def _record(folder: Path) -> dict:
-    """The ``run.json`` of a finished run, whose table is whole as far as a glance can tell."""
-    table = folder / "evaluations.parquet"
-    with table.open("rb") as file:  # pyarrow's import would take longer than all of this
-        first = file.read(4)
-        file.seek(max(0, table.stat().st_size - 4))
-        if first != b"PAR1" or file.read() != b"PAR1":
-            raise BenchmarkError(
-                f"cannot read {table}: it is damaged; delete the file and run the study again"
-            )
-    return files.read_json(folder / "run.json", provenance.RUN_KEYS)
-
-
 def _finished(run: dict, about: dict, source_hash) -> dict:
     """A run with a record: done, changed or stale."""
     found = {"steps_per_second": about["steps_per_second"]}
@@ -168,7 +154,7 @@ def _finished(run: dict, about: dict, source_hash) -> dict:
 
 def _unfinished(folder: Path) -> dict:
     """A run that has begun: running, failed or interrupted; a killed process counts as the last."""
-    about = files.read_json(folder / "progress.json", progress.KEYS)
+    about = files.read_sealed(folder / "progress.json", progress.KEYS)
     state = about["state"]
     if state == "running" and not _alive(about):
         state = "interrupted"
@@ -196,16 +182,23 @@ def _alive(about: dict) -> bool:
 
 
 def is_done(config: RunConfig, folder: Path, replace: Replace) -> bool:
-    """Whether this very run is finished; deleted records of one that was are restored.
+    """Whether this very run is finished; deleted or damaged records of one that was are restored.
 
     Args:
         replace: which finished run does not count, and is deleted.
 
     Raises:
-        BenchmarkError: the folder holds a finished run of another configuration.
+        BenchmarkError: the folder holds a finished run of another configuration, or a damaged one
+            of which there is no good copy.
     """
     if is_finished(folder):
-        about = files.read_json(folder / "run.json", provenance.RUN_KEYS)
+        try:
+            about = run_record.read(folder)
+        except BenchmarkError as error:
+            if not restore(config, folder):
+                raise
+            log.warning("%s: restored from the run's copy (%s)", folder, error)
+            about = run_record.read(folder)
         changed = not same_configuration(about["config"], config.resolved())
         stale = is_stale(about)
         if changed and replace == "nothing":
@@ -236,29 +229,23 @@ def keep_records(folder: Path) -> None:
     node broke before the job was reported, or another run of the same Slurm job was stopped.
     """
     for name in RECORDS:
-        with files.atomic(folder / f".{name}") as temporary:
-            shutil.copyfile(folder / name, temporary)
+        files.write(files.read(folder / name), folder / f".{name}")
 
 
 def restore(config: RunConfig, folder: Path) -> bool:
-    """Restores deleted records of a run of this configuration, unless it is stale.
+    """Restores records of a run of this configuration from their copies, unless it is stale.
 
     Returns:
         whether that was possible.
     """
-    from benchmark.training.evaluations import read_evaluations
-
-    kept = {name: folder / f".{name}" for name in RECORDS}
-    if not all(path.exists() for path in kept.values()):
+    if not all((folder / f".{name}").exists() for name in RECORDS):
         return False
     try:
-        about = files.read_json(kept["run.json"], provenance.RUN_KEYS)
-        read_evaluations(kept["evaluations.parquet"])
+        about = run_record.read(folder, prefix=".")
     except BenchmarkError:
         return False
     if not same_configuration(about["config"], config.resolved()) or is_stale(about):
         return False
-    for name, path in kept.items():
-        with files.atomic(folder / name) as temporary:
-            shutil.copyfile(path, temporary)
+    for name in RECORDS:
+        files.write(files.read(folder / f".{name}"), folder / name)
     return True

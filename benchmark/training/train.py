@@ -30,6 +30,7 @@ from benchmark.training.progress import Progress
 from benchmark.training.protocol import Training, epsilon, evaluation_grid
 from benchmark.training.replay import ReplayBuffer
 from benchmark.training.rollout import evaluate, explore
+from benchmark.training.run_record import DIGEST
 from benchmark.training.seeding import RandomStreams
 
 log = logging.getLogger("benchmark")
@@ -38,7 +39,7 @@ log = logging.getLogger("benchmark")
 _FILES = (
     *run_state.RECORDS,
     *(f".{name}" for name in run_state.RECORDS),
-    *("policy.pt", "progress.json", "checkpoint.pt", "replay/*.pt", "*.py"),
+    *("policy.pt", "progress.json", "checkpoint.pt", "replay/[0-9]*-[0-9]*.pt"),
 )
 
 
@@ -70,8 +71,8 @@ def train(
     keep_freed_memory()
     # A job of Slurm may meet one of a workflow that was killed, which still trains the same run.
     wait = "SLURM_JOB_ID" in os.environ
-    with exclusive(folder, wait), _deferred_signals() as interrupted:
-        files.remove_unfinished(folder, _FILES)
+    with files.disk_errors(folder), exclusive(folder, wait), _deferred_signals() as interrupted:
+        files.remove_unfinished(folder, [*_FILES, f"{config.algorithm}.py"])
         if run_state.is_done(config, folder, replace):
             Checkpoints(folder).delete()  # a kill may have come between the record and this
             return
@@ -130,8 +131,7 @@ class Run:
         # Now, before anyone changes the files of the program.
         made_by = provenance.made_by(config.algorithm, config.backend, self.learner.device)
         if plugin := provenance.plugin_source(config.algorithm):
-            with files.atomic(folder / f"{config.algorithm}.py") as temporary:
-                temporary.write_bytes(plugin)
+            files.write(plugin, folder / f"{config.algorithm}.py")
         self._restore(made_by["source_hash"], replace)
         self._started = time.monotonic()
         self.attempts.append({"started": provenance.now(), "from_step": self.steps, **made_by})
@@ -223,10 +223,10 @@ class Run:
         )
         self._note_backend()
         self.attempts[-1]["ended"] = provenance.now()
-        write_evaluations(table, self.folder / "evaluations.parquet")
+        digest = write_evaluations(table, self.folder / "evaluations.parquet")
         policy = {"config": self.config.resolved(), "policy": self.best["policy"]}
         checkpoint.write(policy, self.folder / "policy.pt")
-        files.write_json(self._record(end_reason), self.folder / "run.json")
+        files.write_sealed(self._record(end_reason, digest), self.folder / "run.json")
         run_state.keep_records(self.folder)
         self.checkpoints.delete()
         self.progress.stop("done")
@@ -240,7 +240,7 @@ class Run:
         if about := self.env.provenance():
             self.attempts[-1]["backend"] = about
 
-    def _record(self, end_reason: str) -> dict:
+    def _record(self, end_reason: str, digest: str) -> dict:
         """The content of ``run.json``."""
         wall = self._wall_seconds()
         last = self.attempts[-1]
@@ -259,6 +259,7 @@ class Run:
             "wall_seconds": round(wall, 3),
             "steps_per_second": round(self.steps / wall, 1),
             "end_reason": end_reason,
+            DIGEST: digest,
         }
 
     def _wall_seconds(self) -> float:

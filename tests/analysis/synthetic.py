@@ -1,12 +1,16 @@
 """A made-up table of evaluations, shaped like a study's, for the tests of everything after it."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
+from benchmark import files
 from benchmark.training import run_state
-from benchmark.training.config import IDENTITY
-from benchmark.training.evaluations import EVALUATION_SCHEMA
+from benchmark.training.config import IDENTITY, hash_of
+from benchmark.training.evaluations import EVALUATION_SCHEMA, write_evaluations
 from benchmark.training.provenance import source_hash
+from benchmark.training.run_record import DIGEST
 
 SMAC = ["5m_vs_6m", "MMM2", "3s5z_vs_3s6z", "27m_vs_30m", "corridor", "6h_vs_8z"]
 SMACV2 = [
@@ -80,29 +84,50 @@ def study(
     return pd.concat(runs, ignore_index=True)
 
 
+def save(table: pd.DataFrame, folder: Path, **changes) -> Path:
+    """Writes one run as training does, with changes of its record; returns its folder."""
+    digest = write_evaluations(table, folder / "evaluations.parquet")
+    about = changes if "config_hash" in changes else provenance(table, **changes)[0]
+    about = about | {DIGEST: digest}
+    files.write_sealed(about, folder / "run.json")
+    return folder
+
+
 def provenance(evaluations: pd.DataFrame, **changes) -> list[dict]:
     """A ``run.json`` for each run of a table of evaluations."""
-    runs = evaluations.groupby(IDENTITY)["step"].max().reset_index()
     return [
-        {
-            **{name: row[name] for name in IDENTITY},
-            "backend_version": "1",
-            "budget": row["step"],
-            "env_steps": row["step"] + 35,  # the last battles are played to their end
-            "episodes": 1000,
-            "updates": 1000,
-            "config": {},
-            "config_hash": "c0ffee",
-            "commit": "0123456789abcdef",
-            "dirty": False,
-            "source_hash": source_hash(row["algorithm"], row["backend"]),
-            "versions": {"python": "3.11.7", "torch": "2.13.0"},
-            "hardware": {"device": "cpu", "cpu": "Some CPU", "cores": 2, "memory_gb": 8.0},
-            "attempts": [{"started": "2026-01-01T00:00:00", "ended": "2026-01-01T01:00:00"}],
-            "wall_seconds": 3600.0,
-            "steps_per_second": 555.5,
-            "end_reason": run_state.END,
-            **changes,
-        }
-        for row in runs.to_dict("records")
+        _record(rows[IDENTITY].iloc[:1].to_dict("records")[0], rows, changes)
+        for _, rows in evaluations.groupby(IDENTITY)
     ]
+
+
+def _record(identity: dict, rows: pd.DataFrame, changes: dict) -> dict:
+    training = rows[rows["phase"] == "training"]
+    grid = sorted(training["step"].unique().tolist())
+    identity |= {name: changes[name] for name in IDENTITY if name in changes}
+    rules = {
+        "budget": grid[-1],
+        "evaluation_interval": grid[1],
+        "evaluation_episodes": len(training) // len(grid),
+        "absolute_episodes": len(rows) - len(training),
+    }
+    about = {
+        **identity,
+        "backend_version": "1",
+        "budget": grid[-1],
+        "env_steps": grid[-1] + 35,  # the last battles are played to their end
+        "episodes": 1000,
+        "updates": 1000,
+        "config": identity | {"training": rules},
+        "commit": "0123456789abcdef",
+        "dirty": False,
+        "source_hash": source_hash(identity["algorithm"], identity["backend"]),
+        "versions": {"python": "3.11.7", "torch": "2.13.0"},
+        "hardware": {"device": "cpu", "cpu": "Some CPU", "cores": 2, "memory_gb": 8.0},
+        "attempts": [{"started": "2026-01-01T00:00:00", "ended": "2026-01-01T01:00:00"}],
+        "wall_seconds": 3600.0,
+        "steps_per_second": 555.5,
+        "end_reason": run_state.END,
+        **changes,
+    }
+    return {"config_hash": hash_of(about["config"])} | about

@@ -10,8 +10,9 @@ from benchmark import commands, files
 from benchmark.analysis.aggregate import aggregate, find_runs
 from benchmark.errors import BenchmarkError
 from benchmark.training import study_folder
-from benchmark.training.config import VERSION, resolve_run
-from benchmark.training.evaluations import EVALUATION_SCHEMA, read_evaluations, write_evaluations
+from benchmark.training.config import VERSION, hash_of, resolve_run
+from benchmark.training.evaluations import EVALUATION_SCHEMA, read_evaluations
+from benchmark.training.run_record import DIGEST
 from benchmark.training.study import Study, parse_study
 from tests.analysis import synthetic
 
@@ -19,16 +20,10 @@ RUNS = [("3m", "qmix", 0), ("3m", "qmix", 1), ("8m", "qmix", 0)]
 GAME = "4.10 (Base75689)"
 
 
-def save(table: pd.DataFrame, folder, **changes):
-    """Writes one run as training does, with changes of its record; returns its folder."""
-    write_evaluations(table, folder / "evaluations.parquet")
-    files.write_json(synthetic.provenance(table, **changes)[0], folder / "run.json")
-    return folder
-
-
 def change(run, **changes) -> None:
     """Changes the record of a saved run."""
-    files.write_json(files.read_json(run / "run.json") | changes, run / "run.json")
+    about = files.read_sealed(run / "run.json") | changes
+    files.write_sealed(about | {"config_hash": hash_of(about["config"])}, run / "run.json")
 
 
 @pytest.fixture
@@ -37,7 +32,7 @@ def study(tmp_path):
     folder = tmp_path / "tiny"
     for map, algorithm, seed in RUNS:
         run = synthetic.run(map, algorithm, seed, budget=20_000, absolute=8)
-        save(run, folder / "runs" / "simulator" / map / algorithm / "default" / str(seed))
+        synthetic.save(run, folder / "runs" / "simulator" / map / algorithm / "default" / str(seed))
     return folder
 
 
@@ -54,20 +49,21 @@ def test_table_holds_every_row_of_every_run(study):
     parts = [synthetic.run(*run, budget=20_000, absolute=8) for run in RUNS]
     pd.testing.assert_frame_equal(table, pd.concat(parts, ignore_index=True))
     assert pq.read_schema(study / "evaluations.parquet").equals(EVALUATION_SCHEMA)
-    assert summary == json.loads((study / "runs.json").read_text())
+    assert summary == files.read_sealed(study / "runs.json")
     found = {(run["map"], run["seed"]) for run in summary["runs"]}
     assert found == {("3m", 0), ("3m", 1), ("8m", 0)}
 
 
 def test_a_study_takes_its_own_runs_and_names_those_it_lacks(study, capsys):
     """The command finds the study that the workflow has written into the folder."""
-    wanted = declared()
+    wanted = declared(name="synthetic", set={"budget": 20_000, "absolute_episodes": 8})
+    configured(study, 0)
+    study = study.rename(study.parent / "synthetic")
     study_folder.save(wanted, study)
-    change(study / "runs/simulator/3m/qmix/default/0", config=wanted.runs()[0].resolved())
     assert commands.main(["aggregate", str(study)]) == 0
     summary = json.loads((study / "runs.json").read_text())
     assert [(run["map"], run["seed"]) for run in summary["runs"]] == [("3m", 0), ("3m", 1)]
-    assert [run["seed"] for run in summary["changed"]] == [1]  # its hash is made up
+    assert [run["seed"] for run in summary["changed"]] == [1]
     missing = [(run["seed"], run["state"], run["step"]) for run in summary["missing"]]
     assert missing == [(2, "missing", 0)]
     assert capsys.readouterr().err == "1 of 3 runs missing\n1 of 3 runs changed\n"
@@ -107,7 +103,7 @@ def test_truncated_run_stops_with_its_name_or_is_skipped(study):
 def test_mixed_sources_are_an_error_that_keeps_the_table_of_before(study, column):
     aggregate(find_runs(study), study)
     before = (study / "evaluations.parquet").read_bytes()
-    other = save(synthetic.run("3m", "qmix", 5, **{column: "other"}), study / "other")
+    other = synthetic.save(synthetic.run("3m", "qmix", 5, **{column: "other"}), study / "other")
     with pytest.raises(BenchmarkError, match="never averaged or ranked together"):
         aggregate([*find_runs(study), other], study)
     assert (study / "evaluations.parquet").read_bytes() == before
@@ -115,17 +111,58 @@ def test_mixed_sources_are_an_error_that_keeps_the_table_of_before(study, column
 
 
 def test_same_run_twice_is_an_error_that_names_both(study):
-    copy = save(synthetic.run("3m", "qmix", 0, budget=20_000, study="b"), study / "copy")
+    copy = synthetic.save(synthetic.run("3m", "qmix", 0, budget=20_000, study="b"), study / "copy")
     with pytest.raises(BenchmarkError, match="hold the same run") as caught:
         aggregate([*find_runs(study), copy], study)
     assert str(copy) in str(caught.value)
     assert str(find_runs(study)[0]) in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("change_of", "words"),
+    [
+        (lambda t: t.assign(seed=7), ["holds the run", "/qmix/default/7", "record is of"]),
+        (lambda t: t[t.step != 10_000], ["has 0 rows", "at step 10000 (training) instead of 32"]),
+        (lambda t: t.iloc[1:], ["has 31 rows", "at step 0 (training) instead of 32"]),
+        (lambda t: t[t.phase == "training"], ["has 0 rows", "(absolute) instead of 8"]),
+        (lambda t: pd.concat([t, t.tail(1)]), ["has 9 rows", "(absolute) instead of 8"]),
+        (lambda t: t.assign(step=t.step + (t.step == 20_000)), ["at step 20000 (training)"]),
+    ],
+)
+def test_a_table_that_is_not_that_of_its_record(tmp_path, change_of, words):
+    table = synthetic.run("3m", "qmix", 0, budget=20_000, absolute=8)
+    about = synthetic.provenance(table)[0]
+    folder = synthetic.save(change_of(table), tmp_path / "run", **about)
+    with pytest.raises(BenchmarkError) as caught:
+        aggregate([folder], tmp_path / "study")
+    for word in [str(folder), *words]:
+        assert word in str(caught.value)
+    summary = {"runs": [about], "missing": [], "changed": [], "broken": []}
+    digest = files.sha256((folder / "evaluations.parquet").read_bytes())
+    files.write_sealed(summary | {DIGEST: digest}, folder / "runs.json")
+    with pytest.raises(BenchmarkError, match=r"evaluations\.parquet|no record of"):
+        aggregate([folder], tmp_path / "study")
+
+
+@pytest.mark.parametrize("key", ["seed", "config_hash", "config"])
+def test_a_record_that_was_edited(study, key):
+    run = find_runs(study)[0]
+    about = json.loads((run / "run.json").read_text())
+    about[key] = {"seed": 3, "config_hash": "c0ffee", "config": {}}[key]
+    files.write_json(about, run / "run.json")
+    with pytest.raises(BenchmarkError, match=r"run\.json is damaged or was edited"):
+        aggregate(find_runs(study), study)
+    del about["checksum"]
+    files.write_sealed(about, run / "run.json")  # with care
+    with pytest.raises(BenchmarkError, match="config_hash is not that of the configuration"):
+        aggregate(find_runs(study), study)
+
+
 def test_empty_run_is_an_error(study):
-    empty = save(synthetic.run("3m", "emc", 0), study / "empty")
-    write_evaluations(synthetic.run("3m", "emc", 0).iloc[:0], empty / "evaluations.parquet")
-    with pytest.raises(BenchmarkError, match="empty"):
+    table = synthetic.run("3m", "emc", 0)
+    about = synthetic.provenance(table)[0]
+    empty = synthetic.save(table.iloc[:0], study / "empty", **about)
+    with pytest.raises(BenchmarkError, match=r"empty.* has 0 rows"):
         aggregate([empty], study)
 
 
@@ -136,7 +173,7 @@ def test_no_run_is_an_error(tmp_path):
 
 
 def test_a_record_of_something_else_is_an_error(study):
-    folder = save(synthetic.run("3m", "emc", 0), study / "other")
+    folder = synthetic.save(synthetic.run("3m", "emc", 0), study / "other")
     (folder / "run.json").write_text("[]")
     with pytest.raises(BenchmarkError, match=r"run\.json lacks 'study'"):
         aggregate([folder], study)
@@ -144,7 +181,7 @@ def test_a_record_of_something_else_is_an_error(study):
 
 def test_studies_can_be_joined(study, tmp_path):
     aggregate(find_runs(study), study)
-    more = save(synthetic.run("3m", "emc", 0, study="mine"), tmp_path / "more")
+    more = synthetic.save(synthetic.run("3m", "emc", 0, study="mine"), tmp_path / "more")
     summary = aggregate([study, more], tmp_path / "joined")
     assert {run["study"] for run in summary["runs"]} == {"synthetic", "mine"}
     table = read_evaluations(tmp_path / "joined" / "evaluations.parquet")
@@ -154,7 +191,7 @@ def test_studies_can_be_joined(study, tmp_path):
 def on_the_game(folder, seed: int, version: str = GAME, played_by: str = "starcraft2", **changes):
     """A run as the StarCraft II backend leaves it; the rows of the stand-in name the stand-in."""
     table = synthetic.run("3m", "qmix", seed, budget=20_000, backend=played_by)
-    return save(table, folder, backend="starcraft2", backend_version=version, **changes)
+    return synthetic.save(table, folder, backend="starcraft2", backend_version=version, **changes)
 
 
 def test_versions_of_the_game_are_never_mixed(tmp_path):
@@ -201,9 +238,12 @@ def test_the_stand_in_is_never_mixed_with_the_game(tmp_path):
 
 
 def configured(study, seed: int, **overrides) -> None:
-    """Gives a run of the study on 3m the configuration that these rules make."""
-    run = resolve_run(map="3m", algorithm="qmix", seed=seed, overrides=[overrides])
-    change(study / f"runs/simulator/3m/qmix/default/{seed}", config=run.resolved())
+    """Makes a run of the study on 3m again, under these rules."""
+    rules = {"budget": 20_000, "absolute_episodes": 8} | overrides
+    run = resolve_run(map="3m", algorithm="qmix", seed=seed, study="synthetic", overrides=[rules])
+    table = synthetic.run("3m", "qmix", seed, budget=run.training.budget, absolute=8)
+    folder = study / f"runs/simulator/3m/qmix/default/{seed}"
+    synthetic.save(table, folder, config=run.resolved())
 
 
 @pytest.mark.parametrize(
@@ -215,11 +255,11 @@ def configured(study, seed: int, **overrides) -> None:
     ],
 )
 def test_runs_under_different_rules_are_never_averaged(study, key, value, usual):
-    configured(study, 0, budget=20_000)
-    configured(study, 1, budget=20_000)
+    configured(study, 0)
+    configured(study, 1)
     aggregate(find_runs(study), study)  # another seed is no other rule
     before = (study / "evaluations.parquet").read_bytes()
-    configured(study, 1, **{"budget": 20_000, key: value})
+    configured(study, 1, **{key: value})
     with pytest.raises(BenchmarkError) as caught:
         aggregate(find_runs(study), study)
     names = [f"synthetic/3m/qmix/default/{seed} has {key} = " for seed in (0, 1)]
@@ -229,8 +269,8 @@ def test_runs_under_different_rules_are_never_averaged(study, key, value, usual)
 
 
 def test_a_rule_that_a_run_is_older_than_is_no_other_rule(study):
-    configured(study, 0, budget=20_000)
-    configured(study, 1, budget=20_000)
+    configured(study, 0)
+    configured(study, 1)
     older = study / "runs/simulator/3m/qmix/default/0"
     config = files.read_json(older / "run.json")["config"]
     del config["training"]["burn_in_episodes"]

@@ -51,7 +51,7 @@ def written(finished, tmp_path):
 
     def write(runs=runs, missing=(), changed=(), broken=()) -> str:
         summary = {"runs": runs, "missing": missing, "changed": changed, "broken": broken}
-        files.write_json(summary, folder / "runs.json")
+        files.write_sealed(summary, folder / "runs.json")
         report.write(folder, tmp_path / "report.html", section)
         return (tmp_path / "report.html").read_text()
 

@@ -85,7 +85,10 @@ def test_killed_run_gives_the_same_bytes(tmp_path, replay_episodes):
 def test_what_a_kill_left_half_written_is_removed(tmp_path):
     (tmp_path / "replay").mkdir()
     own = (".checkpoint.pt.abcdefgh.tmp", "replay/.00000000-00000009.pt.abcdefgh.tmp")
-    others = (".notes.abcdefgh.tmp", ".checkpoint.pt.backup.tmp", "replay/.notes.tmp")
+    others = (
+        *(".notes.abcdefgh.tmp", ".checkpoint.pt.backup.tmp", "replay/.notes.tmp"),
+        *(".notes.py.abcdefgh.tmp", "replay/.best.pt.abcdefgh.tmp", "replay/best.pt"),
+    )
     for name in (*own, *others):
         (tmp_path / name).write_bytes(b"half")
     train.train(small_run(budget=400), tmp_path, device="cpu")

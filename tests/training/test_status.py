@@ -12,7 +12,6 @@ from benchmark import files
 from benchmark.amounts import duration
 from benchmark.commands import main
 from benchmark.training import provenance
-from benchmark.training.evaluations import write_evaluations
 from benchmark.training.run_state import DIVERGED
 from benchmark.training.study import load_study
 from tests.analysis import synthetic
@@ -41,14 +40,14 @@ def folders(tmp_path, monkeypatch) -> dict:
 
 def finish(run, folder, **changes) -> None:
     table = synthetic.run(run.map, "qmix", 0)
-    about = synthetic.provenance(table)[0] | {
+    source = changes.get("source_hash", provenance.source_hash(run.algorithm, run.backend))
+    about = {
         **run.identity,
         "config": run.resolved(),
         "steps_per_second": 10.0,
+        "attempts": [{"source_hash": source}],
     }
-    attempts = {"attempts": [{"source_hash": (about | changes)["source_hash"]}]}
-    files.write_json(about | attempts | changes, folder / "run.json")
-    write_evaluations(table, folder / "evaluations.parquet")
+    synthetic.save(table, folder, **about | changes)
 
 
 def report(folder, **changes) -> None:
@@ -63,7 +62,7 @@ def report(folder, **changes) -> None:
         "updated": provenance.now(),
         "error": "",
     }
-    files.write_json(about | changes, folder / "progress.json")
+    files.write_sealed(about | changes, folder / "progress.json")
 
 
 def seen(capsys) -> dict:
@@ -83,7 +82,8 @@ def test_nothing_has_begun(folders, capsys):
 
 def test_every_state(folders, capsys):
     finish(*folders["3m", 0])
-    finish(*folders["3m", 1], config=folders["8m", 1][0].resolved())
+    other = load_study("study.yaml").model_copy(update={"set": {"budget": 2000}}).runs()[1]
+    finish(other, folders["3m", 1][1])
     finish(*folders["3m", 2], source_hash="of older source")
     report(folders["8m", 0][1])
     report(folders["8m", 1][1], state="failed", error="it broke\nin many lines", pid=DEAD)
@@ -143,9 +143,9 @@ def test_damaged_records_are_named(folders, capsys):
     report(folders["3m", 2][1])
     (folders["3m", 2][1] / "progress.json").write_text("")
     finish(*folders["8m", 0])
-    (folders["8m", 0][1] / "run.json").write_text("{}")
+    files.write_sealed({}, folders["8m", 0][1] / "run.json")
     report(folders["8m", 1][1])
-    (folders["8m", 1][1] / "progress.json").write_text('{"state": "running"}')
+    files.write_sealed({"state": "running"}, folders["8m", 1][1] / "progress.json")
     found = seen(capsys)
     assert found["counts"]["failed"] == 5
     assert "run.json lacks 'study'" in found["runs"]["8m", 0]["note"]
