@@ -18,6 +18,7 @@ from benchmark.analysis import ablations, figures, report, statistics, tables
 from benchmark.published import claims, compare, facts
 from benchmark.published.report import section
 from benchmark.training.evaluations import write_evaluations
+from benchmark.training.run_record import DIGEST
 from benchmark.training.study import Study
 from benchmark.training.study_folder import find
 from tests.analysis import synthetic
@@ -49,9 +50,10 @@ def make(study: Study, results: Path, replications: int = _REPLICATIONS) -> Path
         tables_of_runs.append(table)
         records.append(record)
     evaluations = pd.concat(tables_of_runs, ignore_index=True)
-    write_evaluations(evaluations, folder / "evaluations.parquet")
+    digest = write_evaluations(evaluations, folder / "evaluations.parquet")
     summary = {"runs": records, "missing": [], "changed": [], "broken": []}
-    files.write_json(summary, folder / "runs.json")
+    summary[DIGEST] = digest
+    files.write_sealed(summary, folder / "runs.json")
     found = statistics.compute(evaluations, replications=replications)
     statistics.write(found, folder / "statistics")
     tables.write(tables.make(found), folder / "tables")

@@ -21,6 +21,7 @@ from benchmark.published.report import section
 from benchmark.training import study_folder
 from benchmark.training.config import IDENTITY
 from benchmark.training.evaluations import read_evaluations, write_evaluations
+from benchmark.training.run_record import DIGEST
 from benchmark.training.study import parse_study
 from tests.analysis import synthetic
 
@@ -51,6 +52,7 @@ def written(finished, tmp_path):
 
     def write(runs=runs, missing=(), changed=(), broken=()) -> str:
         summary = {"runs": runs, "missing": missing, "changed": changed, "broken": broken}
+        summary[DIGEST] = files.sha256((folder / "evaluations.parquet").read_bytes())
         files.write_sealed(summary, folder / "runs.json")
         report.write(folder, tmp_path / "report.html", section)
         return (tmp_path / "report.html").read_text()

@@ -177,7 +177,7 @@ def study(folder, final):
     names = ["algorithm", "variant", "phase", "map", "seed", "step", "battle_won"]
     folder.mkdir()
     pd.DataFrame(rows, columns=names).to_parquet(folder / "evaluations.parquet")
-    files.write_json({"runs": [{"backend_version": "7"}]}, folder / "runs.json")
+    files.write_sealed({"runs": [{"backend_version": "7"}]}, folder / "runs.json")
 
 
 def test_learning_curves_are_compared_over_the_maps_that_are_there(tmp_path):

@@ -23,6 +23,7 @@ from benchmark import files
 from benchmark.analysis import ablations, figures, statistics, tables
 from benchmark.published import compare
 from benchmark.training import lock, provenance, run_state
+from benchmark.training.config import hash_of
 from benchmark.training.evaluations import read_evaluations
 from benchmark.training.study import load_study
 from benchmark.training.study_folder import find
@@ -41,7 +42,9 @@ STUDY = {
     "algorithms": ["qmix"],
 }
 STAND_IN = """
-import json, pathlib, sys
+import hashlib, json, pathlib, sys
+def sha256(text):
+    return hashlib.sha256(text.encode()).hexdigest()
 command, arguments = sys.argv[1], sys.argv[2:]
 with open("jobs", "a") as file:
     file.write(command + "\\n")
@@ -53,6 +56,10 @@ if command == "train":
     folder = pathlib.Path(options["--output"])
     (folder / "evaluations.parquet").write_text("PAR1")
     record = json.loads(pathlib.Path("record.json").read_text()) | {"config": run}
+    record |= dict(list(run.items())[1:8])  # its identity
+    record["config_hash"] = sha256(json.dumps(run, sort_keys=True))[:16]
+    record["evaluations_sha256"] = sha256("PAR1")
+    record["checksum"] = sha256(json.dumps(record, sort_keys=True))
     (folder / "run.json").write_text(json.dumps(record))
 else:
     for path in map(pathlib.Path, json.loads(pathlib.Path("outputs.json").read_text())[command]):
@@ -199,9 +206,9 @@ def test_a_run_with_another_configuration_is_repeated(study):
 
 def test_a_key_that_is_younger_than_a_run_repeats_nothing(study):
     path = run_folder(study, "3m", 0) / "run.json"
-    record = files.read_json(path)
+    record = files.read_sealed(path)
     del record["config"]["training"]["burn_in_episodes"]
-    files.write_json(record, path)
+    files.write_sealed(record | {"config_hash": hash_of(record["config"])}, path)
     assert "train" not in planned(study, "runs")
     write_study(study, set={"burn_in_episodes": 7})
     assert planned(study, "runs")["train"] == 4
@@ -209,7 +216,7 @@ def test_a_key_that_is_younger_than_a_run_repeats_nothing(study):
 
 def test_stale_runs_are_named_and_repeated_where_that_is_asked_for(study):
     path = run_folder(study, "3m", 1) / "run.json"
-    files.write_json(files.read_json(path) | {"source_hash": "of other code"}, path)
+    files.write_sealed(files.read_sealed(path) | {"source_hash": "of other code"}, path)
     done = snakemake(study, "--dry-run", "all")
     assert "1 finished runs are stale" in done.output
     assert "train" not in done.output

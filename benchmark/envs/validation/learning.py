@@ -65,7 +65,7 @@ def our_curves(folder: Path):
         raise BenchmarkError(f"no finished run in {folder}")
     table = pd.concat([pd.read_parquet(path / "evaluations.parquet") for path in tables])
     table = table.query("algorithm == 'qmix' and variant == 'default' and phase == 'training'")
-    records = [files.read_json(path / ("runs.json" if whole else "run.json")) for path in tables]
+    records = [files.read_sealed(path / ("runs.json" if whole else "run.json")) for path in tables]
     records = [run for record in records for run in record.get("runs", [record])]
     budgets = table.groupby("map")["step"].max()
     table = table.assign(step=table["step"] // BIN * BIN)
