@@ -18,7 +18,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from benchmark import files
 from benchmark.errors import BenchmarkError, first_line
@@ -365,11 +364,10 @@ def _table(column: Column, source: Source, path: str, identity: dict) -> pa.Tabl
 
 def write(imported: Imported, folder: Path, release: Path) -> None:
     """Writes an import into a folder: ``evaluations.parquet`` and ``import.json``."""
-    with files.atomic(Path(folder) / "evaluations.parquet") as temporary:
-        pq.write_table(imported.evaluations, temporary, compression="zstd")
-        digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
+    data = files.as_parquet([imported.evaluations], SCHEMA)
+    files.write(data, Path(folder) / "evaluations.parquet")
     about = {
-        "evaluations_sha256": digest,
+        "evaluations_sha256": files.sha256(data),
         "source": imported.source.model_dump(),
         "release": Path(release).name,
         "files": imported.files,
@@ -389,13 +387,13 @@ def read_import(folder: Path) -> Release:
     with one_line_errors(str(known)):
         source = Source.model_validate(about["source"])
     try:
-        data = path.read_bytes()
-        if hashlib.sha256(data).hexdigest() != about["evaluations_sha256"]:
-            raise OSError(f"it is not the table of {known}")
-        table = pq.read_table(pa.BufferReader(data)).select(SCHEMA.names).cast(SCHEMA)
+        data = files.read(path)
+        if files.sha256(data) != about["evaluations_sha256"]:
+            raise ValueError(f"it is not the table of {known}")
+        table = files.parse_parquet(data).select(SCHEMA.names).cast(SCHEMA)
         digests = {file["file"]: file["sha256"] for file in about["files"]}
         problems = [Problem(**problem) for problem in about["problems"]]
-    except (OSError, KeyError, TypeError, pa.ArrowException) as error:
+    except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
         raise BenchmarkError(
             f"cannot read {path}: {first_line(error)}; make it with python -m benchmark published"
             " import"

@@ -63,7 +63,8 @@ def our_curves(folder: Path):
     tables = [folder] if whole else [p.parent for p in sorted(folder.glob("runs/**/run.json"))]
     if not tables:
         raise BenchmarkError(f"no finished run in {folder}")
-    table = pd.concat([pd.read_parquet(path / "evaluations.parquet") for path in tables])
+    found = (files.parse_parquet(files.read(path / "evaluations.parquet")) for path in tables)
+    table = pd.concat([part.to_pandas() for part in found])
     table = table.query("algorithm == 'qmix' and variant == 'default' and phase == 'training'")
     records = [files.read_sealed(path / ("runs.json" if whole else "run.json")) for path in tables]
     records = [run for record in records for run in record.get("runs", [record])]
