@@ -56,8 +56,10 @@ def test_table_holds_every_row_of_every_run(study):
 
 def test_a_study_takes_its_own_runs_and_names_those_it_lacks(study, capsys):
     """The command finds the study that the workflow has written into the folder."""
-    wanted = declared(name="synthetic", set={"budget": 20_000, "absolute_episodes": 8})
-    configured(study, 0)
+    wanted = declared(
+        name="synthetic", set={"budget": 20_000, "absolute_episodes": 8, "gamma": 0.9}
+    )
+    configured(study, 0, gamma=0.9)
     study = study.rename(study.parent / "synthetic")
     study_folder.save(wanted, study)
     assert commands.main(["aggregate", str(study)]) == 0
@@ -72,7 +74,7 @@ def test_a_study_takes_its_own_runs_and_names_those_it_lacks(study, capsys):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "cannot read"),
+        ("{", "study.json is damaged"),
         ('{"study": {"version": 2, "sed": 1}}', "study.json: unknown key 'sed'"),
         (json.dumps({"study": declared(name="other").model_dump()}), "is not the folder of study"),
     ],
