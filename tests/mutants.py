@@ -119,6 +119,9 @@ def mutations(module: Path, sample: int, seed: int) -> list:
     types = annotations(module)
     places = defaultdict(list)
     for one in found:
+        # "is" for "==" is a matter of style: the same for small numbers and literal strings.
+        if one.operator_name.endswith(("_Eq_Is", "_NotEq_IsNot")):
+            continue
         if not any(start <= one.start_pos < end for start, end in types):
             places[one.start_pos].append(one)
     rng = random.Random(seed)

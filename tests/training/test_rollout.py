@@ -32,6 +32,8 @@ def test_recorded_episodes_are_what_happened():
     assert (episodes.obs[np.arange(5), outcome.length] != 0).all(), "the end itself is recorded"
     assert outcome.length.tolist() == [2, 3, 4, 5, 6]
     assert outcome.battle_won.tolist() == [True] * 4 + [False]
+    assert outcome.dead_allies.tolist() == [0, 1, 2, 0, 1]
+    assert outcome.dead_enemies.tolist() == [1, 1, 1, 1, 0]
     assert episodes.terminated.tolist() == [True] * 4 + [False]
     for battle, length in enumerate(outcome.length):
         played = [actions[battle] for actions in env.actions[:length]]
@@ -43,8 +45,21 @@ def test_recorded_episodes_are_what_happened():
     for step in range(SPEC.episode_limit):
         running = step <= outcome.length
         assert np.array_equal(episodes.obs[running, step], seen.obs[running])
+        assert np.array_equal(episodes.state[running, step], seen.state[running])
         assert np.array_equal(episodes.available[running, step], seen.available[running])
         seen = replayed.step(env.actions[step])
+
+
+def test_recorded_episodes_are_as_long_as_the_longest():
+    learner, rules = make_learner()
+    episodes, _ = explore(
+        ToyEnv(2), learner, rules, SEEDS[:2], lambda step: 0.5, np.random.default_rng(0)
+    )  # of 2 and 3 steps
+    shapes = {name: value.shape for name, value in vars(episodes).items()}
+    assert shapes == {
+        "obs": (2, 4, 2, 3), "state": (2, 4, 5), "available": (2, 4, 2, 4),
+        "actions": (2, 3, 2), "reward": (2, 3), "terminated": (2,), "length": (2,),
+    }  # fmt: skip
 
 
 def test_greedy_acting_is_the_argmax_of_the_unrolled_values():

@@ -25,7 +25,8 @@ SPEC = EnvSpec(
 class ToyEnv:
     """Battle b ends won after ``2 + seed % 5`` steps if that is below the limit, else times out.
 
-    The reward of a step is the sum of the actions; observations are noise of seed and step.
+    ``seed % 3`` allies are dead at its end, and one enemy if it was won. The reward of a step is
+    the sum of the actions; observations are noise of seed and step.
     """
 
     spec = SPEC
@@ -53,8 +54,9 @@ class ToyEnv:
         out = self._running & ~won & (self._t >= SPEC.episode_limit)
         seen = self._observe()
         self._running &= ~(won | out)
-        dead = np.where(won, 1, 0).astype(np.int32)
-        return Transition(*seen, reward, won, out, won, dead * 0, dead)
+        dead_enemies = np.where(won, 1, 0).astype(np.int32)
+        dead_allies = np.where(won | out, self._seeds % np.uint64(3), 0).astype(np.int32)
+        return Transition(*seen, reward, won, out, won, dead_allies, dead_enemies)
 
     def close(self) -> None:
         pass
