@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.replay import ReplayBuffer
@@ -36,6 +37,55 @@ def test_ring_keeps_the_latest_episodes_unmixed():
     assert len(buffer) == 4
     for number in range(7, 11):
         assert_holds(buffer, number, episodes, number)
+
+
+def test_batches_hold_the_episodes_and_where_they_end():
+    episodes = random_episodes(3, 8)
+    buffer = ReplayBuffer(SPEC, 8)
+    buffer.add(episodes)
+    batch = buffer.sample(8, InOrder())
+    assert 0 < episodes.terminated.sum() < 8
+    assert len(set(episodes.length.tolist())) > 1
+    assert len(batch.mask) == len(batch.obs) - 1 == len(batch.state) - 1 == episodes.length.max()
+    for index, length in enumerate(episodes.length.tolist()):
+        for name in ("obs", "state", "available"):
+            expected = getattr(episodes, name)[index, : length + 1]
+            assert np.array_equal(getattr(batch, name)[: length + 1, index], expected), name
+        for name in ("actions", "reward"):
+            expected = getattr(episodes, name)[index, :length]
+            assert np.array_equal(getattr(batch, name)[:length, index], expected), name
+        assert np.array_equal(
+            batch.last_actions[1 : length + 1, index], batch.actions[:length, index]
+        )
+        assert (batch.last_actions[0, index] == -1).all()
+        won_or_lost = episodes.terminated[index]
+        end = [length - 1]
+        assert batch.terminated[:, index].nonzero().flatten().tolist() == end * int(won_or_lost)
+        assert batch.truncated[:, index].nonzero().flatten().tolist() == end * int(not won_or_lost)
+        assert batch.mask[:, index].nonzero().flatten().tolist() == list(range(length))
+    assert torch.equal(batch.mask_cpu, batch.mask)
+    assert torch.equal(batch.mask_index, batch.mask.flatten().nonzero()[:, 0])
+    assert batch.to(torch.device("cpu")) is batch
+    parts = batch.split(3)
+    assert [part.size for part in parts] == [3, 3, 2]
+    for name, value in vars(batch).items():
+        along = min(1, value.dim() - 1)
+        assert torch.equal(torch.cat([getattr(part, name) for part in parts], along), value), name
+
+
+def test_stored_episodes_come_back_several_at_a_time():
+    episodes = random_episodes(3, 8)
+    buffer = ReplayBuffer(SPEC, 8)
+    buffer.add(episodes)
+    several = buffer.episodes(2, 6)
+    assert several.length.tolist() == episodes.length[2:6].tolist()
+    assert several.obs.shape[1] == several.actions.shape[1] + 1 == several.length.max() + 1
+    for index, length in enumerate(several.length.tolist()):
+        for name, more in (("obs", 1), ("state", 1), ("actions", 0), ("reward", 0)):
+            held, expected = getattr(several, name)[index], getattr(episodes, name)[index + 2]
+            assert np.array_equal(held[: length + more], expected[: length + more]), name
+            assert not held[length + more :].any(), name
+    assert buffer.episodes(3, 3).obs.shape[:2] == (0, 1)
 
 
 def test_takes_what_was_played_and_is_not_zero():

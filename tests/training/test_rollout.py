@@ -271,3 +271,10 @@ def test_battles_that_broke_down_are_evaluated_again(battles):
     outcome = evaluate(FragileEnv(battles, fragile=[0, 1, 4]), learner, rules, SEEDS)
     for name in ("battle_won", "returns", "length", "dead_allies", "dead_enemies"):
         assert getattr(outcome, name).tolist() == getattr(expected, name).tolist(), name
+
+
+def test_envs_without_a_battle_of_their_own_do_not_count_where_others_broke_down():
+    learner, rules = make_learner()
+    expected = evaluate(ToyEnv(2), learner, rules, SEEDS[:2])
+    outcome = evaluate(FragileEnv(3, fragile=[0]), learner, rules, SEEDS[:2])
+    assert outcome.length.tolist() == expected.length.tolist() == [2, 3]
