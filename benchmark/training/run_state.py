@@ -128,15 +128,16 @@ def is_finished(folder: Path) -> bool:
     return all((folder / name).exists() for name in RECORDS)
 
 
-def is_stale(about: dict, source_hash=provenance.source_hash) -> bool:
+def is_stale(about: dict, source_hash=None) -> bool:
     """Whether code that decides a run's numbers has changed since it was made.
 
     Args:
         about: the run's ``run.json``. One attempt by other code is enough.
-        source_hash: what to ask for the hash of the code as it is now.
+        source_hash: what to ask for the hash of the code as it is now; ``provenance``'s if None.
     """
     algorithm, backend = about["algorithm"], about["backend"]
     made_by = {attempt.get("source_hash", about["source_hash"]) for attempt in about["attempts"]}
+    source_hash = source_hash or provenance.source_hash
     return algorithm not in ALGORITHMS or made_by != {source_hash(algorithm, backend)}
 
 
