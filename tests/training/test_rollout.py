@@ -6,7 +6,7 @@ import torch
 
 from algorithms.learner import NEVER
 from algorithms.qmix import QMIX
-from benchmark.training.protocol import RULES, Training, epsilon
+from benchmark.training.protocol import RULES, Training, epsilon, evaluation_grid
 from benchmark.training.replay import ReplayBuffer
 from benchmark.training.rollout import _Explorer, evaluate, explore
 from tests.training.toy import SPEC, ToyEnv
@@ -206,6 +206,22 @@ def test_epsilon_is_linear_then_constant():
     assert epsilon(rules, 0) == 1.0
     assert epsilon(rules, 40_000) == pytest.approx(0.51)
     assert epsilon(rules, 80_000) == epsilon(rules, 10**7) == pytest.approx(0.02)
+
+
+def test_evaluations_begin_at_zero_and_end_at_the_budget():
+    rules = Training(**RULES["unified"] | {"budget": 25, "evaluation_interval": 10})
+    assert evaluation_grid(rules) == [0, 10, 20, 25]
+    even = Training(**RULES["unified"] | {"budget": 20, "evaluation_interval": 10})
+    assert evaluation_grid(even) == [0, 10, 20]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"epsilon_start": 1.5}, {"epsilon_end": 1.5}, {"epsilon_end": -1}, {"epsilon_steps": 0}],
+)
+def test_rules_out_of_range_are_refused(change):
+    with pytest.raises(ValueError, match=next(iter(change))):
+        Training(**RULES["unified"] | change)
 
 
 # A game that breaks down --------------------------------------------------------------------------
