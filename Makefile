@@ -11,7 +11,7 @@ PYTHON ?= $(shell for each in python3.11 python3.12 python3.13 python3; do \
 	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; \
 	done)
 
-.PHONY: help setup smoke test test-slow test-gpu test-slurm mutants bench bench-smax lint docs lock
+.PHONY: help setup smoke test test-slow test-gpu gpu test-slurm mutants bench bench-smax lint docs lock
 
 help:
 	@echo "make setup       install into $(VENV); the other targets do it when it is needed"
@@ -19,6 +19,7 @@ help:
 	@echo "make test        the tests"
 	@echo "make test-slow   the tests that take minutes"
 	@echo "make test-gpu    the tests that need a CUDA device"
+	@echo "make gpu         what a GPU makes of the methods, in eight minutes (PYTHON's packages)"
 	@echo "make test-slurm  the workflow on a Slurm cluster of this machine alone (root; minutes)"
 	@echo "make mutants     mutation testing of one module: MODULE=benchmark/training/rollout.py SAMPLE=40"
 	@echo "make bench       speeds of the simulator and the learners on this machine"
@@ -57,6 +58,10 @@ test-slow: $(READY)
 test-gpu: $(READY)
 	$(BIN)/python -m pytest -rs -m gpu
 
+# With the packages of PYTHON itself, so that it runs where nothing can be installed.
+gpu:
+	"$(PYTHON)" speed/gpu.py
+
 test-slurm: $(READY)
 	{ command -v slurmd && command -v munged; } > /dev/null || \
 	apt-get install -y --no-install-recommends slurm-wlm munge
@@ -67,7 +72,7 @@ mutants: $(READY)
 	$(BIN)/python tests/mutants.py $(MODULE) $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED))
 
 bench: $(READY)
-	@set -e; for each in $(sort $(wildcard speed/*.py)); do \
+	@set -e; for each in $(filter-out speed/gpu.py,$(sort $(wildcard speed/*.py))); do \
 	echo "== $$each"; $(BIN)/python $$each; done
 
 bench-smax: $(READY)

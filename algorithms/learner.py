@@ -400,8 +400,10 @@ class Learner(nn.Module):
 
     def read_metrics(self) -> dict[str, float]:
         """The means of the logged metrics since the last reading."""
-        counts = self._metric_counts
-        means = {name: float(total) / counts[name] for name, total in self._metric_sums.items()}
+        counts, sums = self._metric_counts, self._metric_sums
+        # One tensor, so that a GPU is waited for once.
+        totals = torch.stack([total.double() for total in sums.values()]).tolist() if sums else []
+        means = {name: total / counts[name] for name, total in zip(sums, totals, strict=True)}
         self._metric_sums, self._metric_counts = {}, {}
         return means
 

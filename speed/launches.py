@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest.mock import patch
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
@@ -24,11 +25,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from algorithms import ALGORITHMS
-from benchmark.envs import spec_of
+from benchmark.envs import make, spec_of
 from benchmark.envs.spec import EnvSpec
 from benchmark.training.config import resolve_run
 from benchmark.training.plan import without_pretraining
 from benchmark.training.replay import Batch
+from benchmark.training.rollout import _sent, explore
+from benchmark.training.seeding import RandomStreams
+from benchmark.training.train import make_learner, make_replay
 
 #: Operators that only allocate, or give another shape to the same memory.
 _FREE = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "_unsafe_view"}
@@ -128,16 +132,65 @@ def launches(algorithm: str, map: str, protocol: str = "unified") -> Counter[str
     return counted.by_name
 
 
+def acting(algorithm: str, map: str) -> int:
+    """Launches of one step of eight battles, the copy there included, that back not."""
+    spec, run = spec_of(map), resolve_run(map=map, algorithm=algorithm, seed=0)
+    with as_on_cuda():
+        learner = ALGORITHMS[algorithm](spec, run.hyperparameters, run.training, 0, "meta")
+        obs = np.zeros((8, spec.n_agents, spec.obs_size), np.float32)
+        last, hidden = np.zeros(obs.shape[:2], int), learner.initial_hidden(8)
+        with Launches() as counted:
+            learner.act(*_sent(obs, last, learner.device), hidden)
+    return counted.by_name.total()
+
+
+class Comparisons(TorchDispatchMode):
+    """Counts how often Python asks whether two tensors are equal."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), settings=None):
+        self.count += function.overloadpacket is torch.ops.aten.equal
+        return function(*arguments, **(settings or {}))
+
+
+def waits(algorithm: str, map: str) -> int:
+    """How often a hundred updates wait for the device: in the contrastive step of one of them.
+
+    Its clusters are found by iterations that end when nothing moves. Counted on the CPU, on 32
+    battles of random play.
+    """
+    run, streams = resolve_run(map=map, algorithm=algorithm, seed=0), RandomStreams(0)
+    env = make(map, 32)
+    learner, replay = (
+        make_learner(run, streams, "cpu", env.spec),
+        make_replay(env.spec, run.training),
+    )
+    if not hasattr(
+        learner, "contrast"
+    ):  # tests/algorithms/test_gpu.py holds that there is no other
+        return 0
+    seeds, exploration = streams.seeds("battles", 32), streams["exploration"]
+    replay.add(explore(env, learner, run.training, seeds, lambda _: 1.0, exploration)[0])
+    with Comparisons() as counted:
+        learner.contrast(replay.sample(32, streams["replay"]))
+    return counted.count
+
+
 def main() -> None:
     """Prints one row per method."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--map", default="3s5z_vs_3s6z")
     parser.add_argument("--algorithm", nargs="*", default=list(ALGORITHMS))
     arguments = parser.parse_args()
-    print("| launches of one update | unified | released |\n|---|---:|---:|")
+    print("| launches of one update | unified | released | of one acting step | waits |")
+    print("|---|---:|---:|---:|---:|")
     for name in arguments.algorithm:
         counts = (launches(name, arguments.map, rules).total() for rules in ("unified", "released"))
-        print(f"| {name} | " + " | ".join(map(str, counts)) + " |", flush=True)
+        more = acting(name, arguments.map), waits(name, arguments.map)
+        print(f"| {name} | " + " | ".join(map(str, [*counts, *more])) + " |", flush=True)
 
 
 if __name__ == "__main__":

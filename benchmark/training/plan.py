@@ -46,6 +46,10 @@ class Cost:
     results: float  #: bytes on disk that stay
     checkpoints: float  #: bytes on disk while it is under way, at most
     replay: float  #: bytes of main memory for the full replay buffer, at most; in ``memory``
+    collecting: float = 0.0  #: of ``seconds``
+    learning: float = 0.0  #: of ``seconds``
+    evaluating: float = 0.0  #: of ``seconds``
+    updates: float = 0.0  #: that are made
 
 
 def measure(run: RunConfig, seconds: float) -> Cost:
@@ -101,13 +105,18 @@ def measure(run: RunConfig, seconds: float) -> Cost:
     replay_bytes = kept_steps * replay.nbytes / sum(lengths[-len(replay) :])
     main, device = np.maximum(peaks, _peaks(learner.device) - [replay.nbytes, 0])
     policy = _saved_bytes(learner.policy_state())
+    times = (rules.budget * per_step, updates * per_update, evaluated * per_episode)
     return Cost(
-        seconds=rules.budget * per_step + updates * per_update + evaluated * per_episode,
+        seconds=sum(times),
         memory=main + replay_bytes,
         device_memory=device,
         results=policy + evaluated * _ROW_BYTES,
         checkpoints=replay_bytes + 2 * (policy + _saved_bytes(learner.training_state())),
         replay=replay_bytes,
+        collecting=times[0],
+        learning=times[1],
+        evaluating=times[2],
+        updates=updates,
     )
 
 

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from algorithms.learner import NEVER, Learner
 from benchmark.envs.spec import Env, Observation
 from benchmark.training.protocol import Training
-from benchmark.training.replay import Episodes
+from benchmark.training.replay import Episodes, send
 
 
 @dataclass
@@ -111,9 +112,7 @@ def _play(
     zero_last_action = explorer is None and rules.evaluated_last_action == "zero"
 
     while running.any():
-        q_values, new_hidden = learner.act(
-            torch.from_numpy(seen.obs), torch.from_numpy(last), hidden
-        )
+        q_values, new_hidden = learner.act(*_sent(seen.obs, last, learner.device), hidden)
         q_values = q_values.cpu().numpy()
         actions = np.where(seen.available, q_values, NEVER).argmax(-1)
         if explorer is not None:
@@ -141,6 +140,15 @@ def _play(
         recorder.observe(seen)
     columns = (won, returns, length, dead_allies, dead_enemies)
     return EpisodeStats(*(column[whole] for column in columns)), whole[:playing]
+
+
+def _sent(obs: np.ndarray, last: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Observations and last actions where the networks are; a GPU gets both in one copy."""
+    if device.type == "cpu":
+        return torch.from_numpy(obs), torch.from_numpy(last)
+    together = np.concatenate([obs, last[..., None]], axis=-1, dtype=np.float32)
+    there = send(torch.from_numpy(together), device)
+    return there[..., :-1], there[..., -1].long()
 
 
 class _Explorer:

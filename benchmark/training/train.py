@@ -233,7 +233,7 @@ class Run:
 
     def _diverged(self) -> bool:
         weights = self.learner.state_dict().values()
-        return not all(torch.isfinite(weight).all() for weight in weights)
+        return not torch.stack([torch.isfinite(weight).all() for weight in weights]).all()
 
     def _note_backend(self) -> None:
         """Adds to the attempt's record what the backend says about it."""

@@ -50,6 +50,25 @@ def test_an_update_never_waits_for_the_gpu(meta, name, protocol):
     assert learner.updates == 2
 
 
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_only_the_hundredth_update_of_acorm_and_r3dm_waits(meta, monkeypatch, name):
+    """For its clusters: as often as they are compared with those before."""
+    asked = []
+
+    def equal(*_):
+        asked.append(name)
+        return len(asked) == 3
+
+    monkeypatch.setattr(torch, "equal", equal)
+    learner, batches = prepared(name, "unified", "meta"), [in_order()] * ALGORITHMS[name].BATCHES
+    if hasattr(learner, "contrast"):
+        changes = {"contrastive_interval": 100, "clusters": 2}  # fewer than there are agents
+        learner.config = learner.config.model_copy(update=changes)
+    learner.updates = 99
+    learner.update(*batches)
+    assert len(asked) == (3 if name in ("acorm", "r3dm") else 0)
+
+
 @pytest.mark.parametrize("reading", ["item", "nonzero", "mask", "cpu", "mix"])
 def test_the_meta_device_tells(reading):
     values = torch.ones(3, device="meta")

@@ -6,6 +6,7 @@ import torch
 
 from algorithms.learner import NEVER
 from algorithms.qmix import QMIX
+from benchmark.training import rollout
 from benchmark.training.protocol import RULES, Training, epsilon, evaluation_grid
 from benchmark.training.replay import ReplayBuffer
 from benchmark.training.rollout import _Explorer, evaluate, explore
@@ -190,6 +191,19 @@ def test_zero_last_action_in_evaluation_changes_what_the_agent_reads():
     evaluate(ToyEnv(5), learner, rules, SEEDS)
     assert (inputs[0] == -1).all()
     assert all((last >= 0).all() for last in inputs[1:])
+
+
+def test_a_gpu_gets_what_the_agents_read_in_one_copy(monkeypatch):
+    """The CPU stands for it: what arrives is what was sent."""
+    copies = []
+    monkeypatch.setattr(rollout, "send", lambda values, _: copies.append(values) or values)
+    obs = np.random.default_rng(0).standard_normal((5, 2, 3), np.float32)
+    last = np.array([[-1, 0], [1, 2], [3, 36], [200, 0], [0, 0]])
+    there, actions = rollout._sent(obs, last, torch.device("meta"))
+    assert len(copies) == 1
+    assert np.array_equal(there, obs)
+    assert np.array_equal(actions, last)
+    assert actions.dtype == torch.int64
 
 
 @pytest.mark.parametrize("battles", [1, 2, 3, 5])
