@@ -229,3 +229,24 @@ def test_a_shell_can_complete_every_command(capsys):
     assert end.value.code == 0
     text = capsys.readouterr().out
     assert all(command in text for command in [*COMMANDS, "--checkpoint-seconds"])
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-3"])
+def test_time_between_checkpoints_is_a_positive_number(seconds, capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--checkpoint-seconds", seconds])
+    assert "finite, positive number of seconds" in capsys.readouterr().err
+
+
+def test_outside_its_environment_a_command_says_what_to_activate(monkeypatch, capsys):
+    monkeypatch.setattr(
+        "benchmark.commands._parser", lambda first: (_ for _ in ()).throw(missing("torch"))
+    )
+    assert main(["status"]) == 2
+    assert "torch is not installed for" in (said := capsys.readouterr().err)
+    assert "source .venv/bin/activate" in said
+    assert said.count("\n") == 1
+
+
+def missing(name: str) -> ModuleNotFoundError:
+    return ModuleNotFoundError(f"No module named {name!r}", name=name)

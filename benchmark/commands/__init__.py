@@ -51,6 +51,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BenchmarkError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] in ("", "algorithms", "benchmark"):
+            raise
+        print(
+            f"error: {error.name} is not installed for {sys.executable}; activate the environment:"
+            " source .venv/bin/activate (`make setup` makes it)",
+            file=sys.stderr,
+        )
+        return 2
     except KeyboardInterrupt:
         print("interrupted; run the same command again to continue", file=sys.stderr)
         return 130

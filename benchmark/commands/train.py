@@ -1,6 +1,7 @@
 """``python -m benchmark train``: one run from the command line or from the workflow."""
 
 import argparse
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--checkpoint-seconds",
-        type=float,
+        type=_seconds,
         default=os.environ.get("BENCHMARK_CHECKPOINT_SECONDS", "300"),
         metavar="S",
         help="wall-clock time between checkpoints (default 300); never changes the results; also as"
@@ -72,6 +73,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="LOGGER",
         help="tensorboard, wandb, or both: curves while the run trains; also as $BENCHMARK_LOG",
     )
+
+
+def _seconds(text: str) -> float:
+    """A finite number of seconds; 0 saves after every round."""
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is no finite, positive number of seconds")
+    return value
 
 
 def main(arguments: argparse.Namespace) -> None:

@@ -17,7 +17,9 @@ ProtocolName = Literal["unified", "released"]
 class Training(BaseModel):
     """How a run collects, replays, explores and evaluates."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     # Collecting and learning
 

@@ -31,6 +31,7 @@ TABLE = ("evaluations.parquet", "runs.json")
 #: How a run can end, in its ``run.json``. One that diverged counts like any other, and is named.
 END = "budget reached"
 DIVERGED = "budget reached, with weights that are not finite"
+UNTRAINED = "budget reached, before the first update"
 
 #: A run that has not reported for so long counts as dead; it reports about every 30 s, and at the
 #: latest after one round of battles and updates.

@@ -1,6 +1,7 @@
 """A *study*: a grid of runs and what is made of it, in one YAML file."""
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    StrictInt,
     field_validator,
     model_validator,
 )
@@ -31,7 +33,7 @@ _FOLDER_NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
 def _distinct(values: list) -> list:
     if not values:
         raise ValueError("must not be empty")
-    twice = sorted({value for value in values if values.count(value) > 1})
+    twice = sorted(value for value, count in Counter(values).items() if count > 1)
     if twice:
         raise ValueError(f"{twice[0]!r} is listed twice; every run counts once")
     return values
@@ -100,7 +102,7 @@ class Study(BaseModel):
     name: str
     backend: str
     protocol: str
-    seeds: Annotated[list[int], AfterValidator(_distinct)]
+    seeds: Annotated[list[StrictInt], AfterValidator(_distinct)]
     maps: _Names
     algorithms: _Names
     set: dict[str, Any] = {}

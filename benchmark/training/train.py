@@ -208,6 +208,9 @@ class Run:
     def _finish(self) -> None:
         """Measures the best policy once more, then writes the record and drops the checkpoints."""
         end_reason = run_state.DIVERGED if self._diverged() else run_state.END
+        if self.learner.updates == 0:  # less than a batch was played, or pre-training took it all
+            end_reason = run_state.UNTRAINED
+            log.warning("%s: the budget ended before the first update", self.folder)
         evaluations = list(self.evaluations)
         if self.rules.absolute_episodes:
             self.learner.load_state_dict(self.best["policy"])

@@ -93,3 +93,20 @@ def test_invariants(name):
     assert broken[7] <= CROWDED * STEPS * n_units * (n_units - 1) / 2
     broken[7] = 0
     assert dict(zip(RULES, broken.tolist(), strict=True)) == dict.fromkeys(RULES, 0)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda env: env.step(np.full((2, 3), 1.9)), "actions must be integers"),
+        (lambda env: env.reset([1, 2], np.array([True, False])), "indices of battles must be"),
+        (lambda env: env.reset([1, 2], [0, 0]), "one is named twice"),
+        (lambda env: env.reset([np.nan, 1.0]), "seeds must be integers"),
+        (lambda env: (env.close(), env.reset([1, 2])), "the env is closed"),
+    ],
+)
+def test_arguments_of_the_wrong_kind_are_refused(call, message):
+    env = make("3m", n_envs=2)
+    env.reset([1, 2])
+    with pytest.raises(ValueError, match=message):
+        call(env)

@@ -224,3 +224,10 @@ def test_mistakes_in_roles_are_one_line(changes, words):
 def test_roles_are_shown_on_the_simulator_only():
     with pytest.raises(BenchmarkError, match="roles: battles can be shown on the simulator only"):
         parse_study(with_roles() | {"backend": "starcraft2"}, "study")
+
+
+@pytest.mark.parametrize("value", ["inf", "1e999", "nan", float("inf"), float("nan")])
+@pytest.mark.parametrize("key", ["learning_rate", "gradient_clip", "epsilon_end"])
+def test_settings_are_finite_after_conversion_too(key, value):
+    with pytest.raises(BenchmarkError, match=key):
+        resolve_run(map="3m", algorithm="qmix", seed=0, overrides=[{key: value}])

@@ -239,3 +239,11 @@ def test_unwritable_folder_is_one_line(tmp_path):
     assert process.returncode == 2
     assert errors.splitlines()[-1].startswith("error: cannot write to ")
     assert "Traceback" not in errors
+
+
+def test_a_budget_too_small_for_one_update_is_said(tmp_path, caplog):
+    train.train(small_run(budget=400, batch_size=64), tmp_path, device="cpu")
+    about = json.loads((tmp_path / "run.json").read_text())
+    assert about["updates"] == 0
+    assert about["end_reason"] == "budget reached, before the first update"
+    assert "before the first update" in caplog.text

@@ -56,18 +56,22 @@ class Simulator:
 
     def reset(self, seeds: np.ndarray, indices: np.ndarray | None = None) -> Observation:
         """Starts new battles; see :meth:`benchmark.envs.spec.Env.reset`."""
+        if self._world is None:
+            raise ValueError("the env is closed")
         if indices is None:
             indices = np.arange(self.n_envs)
         elif not self._started:
             raise ValueError("the first reset of an env must reset all its battles")
-        indices = np.ascontiguousarray(indices, np.int64)
-        seeds = np.ascontiguousarray(seeds).astype(np.uint64, copy=False)
+        indices = np.ascontiguousarray(_integers(indices, "indices of battles"), np.int64)
+        seeds = np.ascontiguousarray(_integers(seeds, "seeds")).astype(np.uint64, copy=False)
         if seeds.shape != indices.shape or indices.ndim != 1:
             raise ValueError(
                 f"reset of {indices.size} battles needs as many seeds, got shape {seeds.shape}"
             )
         if indices.size and not (indices.min() >= 0 and indices.max() < self.n_envs):
             raise ValueError(f"indices of battles must be in 0 .. {self.n_envs - 1}")
+        if len(np.unique(indices)) != indices.size:
+            raise ValueError("indices of battles: one is named twice")
         kernel.reset_battles(seeds, indices, self._world, self._out)
         self._started = True
         out = self._out
@@ -77,7 +81,7 @@ class Simulator:
         """Plays one env step; see :meth:`benchmark.envs.spec.Env.step`."""
         if not self._started:
             raise ValueError("the env has not been reset yet")
-        actions = np.ascontiguousarray(actions, np.int64)
+        actions = np.ascontiguousarray(_integers(actions, "actions"), np.int64)
         out = self._out
         if actions.shape != out.available.shape[:2]:
             raise ValueError(
@@ -128,3 +132,11 @@ class Simulator:
     def walkable(self) -> np.ndarray:
         """[32, 32] bool, indexed [x, y]: the cells in which ground units can stand; read-only."""
         return find_terrain(self.map.terrain).walkable
+
+
+def _integers(values: np.ndarray, what: str) -> np.ndarray:
+    """The values as an array; masks and fractions are refused."""
+    values = np.asarray(values)
+    if values.size and values.dtype.kind not in "iu":
+        raise ValueError(f"{what} must be integers, got {values.dtype}")
+    return values
