@@ -123,10 +123,10 @@ def study(small: bool) -> Iterator[dict]:
     """The runs of the paper's study that the projection counts."""
     from algorithms import ALGORITHMS
     from benchmark.envs import spec_of
+    from benchmark.training import study_folder
     from benchmark.training.config import resolve_run
-    from benchmark.training.study import find_study
 
-    paper = find_study("paper")
+    paper = study_folder.find("paper").study
     for map in paper.maps:
         for name in ALGORITHMS:
             rules = resolve_run(map=map, algorithm=name, seed=0).training

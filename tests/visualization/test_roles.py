@@ -360,7 +360,7 @@ def test_bad_input_is_one_line(tmp_path, policies, capsys):
         return line.removeprefix("error: ")
 
     acorm = policies["acorm"]
-    assert "cannot read the checkpoint" in error(tmp_path / "missing.pt")
+    assert "there is no such file" in error(tmp_path / "missing.pt")
     qmix = save_policy(tmp_path / "qmix.pt", "qmix")
     assert "QMIX, which has no roles; give policies of acorm or r3dm" in error(acorm, qmix)
     other = save_policy(tmp_path / "8m.pt", map="8m")

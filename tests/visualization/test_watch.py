@@ -300,7 +300,7 @@ def test_bad_input_is_one_line(tmp_path, policy_file, capsys, monkeypatch):
     assert "attack_nearest" in error("--map", "3m", "--policy", "attack_nearst")
     assert "trained on 3m, not on 8m" in error("--checkpoint", policy_file, "--map", "8m")
     assert "leave out --policy" in error("--checkpoint", policy_file, "--policy", "random")
-    assert "cannot read the checkpoint" in error("--checkpoint", tmp_path / "missing.pt")
+    assert "there is no such file" in error("--checkpoint", tmp_path / "missing.pt")
     assert "--stills" in error("--map", "3m", "--stills", "1,two")
     assert "--stills" in error("--map", "3m", "--stills=-1")
     assert "--seed" in error("--map", "3m", "--seed", "-1")
@@ -315,9 +315,9 @@ def test_damaged_and_foreign_checkpoints(tmp_path, policy_file, capsys):
     content = bytearray(policy_file.read_bytes())
     content[len(content) // 2] ^= 0xFF
     damaged.write_bytes(content)
-    assert "cannot read the checkpoint" in error_of(capsys, "--checkpoint", damaged)
+    assert "damaged.pt is damaged" in error_of(capsys, "--checkpoint", damaged)
     damaged.write_bytes(policy_file.read_bytes()[:1000])
-    assert "cannot read the checkpoint" in error_of(capsys, "--checkpoint", damaged)
+    assert "damaged.pt is damaged" in error_of(capsys, "--checkpoint", damaged)
 
     saved = torch.load(policy_file)
     foreign = tmp_path / "foreign.pt"

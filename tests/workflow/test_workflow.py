@@ -63,7 +63,9 @@ if command == "train":
     (folder / "run.json").write_text(json.dumps(record))
 else:
     for path in map(pathlib.Path, json.loads(pathlib.Path("outputs.json").read_text())[command]):
-        path.write_text('{"runs": []}' if path.name == "runs.json" else "")
+        runs = {"runs": []}
+        sealed = runs | {"checksum": sha256(json.dumps(runs, sort_keys=True))}
+        path.write_text(json.dumps(sealed) if path.name == "runs.json" else "")
 """
 
 
