@@ -295,7 +295,7 @@ class ACORM(Learner):
     def contrastive_loss(self, batch: Batch) -> Tensor:
         """Contrast of roles between clusters of agents (R3DM's eq. 14); f_e gets no gradient.
 
-        Clusters are formed anew in every step from the embeddings of its N agents alone. An agent's
+        Clusters are formed in every step from the embeddings of its N agents alone. An agent's
         positives are its cluster's agents, its negatives the others.
         """
         with torch.no_grad():

@@ -17,7 +17,7 @@ and pooled over the group it generates the group's mixing weights.
 
 Regrouping (every 100 000 env steps, on 1024 replayed episodes): in every group of three or more,
 the members with mean w1 below 0.7 of the group's mean move to the next group, to a new one from the
-last; their hypernetworks start anew, the lasso turns to the next group, the targets are copied.
+last; their hypernetworks get new weights, the lasso turns to the next group, targets are copied.
 
 ``unified`` makes one update per episode as all methods do; the authors make one per eight episodes,
 from 128 of them (``released``, and targets copied after 25 such updates). Two defects are

@@ -32,7 +32,7 @@ class GroupedLinear(nn.Module):
 
     @torch.no_grad()
     def reset(self, groups: Tensor | slice, generator: torch.Generator | None = None) -> None:
-        """Draws the weights of some groups anew."""
+        """Draws new weights for some groups."""
         bound = 1 / math.sqrt(self.weight.shape[1])
         for parameter in self.parameters():
             fresh = torch.empty_like(parameter[groups]).uniform_(-bound, bound, generator=generator)

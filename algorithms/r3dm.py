@@ -13,7 +13,7 @@ first; R3DM adds the second as a reward: for acting in a way that depends on the
     latent term    r_lat[i] = -log p(d') + beta1 log q(d')                                (eq. 9)
     target         y = r + alpha mean_i (beta3 r_pol + r_dyn + beta2 r_lat) + gamma Q'   (eq. 10)
 
-Rewards are computed anew for every batch, with moving averages of the world models (EMA), by
+Rewards are computed for every batch, with moving averages of the world models (EMA), by
 imagining ``horizon`` steps with the replayed actions from every step of the batch at once.
 
 The paper's text and the authors' code disagree on the method itself; the code made the results, and

@@ -48,7 +48,7 @@ class Map:
 
     @property
     def generated(self) -> bool:
-        """Whether teams and positions are drawn anew for every battle (SMACv2)."""
+        """Whether teams and positions are drawn for every battle (SMACv2)."""
         return bool(self.weights)
 
     @property

@@ -37,7 +37,7 @@ UNTRAINED = "budget reached, before the first update"
 #: latest after one round of battles and updates.
 SILENCE = timedelta(minutes=15)
 
-#: What of another run in its folder a run begins anew, instead of refusing or continuing it:
+#: What of another run in its folder a run replaces, instead of refusing or continuing it:
 #: nothing, one with another configuration, or also one by other code.
 Replace = Literal["nothing", "changed", "stale"]
 

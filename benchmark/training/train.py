@@ -59,7 +59,7 @@ def train(
         folder: where ``evaluations.parquet``, ``run.json`` and the checkpoints go.
         device: one of ``device.DEVICES``; "auto" is CUDA where there is one.
         checkpoint_seconds: wall-clock time between checkpoints; never changes the results.
-        replace: what of another run in the folder is begun anew.
+        replace: what of another run in the folder may be replaced.
         loggers: names of ``loggers.LOGGERS``; never change the results.
 
     Raises:

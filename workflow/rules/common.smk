@@ -15,7 +15,7 @@ from benchmark.errors import BenchmarkError
 # --sdm conda, conda puts its own before it.
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]))
 
-# What --config takes beside keys of a study: the folder with the raw files of published results, and
+# What --config takes besides keys of a study: the folder with the raw files of published results, and
 # which finished runs are trained again.
 RAW, RERUN = config.pop("published", None), config.pop("rerun", None)
 

@@ -1,5 +1,5 @@
 # Published results. `compare` compares every study with the facts in results/published/, which come
-# with the repository. `published` makes these facts anew from the raw files:
+# with the repository. `published` makes these facts again from the raw files:
 #
 #   snakemake --cores 1 published --config published=FOLDER    FOLDER/r3dm_release, FOLDER/acorm_release
 

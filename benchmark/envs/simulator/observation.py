@@ -85,7 +85,7 @@ def _is_open(x, y, walkable):
 @compiled
 def shuffle_agents(battle, rules, order):
     """Fills [>= N] with the order in which the client goes through the agents: SMACv2's is drawn
-    anew for every observation, and affects the blanked observations alone."""
+    again for every observation, and affects the blanked observations alone."""
     shuffled = rules.generated and rules.wiped_observations
     for k in range(rules.n_agents):
         order[k] = k
