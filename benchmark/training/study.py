@@ -8,9 +8,9 @@ from typing import Annotated, Any
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
-    StrictInt,
     field_validator,
     model_validator,
 )
@@ -39,7 +39,16 @@ def _distinct(values: list) -> list:
     return values
 
 
+def _integer(value: Any) -> Any:
+    # Snakemake's --config hands the numbers of a list over as text, which pydantic reads; it would
+    # read true and 1.0 as well.
+    if isinstance(value, bool | float):
+        raise ValueError("must be an integer")
+    return value
+
+
 _Names = Annotated[list[str], AfterValidator(_distinct)]
+_Seed = Annotated[int, BeforeValidator(_integer)]
 
 
 class Variant(BaseModel):
@@ -102,7 +111,7 @@ class Study(BaseModel):
     name: str
     backend: str
     protocol: str
-    seeds: Annotated[list[StrictInt], AfterValidator(_distinct)]
+    seeds: Annotated[list[_Seed], AfterValidator(_distinct)]
     maps: _Names
     algorithms: _Names
     set: dict[str, Any] = {}

@@ -118,6 +118,8 @@ def test_every_setting_changes_the_hash():
         ({"seeds": [0, 1, 0]}, ["seeds", "0 is listed twice"]),
         ({"seeds": []}, ["seeds", "must not be empty"]),
         ({"seeds": [0, "one"]}, ["seeds.1", "integer", "'one'"]),
+        ({"seeds": [True]}, ["seeds.0", "must be an integer", "True"]),
+        ({"seeds": [1.0]}, ["seeds.0", "must be an integer", "1.0"]),
         ({"seeds": [-1]}, ["seed", "greater than or equal to 0"]),
         ({"maps": ["3m", "3m"]}, ["maps", "'3m' is listed twice"]),
         ({"maps": "3m"}, ["maps", "list"]),
