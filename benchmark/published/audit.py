@@ -14,7 +14,7 @@ import pandas as pd
 from benchmark import files
 from benchmark.errors import BenchmarkError
 from benchmark.published.release import Cell, Release
-from benchmark.published.rules import RULES, SEVERITIES, Finding
+from benchmark.published.rules import RULES, SEVERITIES, Finding, findings
 from benchmark.published.scores import Measurement, scores
 
 COLUMNS = [
@@ -44,13 +44,14 @@ class Audit:
         Args:
             left: only what the cleaned data still hold.
         """
-        found = {}
-        for finding in self.findings:
-            if finding.severity == "note" or (left and finding.excludes):
-                continue
-            if any(curve.cell == cell for curve in finding.curves):
-                found[finding.rule] = None
-        return list(found)
+        against = [
+            finding.rule
+            for finding in self.findings
+            if finding.severity != "note"
+            and not (left and finding.excludes)
+            and any(curve.cell == cell for curve in finding.curves)
+        ]
+        return list(dict.fromkeys(against))
 
     def table(self) -> pd.DataFrame:
         """The findings as rows of ``COLUMNS``, the worst first."""
@@ -59,7 +60,7 @@ class Audit:
                 "source": self.release.source.name,
                 "severity": finding.severity,
                 "rule": finding.rule,
-                **(finding.cell or Cell("", "", "", ""))._asdict(),
+                **finding.cell._asdict(),
                 "files": " | ".join(curve.name for curve in finding.curves),
                 "evidence": finding.evidence,
                 "effect": finding.effect,
@@ -78,26 +79,28 @@ def audit(release: Release, keep: Sequence[str] = ()) -> Audit:
         keep: what stays though a rule excludes it: a rule's name, or a pattern of file names such
             as ``*seed3*``.
     """
-    findings = []
+
+    def excluded(finding: Finding) -> list:
+        if finding.rule in keep:
+            return []
+        kept = {
+            part
+            for part in finding.excludes
+            if any(fnmatch.fnmatch(part.curve.file, text) for text in keep)
+        }
+        return [part for part in finding.excludes if part not in kept]
+
     with np.errstate(all="ignore"):  # of values that are not finite, which ``disorder`` finds
-        for name, rule in RULES.items():
-            for finding in rule(release):
-                excludes = [
-                    part
-                    for part in finding.excludes
-                    if name not in keep
-                    and not any(fnmatch.fnmatch(part.curve.file, text) for text in keep)
-                ]
-                findings.append(replace(finding, rule=name, excludes=excludes))
-    findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
-    found = Audit(release, findings)
-    before, after = found.as_released(), found.cleaned()
-    for number, finding in enumerate(findings):
+        found = [replace(one, excludes=excluded(one)) for one in findings(release)]
+    found.sort(key=lambda finding: SEVERITIES.index(finding.severity))
+    result = Audit(release, found)
+    before, after = result.as_released(), result.cleaned()
+    for number, finding in enumerate(found):
         if finding.excludes and finding.rule != "reused" and finding.cell in before.cells:
             metric = finding.cell.metric.replace("_", " ")
             change = f"{_final(before, finding.cell)} \u2192 {_final(after, finding.cell)}"
-            findings[number] = replace(finding, change=f"; final {metric} {change}")
-    return found
+            found[number] = replace(finding, change=f"; final {metric} {change}")
+    return result
 
 
 def check_keep(keep: Sequence[str], releases: Sequence[Release]) -> None:
@@ -123,20 +126,15 @@ def _final(release: Release, cell: Cell) -> str:
 
 
 def _without(release: Release, findings: Iterable[Finding]) -> Release:
-    whole, parts = set(), {}
-    for exclusion in (part for finding in findings for part in finding.excludes):
-        if exclusion.rows is None:
-            whole.add(exclusion.curve)
-        else:
-            parts.setdefault(exclusion.curve, []).append(exclusion.rows)
-    kept = []
-    for curve in release.curves:
-        remaining = curve
-        for first, last in parts.get(curve, ()):
-            remaining = remaining.only((remaining.rows < first) | (remaining.rows > last))
-        if curve not in whole and len(remaining.rows):
-            kept.append(remaining)
-    return replace(release, curves=kept)
+    """The release without what findings exclude."""
+    excluded = [part for finding in findings for part in finding.excludes]
+    whole = {part.curve for part in excluded if part.rows is None}
+    curves = {curve: curve for curve in release.curves if curve not in whole}
+    for curve, rows in excluded:
+        if rows is not None and curve in curves:
+            left = curves[curve]
+            curves[curve] = left.only((left.rows < rows[0]) | (left.rows > rows[1]))
+    return replace(release, curves=[curve for curve in curves.values() if len(curve.rows)])
 
 
 def write(found: Audit, folder: Path) -> None:

@@ -195,7 +195,7 @@ def _exclusions(found: Audit) -> Iterator[dict]:
 def _offsets(found: Audit) -> Iterator[dict]:
     """Per map, panel and method that counts its steps from elsewhere: the groups of offsets."""
     for finding in found.findings:
-        for method, offsets in finding.offsets.items():
+        for method, offsets in finding.numbers.get("offsets", {}).items():
             for offset, share in offsets:
                 yield {
                     "source": found.release.source.name,

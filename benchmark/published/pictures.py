@@ -99,7 +99,7 @@ def _number_of_runs(axes: Axes, finding: Finding, found: Audit) -> str:
     ]
     most = 0
     for other, colour in zip(losing, _COLOURS, strict=False):
-        step, n = visible_runs(other.curves, found.release, other.cell)
+        step, n = visible_runs(found.release, other.curves)
         label = f"{labels.label(other.cell.algorithm, other.cell.variant)}, {other.cell.map}"
         axes.step(step / 1e6, n, where="post", color=colour, label=label, alpha=0.9)
         most = max(most, n.max())

@@ -9,7 +9,7 @@ import hashlib
 import os
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
@@ -157,11 +157,6 @@ class Release:
             found.setdefault(curve.cell, []).append(curve)
         return dict(sorted(found.items()))
 
-    @property
-    def by_cell(self) -> list[Curve]:
-        """The curves in the order of their cells."""
-        return [curve for curves in self.cells.values() for curve in curves]
-
     @cached_property
     def episodes(self) -> int | None:
         """Episodes per evaluation, from what most curves are multiples of; None if none is."""
@@ -173,34 +168,6 @@ class Release:
         if map in self.source.ends:
             return self.source.ends[map]
         return max((int(c.steps.max()) for c in self.curves if c.cell.map == map), default=0)
-
-    def drawn_together(self) -> Iterator[tuple[Cell, str, list[Curve]]]:
-        """The curves of each cell that one figure draws: cell, panel, curves."""
-        for cell, curves in self.cells.items():
-            for panel in dict.fromkeys(curve.panel for curve in curves):
-                yield cell, panel, [curve for curve in curves if curve.panel == panel]
-
-    def both_metrics(self) -> Iterator[tuple[Cell, list[tuple[Curve, Curve]]]]:
-        """Cells of win rates that have returns too: cell, pairs of win rates and returns of a run.
-
-        Runs are told by their seed, or else by the column's name in front of the metric. Where
-        several have one name, nothing tells which belong together.
-        """
-        for cell, wins in self.cells.items():
-            returns = self.cells.get(cell._replace(metric="return"), [])
-            if cell.metric == "win_rate" and returns:
-                ours = _by_run(win for win in wins if win.panel == wins[0].panel)
-                theirs = _by_run(returns)
-                yield cell, [(ours[run], theirs[run]) for run in ours if run in theirs]
-
-
-def _by_run(curves: Iterable[Curve]) -> dict[tuple, Curve]:
-    """The curves whose run has a name of its own."""
-    found: dict[tuple, list[Curve]] = {}
-    for curve in curves:
-        name = curve.column.rpartition(" - ")[0] if curve.seed is None else ""
-        found.setdefault((curve.kind, curve.seed, name), []).append(curve)
-    return {run: same[0] for run, same in found.items() if len(same) == 1}
 
 
 def off_grid(values: np.ndarray, n: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from benchmark.envs.maps import MAPS
 from benchmark.errors import BenchmarkError
 from benchmark.published import claims, compare, facts, sources
 from benchmark.published.claims import AS_RELEASED, CLEANED, OUTCOMES, summary
-from benchmark.published.rules import SENTENCES, SEVERITIES
+from benchmark.published.rules import RULES, SEVERITIES
 from benchmark.training.config import DEFAULT
 
 _RELEASES = ["r3dm_release", "acorm_release"]
@@ -132,7 +132,7 @@ def rules(tables: dict[str, pd.DataFrame]) -> list[dict]:
             "count": found[name, severity].to_dict(),
             "excluded": int(excluded.get((name, severity), 0)),
         }
-        for (name, sentences), severity in itertools.product(SENTENCES.items(), SEVERITIES)
+        for (name, sentences), severity in itertools.product(RULES.items(), SEVERITIES)
         if (name, severity) in found.index.droplevel("source")
     ]
 

@@ -1,13 +1,12 @@
 """The rules of the audit: each finds one kind of defect, and is told nothing about where one is.
 
-A rule is a function of a release that yields findings: a severity, the cell, the curves (the first
-one is what a picture shows), the numbers for the sentences in ``rules.yaml``, and what the cleaned
-data do without.
+A rule is a function of a release and of what it looks at there: a curve, the curves of a cell, ...
+(``looks_at`` in ``rules.yaml``, where its sentences are too). It yields findings.
 """
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -24,13 +23,16 @@ from benchmark.published.scores import per_evaluation
 from benchmark.training.config import load_yaml
 
 SEVERITIES = ("error", "warning", "note")  #: the worst first
-#: rule -> ``finds``, and per severity ``evidence`` and ``effect``; in the order of the findings.
-SENTENCES: dict[str, dict] = load_yaml(Path(__file__).with_name("rules.yaml"))
+EVERYWHERE = Cell("", "", "", "")  #: the cell of a finding that is about a whole release
+#: rule -> ``looks_at``, ``finds``, and per severity ``evidence`` and ``effect``; in the order of
+#: the findings.
+RULES: dict[str, dict] = load_yaml(Path(__file__).with_name("rules.yaml"))
 
 _TRAINING_TAGS = re.compile(
     r"(?<!test_)(battle_won_mean|return_mean)$|(^|[_/])train", re.IGNORECASE
 )
 _DATE = re.compile(r"(20\d\d-\d\d-\d\d)")
+_COPY = re.compile(r"\bcopy\b|\(\d+\)")  #: in a file's name
 _DAYS = 3  #: between a file's name and its clock; time zones and long queues stay below
 _FROZEN = 12  #: equal values between the bounds in a row that do not come by chance
 _LINE = 4  #: points on a straight line that are not there by chance
@@ -62,86 +64,81 @@ class Finding:
     """One thing that is wrong, or that a reader should know."""
 
     severity: str
-    cell: Cell | None  #: None where a whole release is meant
     curves: Sequence[Curve]  #: that it is about; the first one is what a picture shows
+    excludes: Sequence[Exclusion]
+    cell: Cell
+    size: float  #: how much of it there is, among findings of one rule
     numbers: dict  #: that the sentences name
-    excludes: Sequence[Exclusion] = ()
-    size: float = 0.0  #: how much of it there is, among findings of one rule
-    offsets: dict[str, list[tuple[int, float]]] = field(default_factory=dict)  #: of ``step_offset``
-    rule: str = ""  #: filled in by the audit
+    rule: str = ""
     change: str = ""  #: of the final value, by all exclusions; filled in by the audit
 
     @property
     def evidence(self) -> str:
         """What was seen, in words."""
-        return SENTENCES[self.rule][self.severity]["evidence"].format(**self.numbers)
+        return self._in_words("evidence")
 
     @property
     def effect(self) -> str:
         """What it does to the published figure, in words."""
-        return SENTENCES[self.rule][self.severity]["effect"].format(**self.numbers) + self.change
+        return self._in_words("effect") + self.change
+
+    def _in_words(self, sentence: str) -> str:
+        known = {"count": _count(self.curves), "curves": self.curves}
+        return RULES[self.rule][self.severity][sentence].format(**known, **self.numbers)
 
 
 Findings = Iterator[Finding]
 
 
-def _whole(*curves: Curve) -> list[Exclusion]:
-    return [Exclusion(curve) for curve in curves]
+def findings(release: Release) -> Findings:
+    """Applies every rule to all that it looks at."""
+    for name, about in RULES.items():
+        rule = globals()[name]
+        for group in _GROUPS[about["looks_at"]](release):
+            for finding in rule(release, *group):
+                yield replace(finding, rule=name)
 
 
 def _count(curves: Sequence[Curve]) -> str:
     return "one curve" if len(curves) == 1 else f"{len(curves)} curves"
 
 
-# Numbers that cannot be read, or are not what they are drawn as.
+def _finding(
+    severity: str,
+    curves: Sequence[Curve],
+    excludes: Iterable[Curve | Exclusion] = (),
+    *,
+    cell: Cell | None = None,
+    size: float = 0.0,
+    **numbers: object,
+) -> Finding:
+    """A finding; by default about the first curve's cell."""
+    parts = [part if isinstance(part, Exclusion) else Exclusion(part) for part in excludes]
+    return Finding(severity, curves, parts, cell or curves[0].cell, size, numbers)
 
 
-def unreadable(release: Release) -> Findings:
-    """What a curve shows is without them."""
-    for problem in release.problems:
-        yield Finding("warning", None, [], {"problem": problem})
+# What rules look at.
 
 
-def not_test(release: Release) -> Findings:
-    """A test of n episodes gives multiples of 1/n.
-
-    PyMARL's training statistics average whatever episodes ended since the last log, with
-    exploration on: they are multiples of nothing, and low.
-    """
-    n = release.episodes
-    for cell, curves in release.cells.items() if n else ():
-        known = [curve for curve in curves if curve.shows_grid]
-        wrong = [curve for curve in known if not curve.episodes(n)]
-        if wrong:
-            shares = sorted(curve.share_on_grid(n) for curve in wrong)
-            extremes = dict.fromkeys(f"{100 * share:.0f}" for share in (shares[0], shares[-1]))
-            numbers = {"wrong": len(wrong), "curves": len(curves), "episodes": n}
-            numbers["shares"] = " to ".join(extremes)
-            shown = [*wrong, *(curve for curve in known if curve not in wrong)]
-            yield Finding("error", cell, shown, numbers, _whole(*wrong), size=len(wrong))
+def _drawn_together(release: Release) -> Iterator[tuple[list[Curve]]]:
+    """The curves of each cell that one figure draws."""
+    for curves in release.cells.values():
+        for panel in dict.fromkeys(curve.panel for curve in curves):
+            yield ([curve for curve in curves if curve.panel == panel],)
 
 
-def not_test_kin(release: Release) -> Findings:
-    """A curve that hardly leaves 0 or 1 says nothing about itself.
-
-    Where its tag does not say "test" and all other curves of the cell with that tag are training
-    statistics, it is taken for one too.
-    """
-    for cell, silent, training in _silent(release):
-        if training:
-            numbers = {"curves": _count(silent), "training": len(training)}
-            yield Finding("warning", cell, [*silent, *training], numbers, _whole(*silent))
-
-
-def test_or_training(release: Release) -> Findings:
-    """They hardly leave 0 or 1, no tag names them, and no companion tells more."""
-    for cell, silent, training in _silent(release):
-        untagged = [curve for curve in silent if not curve.tag and np.isfinite(curve.wall).any()]
-        if untagged and not training:
-            yield Finding("note", cell, untagged, {"curves": _count(untagged)})
+def _panels(release: Release) -> Iterator[tuple[Cell, dict[tuple[str, str], list[Curve]]]]:
+    """Each panel of a figure: the cell that stands for it, and the curves of each method in it."""
+    panels: dict[Cell, dict[tuple[str, str], list[Curve]]] = {}
+    for (curves,) in _drawn_together(release):
+        cell, panel = curves[0].cell, curves[0].panel
+        variant = panel if panel != "main" else DEFAULT
+        methods = panels.setdefault(Cell(cell.map, "several", variant, cell.metric), {})
+        methods[cell[1:3]] = curves
+    yield from panels.items()
 
 
-def _silent(release: Release) -> Iterator[tuple[Cell, list[Curve], list[Curve]]]:
+def _silent(release: Release) -> Iterator[tuple[list[Curve], list[Curve]]]:
     """Curves that show no grid and have no "test" in their tag, and their companions by tag.
 
     The companions are training statistics; curves with a companion that is a test are left out.
@@ -153,44 +150,123 @@ def _silent(release: Release) -> Iterator[tuple[Cell, list[Curve], list[Curve]]]
             silent = [curve for curve in kin if not curve.shows_grid]
             telling = [curve for curve in kin if curve.shows_grid]
             if cell.metric == "win_rate" and silent and not any(c.episodes(n) for c in telling):
-                yield cell, silent, telling
+                yield silent, telling
 
 
-def training_tag(release: Release) -> Findings:
+def _both_metrics(release: Release) -> Iterator[tuple[list[tuple[Curve, Curve]]]]:
+    """Pairs of win rates and returns of a run, for cells of win rates that have returns too.
+
+    Runs are told by their seed, or else by the column's name in front of the metric. Where several
+    have one name, nothing tells which belong together.
+    """
+    for cell, wins in release.cells.items():
+        returns = release.cells.get(cell._replace(metric="return"), [])
+        if cell.metric == "win_rate" and returns:
+            ours = _by_run(win for win in wins if win.panel == wins[0].panel)
+            theirs = _by_run(returns)
+            yield ([(ours[run], theirs[run]) for run in ours if run in theirs],)
+
+
+def _by_run(curves: Iterable[Curve]) -> dict[tuple, Curve]:
+    """The curves whose run has a name of its own."""
+    found: dict[tuple, list[Curve]] = {}
+    for curve in curves:
+        name = curve.column.rpartition(" - ")[0] if curve.seed is None else ""
+        found.setdefault((curve.kind, curve.seed, name), []).append(curve)
+    return {run: same[0] for run, same in found.items() if len(same) == 1}
+
+
+#: ``looks_at`` -> all of that in a release, as further arguments of the rule.
+_GROUPS: dict[str, Callable[[Release], Iterable[tuple]]] = {
+    "release": lambda release: [()],
+    "curve": lambda release: ((curve,) for curves in release.cells.values() for curve in curves),
+    "cell": lambda release: ((curves,) for curves in release.cells.values()),
+    "drawn_together": _drawn_together,
+    "panel": _panels,
+    "silent": _silent,
+    "both_metrics": _both_metrics,
+}
+
+
+# Numbers that cannot be read, or are not what they are drawn as.
+
+
+def unreadable(release: Release) -> Findings:
+    """What a curve shows is without them."""
+    for problem in release.problems:
+        yield _finding("warning", [], cell=EVERYWHERE, problem=problem)
+
+
+def not_test(release: Release, curves: list[Curve]) -> Findings:
+    """A test of n episodes gives multiples of 1/n.
+
+    PyMARL's training statistics average whatever episodes ended since the last log, with
+    exploration on: they are multiples of nothing, and low.
+    """
+    n = release.episodes
+    known = [curve for curve in curves if n and curve.shows_grid]
+    wrong = [curve for curve in known if not curve.episodes(n)]
+    if wrong:
+        shares = [100 * curve.share_on_grid(n) for curve in wrong]
+        extremes = dict.fromkeys(f"{share:.0f}" for share in (min(shares), max(shares)))
+        yield _finding(
+            "error",
+            [*wrong, *(curve for curve in known if curve not in wrong)],
+            wrong,
+            size=len(wrong),
+            wrong=len(wrong),
+            of=len(curves),
+            episodes=n,
+            shares=" to ".join(extremes),
+        )
+
+
+def not_test_kin(release: Release, silent: list[Curve], training: list[Curve]) -> Findings:
+    """A curve that hardly leaves 0 or 1 says nothing about itself.
+
+    Where its tag does not say "test" and all other curves of the cell with that tag are training
+    statistics, it is taken for one too.
+    """
+    if training:
+        numbers = {"silent": _count(silent), "training": len(training)}
+        yield _finding("warning", [*silent, *training], silent, **numbers)
+
+
+def test_or_training(release: Release, silent: list[Curve], training: list[Curve]) -> Findings:
+    """They hardly leave 0 or 1, no tag names them, and no companion tells more."""
+    untagged = [curve for curve in silent if not curve.tag and np.isfinite(curve.wall).any()]
+    if untagged and not training:
+        yield _finding("note", untagged)
+
+
+def training_tag(release: Release, curves: list[Curve]) -> Findings:
     """PyMARL writes ``battle_won_mean`` while exploring, ``test_battle_won_mean`` in evaluation."""
-    for cell, curves in release.cells.items():
-        tagged = [curve for curve in curves if _TRAINING_TAGS.search(curve.tag)]
-        if tagged:
-            numbers = {"curves": _count(tagged), "tag": tagged[0].tag}
-            yield Finding("error", cell, tagged, numbers, _whole(*tagged))
+    tagged = [curve for curve in curves if _TRAINING_TAGS.search(curve.tag)]
+    if tagged:
+        yield _finding("error", tagged, tagged)
 
 
-def out_of_range(release: Release) -> Findings:
+def out_of_range(release: Release, curves: list[Curve]) -> Findings:
     """The first are no win rates; the second show that a run's returns have their own scale."""
+    if curves[0].cell.metric == "win_rate":
+        for curve in curves:
+            low, high = np.nanmin(curve.value), np.nanmax(curve.value)
+            if low < 0 or high > 1:
+                yield _finding("error", [curve], [curve], low=low, high=high)
+        return
     limit = release.source.return_limit
-    for cell, curves in release.cells.items():
-        if cell.metric == "win_rate":
-            for curve in curves:
-                low, high = np.nanmin(curve.value), np.nanmax(curve.value)
-                if low < 0 or high > 1:
-                    numbers = {"low": low, "high": high}
-                    yield Finding("error", cell, [curve], numbers, _whole(curve))
-            continue
-        above = [curve for curve in curves if np.nanmax(curve.value) > 1.05 * limit]
-        if above:
-            highest = float(max(np.nanmax(curve.value) for curve in above))
-            numbers = {"highest": highest, "curves": _count(above), "limit": limit}
-            yield Finding("warning", cell, above, numbers, size=highest)
+    above = [curve for curve in curves if np.nanmax(curve.value) > 1.05 * limit]
+    if above:
+        highest = float(max(np.nanmax(curve.value) for curve in above))
+        yield _finding("warning", above, size=highest, highest=highest, limit=limit)
 
 
-def filled(release: Release) -> Findings:
+def filled(release: Release, curve: Curve) -> Findings:
     """Gaps are filled like that by hand or by software; the values are left out, the curve kept."""
-    for curve in release.by_cell:
-        for begin, end, how in _filled(curve, release) if curve.kind == "run" else ():
-            rows = int(curve.rows[begin]), int(curve.rows[end - 1])
-            numbers = {"length": end - begin, "first": begin, "last": end - 1, "how": how}
-            excludes = [Exclusion(curve, rows)]
-            yield Finding("error", curve.cell, [curve], numbers, excludes, size=end - begin)
+    for begin, end, how in _filled(curve, release) if curve.kind == "run" else ():
+        rows = Exclusion(curve, (int(curve.rows[begin]), int(curve.rows[end - 1])))
+        numbers = {"length": end - begin, "first": begin, "last": end - 1, "how": how}
+        yield _finding("error", [curve], [rows], size=end - begin, **numbers)
 
 
 def _filled(curve: Curve, release: Release) -> Iterator[tuple[int, int, str]]:
@@ -227,20 +303,18 @@ def _stretches(mask: np.ndarray) -> list[list[int]]:
     return edges.reshape(-1, 2).tolist()
 
 
-def return_scale(release: Release) -> Findings:
+def return_scale(release: Release, pairs: list[tuple[Curve, Curve]]) -> Findings:
     """Different returns at equal win rates show that returns come in a unit of their own.
 
     SMACv2's client scales rewards by the first team that a process draws (docs/fidelity.md).
     """
-    for cell, pairs in release.both_metrics():
-        pairs = [(w, r) for w, r in pairs if w.kind == "run" and np.array_equal(w.steps, r.steps)]
-        levels = [_return_at(won.value, earned.value, 0.3) for won, earned in pairs]
-        levels = sorted(level for level in levels if level is not None)
-        if len(levels) > 1 and levels[-1] > _SCALE * levels[0]:
-            factor = levels[-1] / levels[0]
-            numbers = {"levels": ", ".join(f"{level:.1f}" for level in levels), "factor": factor}
-            shown = [curve for pair in pairs for curve in reversed(pair)]
-            yield Finding("warning", cell._replace(metric="return"), shown, numbers, size=factor)
+    pairs = [(w, r) for w, r in pairs if w.kind == "run" and np.array_equal(w.steps, r.steps)]
+    levels = [_return_at(won.value, earned.value, 0.3) for won, earned in pairs]
+    levels = sorted(level for level in levels if level is not None)
+    if len(levels) > 1 and levels[-1] > _SCALE * levels[0]:
+        shown = [curve for pair in pairs for curve in reversed(pair)]
+        factor, words = levels[-1] / levels[0], ", ".join(f"{level:.1f}" for level in levels)
+        yield _finding("warning", shown, size=factor, levels=words, factor=factor)
 
 
 def _return_at(win_rate: np.ndarray, returns: np.ndarray, level: float) -> float | None:
@@ -255,43 +329,36 @@ def _return_at(win_rate: np.ndarray, returns: np.ndarray, level: float) -> float
 # The same numbers more than once.
 
 
-def counted_twice(release: Release) -> Findings:
+def counted_twice(release: Release, curves: list[Curve]) -> Findings:
     """Identical curves are one run, so a mean and a band over the files count it twice."""
-    for cell, _, curves in release.drawn_together():
-        groups = [same for same in _identical(curves) if len(same) > 1]
-        for same in groups:
-            if not _is_distinctive(same[0]):
-                numbers = {"alike": _alike(release, same), "runs": len(same)}
-                yield Finding("note", cell, same, numbers | {"value": same[0].value[0]})
-        groups = [
-            sorted(same, key=_plain_name_first) for same in groups if _is_distinctive(same[0])
-        ]
-        copies = [copy for _, *others in groups for copy in others]
-        if copies:
-            numbers = {"copies": len(copies), "curves": len(curves)}
-            numbers["alike"] = _alike(release, groups[0])
-            shown, size = [curve for same in groups for curve in same], len(copies) / len(curves)
-            yield Finding("error", cell, shown, numbers, _whole(*copies), size)
+    copied = []
+    for same in _identical(curves):
+        if len(same) > 1 and _is_distinctive(same[0]):
+            copied.append(sorted(same, key=_plain_name_first))
+        elif len(same) > 1:
+            numbers = {"alike": _alike(release, same), "runs": len(same)}
+            yield _finding("note", same, **numbers, value=same[0].value[0])
+    copies = [copy for _, *others in copied for copy in others]
+    if copies:
+        shown = [curve for same in copied for curve in same]
+        numbers = {"copies": len(copies), "of": len(curves), "alike": _alike(release, copied[0])}
+        yield _finding("error", shown, copies, size=len(copies) / len(curves), **numbers)
 
 
-def reused(release: Release) -> Findings:
+def reused(release: Release, curves: list[Curve]) -> Findings:
     """That is fine as long as nobody takes the figures for independent evidence."""
-    for cell, curves in release.cells.items():
-        ordered = sorted(curves, key=lambda curve: (curve.panel != "main", curve.panel))
-        found = []
-        for same in _identical(ordered):
-            others = [curve for curve in same if curve.panel != same[0].panel]
-            if others and _is_distinctive(same[0]):
-                found.append((same[0], others))
-        if found:
-            again = [curve for _, others in found for curve in others]
-            numbers = {
-                "alike": _alike(release, [found[0][0], *found[0][1]]),
-                "first": found[0][0].panel,
-                "again": ", ".join(dict.fromkeys(curve.panel for curve in again)),
-            }
-            shown = [*(first for first, _ in found), *again]
-            yield Finding("note", cell, shown, numbers, _whole(*again))
+    ordered = sorted(curves, key=lambda curve: (curve.panel != "main", curve.panel))
+    found = [
+        [same[0], *others]
+        for same in _identical(ordered)
+        if _is_distinctive(same[0])
+        and (others := [curve for curve in same if curve.panel != same[0].panel])
+    ]
+    if found:
+        again = [curve for _, *others in found for curve in others]
+        shown = [first for first, *_ in found] + again
+        panels = ", ".join(dict.fromkeys(curve.panel for curve in again))
+        yield _finding("note", shown, again, alike=_alike(release, found[0]), again=panels)
 
 
 def under_two_names(release: Release) -> Findings:
@@ -321,8 +388,7 @@ def under_two_names(release: Release) -> Findings:
         for curve in same:
             if len(owners) != 1 or curve.cell not in owners:
                 shown = [curve, *(other for other in same if other is not curve)]
-                about = numbers | {"map": curve.cell.map}
-                yield Finding("error", curve.cell, shown, about, _whole(curve))
+                yield _finding("error", shown, [curve], **numbers)
 
 
 def shared_stretch(release: Release) -> Findings:
@@ -340,13 +406,12 @@ def shared_stretch(release: Release) -> Findings:
         length = min(len(kept.value), len(made.value))
         same = np.abs(kept.value[:length] - made.value[:length]) < 1e-6
         longest = max(end - begin for begin, end in _stretches(same))
-        numbers = {"kept": kept.name, "same": same.sum(), "length": length, "longest": longest}
-        size = float(same.sum())
-        yield Finding("error", made.cell, [made, kept], numbers, _whole(made), size)
+        numbers = {"same": same.sum(), "length": length, "longest": longest}
+        yield _finding("error", [made, kept], [made], size=float(same.sum()), **numbers)
 
 
 def _plain_name_first(curve: Curve) -> tuple:
-    return bool(re.search(r"\bcopy\b|\(\d+\)", curve.name)), curve.name
+    return bool(_COPY.search(curve.name)), curve.name
 
 
 def _identical(curves: Iterable[Curve]) -> list[list[Curve]]:
@@ -402,18 +467,17 @@ def aggregated_as_runs(release: Release) -> Findings:
             curves = [c for c in wandb if (c.cell.metric, c.kind) == (metric, kind)]
             if curves:
                 mean, band = paper_plots.difference_by_extremes(curves)
-                numbers = {"curves": _count(curves), "metric": metric.replace("_", " ")}
-                numbers |= {"files": len({c.file for c in curves}), "mean": mean, "band": band}
-                yield Finding(severity, None, curves, numbers)
+                numbers = {"metric": metric.replace("_", " "), "mean": mean, "band": band}
+                files = len({curve.file for curve in curves})
+                yield _finding(severity, curves, cell=EVERYWHERE, files=files, **numbers)
 
 
-def several_groups(release: Release) -> Findings:
+def several_groups(release: Release, curves: list[Curve]) -> Findings:
     """Runs are grouped by what they were started with, so these are different experiments."""
-    for cell, _, curves in release.drawn_together():
-        groups = [curve for curve in curves if curve.kind == "group"]
-        if len(groups) > 1:
-            named = (f"{group.column!r} ({len(group.value)} values)" for group in groups)
-            yield Finding("note", cell, groups, {"groups": " and ".join(named)})
+    groups = [curve for curve in curves if curve.kind == "group"]
+    if len(groups) > 1:
+        named = (f"{group.column!r} ({len(group.value)} values)" for group in groups)
+        yield _finding("note", groups, groups=" and ".join(named))
 
 
 def unverifiable_label(release: Release) -> Findings:
@@ -422,43 +486,41 @@ def unverifiable_label(release: Release) -> Findings:
     for curve in release.curves:
         if curve.kind == "group":
             groups.setdefault(curve.column, []).append(curve)
-    for column, curves in groups.items():
+    for curves in groups.values():
         different = list({c.value.tobytes(): c for c in reversed(curves)}.values())
         variants = sorted({curve.cell.variant for curve in different})
         if len(variants) > 1:
-            numbers = {"files": len(different), "variants": ", ".join(variants), "column": column}
+            numbers = {"files": len(different), "variants": ", ".join(variants)}
             cell = different[0].cell._replace(variant="several")
-            yield Finding("warning", cell, different, numbers)
+            yield _finding("warning", different, cell=cell, **numbers)
 
 
-def name_date(release: Release) -> Findings:
+def name_date(release: Release, curve: Curve) -> Findings:
     """A file that was renamed to stand for another run keeps its old clock."""
-    for curve in release.by_cell:
-        dates = _DATE.findall(curve.file)
-        if not dates or not np.isfinite(curve.wall).any():
-            continue
-        try:
-            said = datetime.fromisoformat(dates[-1]).replace(tzinfo=UTC)
-            ran = datetime.fromtimestamp(float(np.nanmin(curve.wall)), UTC)
-        except (ValueError, OverflowError, OSError):  # a number that is no date
-            continue
-        if abs((ran - said).days) > _DAYS:
-            yield Finding("warning", curve.cell, [curve], {"said": said, "ran": ran})
+    dates = _DATE.findall(curve.file)
+    if not dates or not np.isfinite(curve.wall).any():
+        return
+    try:
+        said = datetime.fromisoformat(dates[-1]).replace(tzinfo=UTC)
+        ran = datetime.fromtimestamp(float(np.nanmin(curve.wall)), UTC)
+    except (ValueError, OverflowError, OSError):  # a number that is no date
+        return
+    if abs((ran - said).days) > _DAYS:
+        yield _finding("warning", [curve], said=said, ran=ran)
 
 
-def metrics_of_other_runs(release: Release) -> Findings:
+def metrics_of_other_runs(release: Release, pairs: list[tuple[Curve, Curve]]) -> Findings:
     """One evaluation logs both at the same steps.
 
     Steps that only one of them has belong to runs that only one of the two figures shows.
     """
-    for cell, pairs in release.both_metrics():
-        for won, earned in pairs:
-            ours, theirs = set(won.steps.tolist()), set(earned.steps.tolist())
-            common = len(ours & theirs)
-            if common < _SHARED * max(len(ours), len(theirs)):
-                numbers = {"returns": len(theirs), "win_rates": len(ours), "common": common}
-                numbers["runs"] = _runs_of_one_metric(won, earned, common, release.source.interval)
-                yield Finding("warning", cell._replace(metric="return"), [earned, won], numbers)
+    for won, earned in pairs:
+        ours, theirs = set(won.steps.tolist()), set(earned.steps.tolist())
+        common = len(ours & theirs)
+        if common < _SHARED * max(len(ours), len(theirs)):
+            numbers = {"returns": len(theirs), "win_rates": len(ours), "common": common}
+            runs = _runs_of_one_metric(won, earned, common, release.source.interval)
+            yield _finding("warning", [earned, won], **numbers, runs=runs)
 
 
 def _runs_of_one_metric(won: Curve, earned: Curve, common: int, interval: int) -> str:
@@ -473,37 +535,35 @@ def _runs_of_one_metric(won: Curve, earned: Curve, common: int, interval: int) -
     return f": {', '.join(parts)}"
 
 
-def number_of_runs(release: Release) -> Findings:
+def number_of_runs(release: Release, curves: list[Curve]) -> Findings:
     """A curve that loses runs can rise or fall without any run doing so."""
-    for cell, _, curves in release.drawn_together():
-        changes = _changes(*visible_runs(curves, release, cell))
-        if len(changes) > 1 and changes[-1][1] < max(n for _, n in changes):
-            parts = ", ".join(f"{n} from step {step:,}" for step, n in changes)
-            numbers = {"numbers": parts, "end": release.end(cell.map)}
-            yield Finding("warning", cell, curves, numbers)
+    changes = _changes(*visible_runs(release, curves))
+    if len(changes) > 1 and changes[-1][1] < max(n for _, n in changes):
+        parts = ", ".join(f"{n} from step {step:,}" for step, n in changes)
+        yield _finding("warning", curves, numbers=parts, end=release.end(curves[0].cell.map))
 
 
-def different_numbers(release: Release) -> Findings:
+def different_numbers(
+    release: Release, cell: Cell, drawn: dict[tuple[str, str], list[Curve]]
+) -> Findings:
     """Bands of different numbers of runs cannot be compared by eye."""
-    for cell, drawn in _by_panel(release):
-        counts = {m: visible_runs(c, release, cell)[1].max() for m, c in drawn.items()}
-        if len(set(counts.values())) > 1:
-            # a variant is named with its algorithm here
-            names = {m: m[0] if m[1] == DEFAULT else " ".join(m) for m in counts}
-            numbers = {"numbers": ", ".join(f"{names[m]} {n}" for m, n in counts.items())}
-            numbers |= {"fewest": min(counts.values()), "most": max(counts.values())}
-            yield Finding("note", cell, [c for curves in drawn.values() for c in curves], numbers)
+    counts = {method: visible_runs(release, c)[1].max() for method, c in drawn.items()}
+    if len(set(counts.values())) > 1:
+        # a variant is named with its algorithm here
+        names = {m: m[0] if m[1] == DEFAULT else " ".join(m) for m in counts}
+        words = ", ".join(f"{names[method]} {n}" for method, n in counts.items())
+        numbers = {"fewest": min(counts.values()), "most": max(counts.values()), "numbers": words}
+        shown = [curve for curves in drawn.values() for curve in curves]
+        yield _finding("note", shown, cell=cell, **numbers)
 
 
-def visible_runs(
-    curves: list[Curve], release: Release, cell: Cell
-) -> tuple[np.ndarray, np.ndarray]:
+def visible_runs(release: Release, curves: Sequence[Curve]) -> tuple[np.ndarray, np.ndarray]:
     """How many runs a cell shows per evaluation until the end of the figure: steps [K], runs [K].
 
     A group hides runs that agree at one step, so the largest number nearby is taken.
     """
     interval = release.source.interval
-    steps = np.arange(0, release.end(cell.map) // interval + 1) * interval
+    steps = np.arange(0, release.end(curves[0].cell.map) // interval + 1) * interval
     runs = np.zeros(len(steps), int)
     for curve in curves:
         if curve.kind == "group":
@@ -529,78 +589,62 @@ def _changes(steps: np.ndarray, runs: np.ndarray) -> list[tuple[int, int]]:
 # When runs were evaluated, and for how long.
 
 
-def disorder(release: Release) -> Findings:
+def disorder(release: Release, curve: Curve) -> Findings:
     """A run logs each step once, in order; else files were joined or runs restarted."""
-    for curve in release.by_cell:
-        lost = int((~np.isfinite(curve.value)).sum())
-        if lost:
-            numbers = {"lost": lost, "values": len(curve.value)}
-            yield Finding("warning", curve.cell, [curve], numbers)
-        back = np.diff(curve.steps) <= 0
-        if back.any():
-            numbers = {"times": back.sum(), "step": curve.steps[np.argmax(back)]}
-            yield Finding("error", curve.cell, [curve], numbers)
+    lost = int((~np.isfinite(curve.value)).sum())
+    if lost:
+        yield _finding("warning", [curve], lost=lost, values=len(curve.value))
+    back = np.diff(curve.steps) <= 0
+    if back.any():
+        yield _finding("error", [curve], times=back.sum(), step=curve.steps[np.argmax(back)])
 
 
-def truncated(release: Release) -> Findings:
+def truncated(release: Release, curve: Curve) -> Findings:
     """The end of the curve is then made of the runs that lasted, which are no random choice."""
-    for curve in release.by_cell:
-        end, last, evaluations = release.end(curve.cell.map), curve.steps.max(), len(curve.value)
-        if curve.kind == "run" and last < _SHORT * end:
-            numbers = {"last": last, "end": end, "evaluations": evaluations}
-            numbers["value"] = curve.value[-1]
-            stub = evaluations < _STUB
-            severity, excludes = ("error", _whole(curve)) if stub else ("warning", ())
-            yield Finding(severity, curve.cell, [curve], numbers, excludes)
+    end, last, evaluations = release.end(curve.cell.map), curve.steps.max(), len(curve.value)
+    if curve.kind == "run" and last < _SHORT * end:
+        numbers = {"last": last, "end": end, "evaluations": evaluations}
+        severity, excludes = ("error", [curve]) if evaluations < _STUB else ("warning", [])
+        yield _finding(severity, [curve], excludes, **numbers, value=curve.value[-1])
 
 
-def unequal_grid(release: Release) -> Findings:
+def unequal_grid(release: Release, curves: list[Curve]) -> Findings:
     """An average row by row joins values of different training, and ends with the shortest run."""
     interval = release.source.interval
-    for cell, curves in release.cells.items():
-        runs = [curve for curve in curves if curve.kind == "run" and len(curve.value) >= _STUB]
-        if len(runs) < 2:
-            continue
-        lengths = [len(run.steps) for run in runs]
-        spread = int(np.ptp([run.steps[: min(lengths)] for run in runs], axis=0).max())
-        if spread > interval or min(lengths) < _SHORT * max(lengths):
-            numbers = {"runs": len(runs), "shortest": min(lengths), "longest": max(lengths)}
-            severity = "warning" if spread > 5 * interval else "note"
-            yield Finding(severity, cell, runs, numbers | {"spread": spread})
+    runs = [curve for curve in curves if curve.kind == "run" and len(curve.value) >= _STUB]
+    if len(runs) < 2:
+        return
+    lengths = [len(run.steps) for run in runs]
+    spread = int(np.ptp([run.steps[: min(lengths)] for run in runs], axis=0).max())
+    if spread > interval or min(lengths) < _SHORT * max(lengths):
+        numbers = {"runs": len(runs), "shortest": min(lengths), "longest": max(lengths)}
+        severity = "warning" if spread > 5 * interval else "note"
+        yield _finding(severity, runs, **numbers, spread=spread)
 
 
-def step_offset(release: Release) -> Findings:
+def step_offset(
+    release: Release, cell: Cell, drawn: dict[tuple[str, str], list[Curve]]
+) -> Findings:
     """Evaluations come just after a multiple of the interval.
 
     Where they keep a constant distance from it, the counter was ahead when training began: so much
     was trained and not counted alike.
     """
     interval = release.source.interval
-    for cell, drawn in _by_panel(release):
-        offsets, shown = {}, []
-        for (algorithm, variant), curves in drawn.items():
-            if found := _offsets(curves, interval):
-                offsets[algorithm if variant == DEFAULT else variant] = found
-                shown += curves
-        first = [offset for parts in offsets.values() for offset, _ in parts]
-        if first and np.ptp(first) > _OFFSET * interval:
-            mixed = ", ".join(name for name, parts in offsets.items() if len(parts) > 1)
-            numbers = {
-                "offsets": ", ".join(f"{name} {_in_words(p)}" for name, p in offsets.items()),
-                "mixed": f"; {mixed} joins runs of different set-ups" if mixed else "",
-            }
-            size = float(np.ptp(first))
-            yield Finding("warning", cell, shown, numbers, size=size, offsets=offsets)
-
-
-def _by_panel(release: Release) -> Iterator[tuple[Cell, dict[tuple[str, str], list[Curve]]]]:
-    """Per panel of a figure: the cell that stands for it, and the curves of each method in it."""
-    panels: dict[Cell, dict[tuple[str, str], list[Curve]]] = {}
-    for cell, panel, curves in release.drawn_together():
-        variant = panel if panel != "main" else DEFAULT
-        methods = panels.setdefault(Cell(cell.map, "several", variant, cell.metric), {})
-        methods[cell[1:3]] = curves
-    yield from panels.items()
+    offsets, shown = {}, []
+    for (algorithm, variant), curves in drawn.items():
+        if found := _offsets(curves, interval):
+            offsets[algorithm if variant == DEFAULT else variant] = found
+            shown += curves
+    first = [offset for parts in offsets.values() for offset, _ in parts]
+    if first and np.ptp(first) > _OFFSET * interval:
+        mixed = ", ".join(name for name, parts in offsets.items() if len(parts) > 1)
+        numbers = {
+            "offsets": offsets,
+            "words": ", ".join(f"{name} {_in_words(parts)}" for name, parts in offsets.items()),
+            "mixed": f"; {mixed} joins runs of different set-ups" if mixed else "",
+        }
+        yield _finding("warning", shown, cell=cell, size=float(np.ptp(first)), **numbers)
 
 
 def _in_words(offsets: list[tuple[int, float]]) -> str:
@@ -624,7 +668,3 @@ def _offsets(curves: list[Curve], interval: int) -> list[tuple[int, float]]:
     breaks = np.flatnonzero(np.diff(late) > _GAP * interval) + 1
     groups = [group for group in np.split(late, breaks) if len(group) >= 0.05 * len(late)]
     return [(int(group[0]), len(group) / len(late)) for group in groups]
-
-
-#: In the order in which findings are listed.
-RULES: dict[str, Callable[[Release], Findings]] = {name: globals()[name] for name in SENTENCES}

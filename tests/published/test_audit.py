@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from benchmark.errors import BenchmarkError
-from benchmark.published import pictures
+from benchmark.published import pictures, rules
 from benchmark.published.audit import COLUMNS, audit, check_keep
 from benchmark.published.release import Cell
-from benchmark.published.rules import RULES, SENTENCES, SEVERITIES
+from benchmark.published.rules import RULES, SEVERITIES
 from tests.published import releases
 from tests.published.releases import END, INTERVAL, POINTS
 
@@ -83,7 +83,7 @@ def test_nothing_is_found_in_clean_data(clean):
 
 
 def test_every_rule_says_what_it_finds_and_why_that_matters():
-    assert all(SENTENCES[name]["finds"] and rule.__doc__ for name, rule in RULES.items())
+    assert all(about["finds"] and getattr(rules, name).__doc__ for name, about in RULES.items())
 
 
 def test_a_ceiling_is_nothing_invented(clean):
@@ -241,7 +241,7 @@ def test_offsets_are_data_and_words(clean):
     curves = planted(clean, *(ahead(qmix(seed)) for seed in (0, 1)))
     (finding,) = found(curves, "step_offset")
     assert "qmix joins runs of different set-ups" in finding.effect
-    (first, _), (second, share) = finding.offsets["qmix"]
+    (first, _), (second, share) = finding.numbers["offsets"]["qmix"]
     assert first < 40 < 300 <= second
     assert share == pytest.approx(0.5, abs=0.01)
 
