@@ -11,3 +11,12 @@ class BenchmarkError(Exception):
 def first_line(error: Exception) -> str:
     """What an error says, in one line; its type where it says nothing."""
     return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
+def brief(value: object) -> str:
+    """A value in a message, as it is written in Python; a long one is cut."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of more digits than Python prints
+        return f"an {type(value).__name__} of too many digits"
+    return text if len(text) <= 80 else f"{text[:77]}..."

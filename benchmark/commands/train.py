@@ -138,9 +138,9 @@ def _from_options(arguments: argparse.Namespace) -> tuple["RunConfig", dict[str,
 
 def _own_settings(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """What the command line sets, by option."""
-    from benchmark.training.config import load_yaml
+    from benchmark import strict_yaml
 
-    values = load_yaml(arguments.config) if arguments.config else {}
+    values = strict_yaml.load(arguments.config) if arguments.config else {}
     if not isinstance(values, dict):
         raise BenchmarkError(f"{arguments.config}: expected keys and values, e.g. budget: 200000")
     return {
@@ -155,15 +155,12 @@ def assignment(text: str) -> tuple[str, object]:
     Raises:
         BenchmarkError: it is none.
     """
-    import yaml
+    from benchmark import strict_yaml
 
     key, separator, value = text.partition("=")
     if not separator or not key:
-        raise BenchmarkError(f"--set {text}: expected KEY=VALUE, e.g. --set budget=200000")
-    try:
-        return key, yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise BenchmarkError(f"--set {text}: {value!r} is not a YAML value") from error
+        raise BenchmarkError(f"--set {text[:80]}: expected KEY=VALUE, e.g. --set budget=200000")
+    return key, strict_yaml.parse(value, f"--set {text[:80]}")
 
 
 def _show(config: "RunConfig", overrides: dict[str, dict]) -> None:

@@ -50,7 +50,7 @@ def main(arguments: argparse.Namespace) -> None:
     print(text)
     if arguments.report:
         with files.atomic(arguments.report) as path:
-            path.write_text(text)
+            path.write_text(text, encoding="utf-8")
     if arguments.output:
         report.save(results, arguments.output)
     if arguments.figures:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from benchmark import files
+from benchmark import files, strict_yaml
 from benchmark.analysis import labels
 from benchmark.analysis.bootstrap import REPLICATIONS, Bootstrap
 from benchmark.analysis.labels import Metric
@@ -25,7 +25,7 @@ from benchmark.published import scores
 from benchmark.published.audit import Audit
 from benchmark.published.release import Cell, Curve
 from benchmark.published.scores import Difference, Measurement, Moments, Sample
-from benchmark.training.config import DEFAULT, load_yaml, one_line_errors
+from benchmark.training.config import DEFAULT, one_line_errors
 
 #: The claims of the R3DM paper.
 PAPER = files.ROOT / "config" / "claims.yaml"
@@ -151,7 +151,7 @@ def load(path: str | Path) -> Claims:
     Raises:
         BenchmarkError: names the file, the key and what is wrong.
     """
-    values = load_yaml(path)
+    values = strict_yaml.load(path)
     with one_line_errors(str(path)):
         return Claims.model_validate(values)
 

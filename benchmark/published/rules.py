@@ -15,18 +15,18 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from benchmark import strict_yaml
 from benchmark.analysis import labels
 from benchmark.analysis.labels import DEFAULT
 from benchmark.published import paper_plots
 from benchmark.published.release import Cell, Curve, Release, off_grid
 from benchmark.published.scores import per_evaluation
-from benchmark.training.config import load_yaml
 
 SEVERITIES = ("error", "warning", "note")  #: the worst first
 EVERYWHERE = Cell("", "", "", "")  #: the cell of a finding that is about a whole release
 #: rule -> ``looks_at``, ``finds``, and per severity ``evidence`` and ``effect``; in the order of
 #: the findings.
-RULES: dict[str, dict] = load_yaml(Path(__file__).with_name("rules.yaml"))
+RULES: dict[str, dict] = strict_yaml.load(Path(__file__).with_name("rules.yaml"))
 
 _TRAINING_TAGS = re.compile(
     r"(?<!test_)(battle_won_mean|return_mean)$|(^|[_/])train", re.IGNORECASE

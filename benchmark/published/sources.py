@@ -14,10 +14,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from benchmark import strict_yaml
 from benchmark.analysis.labels import DEFAULT, METRICS, Metric
 from benchmark.errors import BenchmarkError
 from benchmark.published.formats import EVALUATIONS, Column, seed_of
-from benchmark.training.config import load_yaml, one_line_errors
+from benchmark.training.config import one_line_errors
 
 _FOLDER = Path(__file__).parent / "sources"
 _GROUPS = {"map", "algorithm", "variant", "seed", "panel", "metric"}
@@ -218,6 +219,6 @@ def load(text: str) -> Source:
         raise BenchmarkError(
             f"no release {text!r}: known are {', '.join(built_in())}, or give a mapping file"
         )
-    values = load_yaml(path)
+    values = strict_yaml.load(path)
     with one_line_errors(str(path)):
         return Source.model_validate(values)

@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -31,7 +30,7 @@ from algorithms import ALGORITHMS, plugins
 from benchmark.envs import BACKENDS
 from benchmark.envs.maps import MAPS
 from benchmark.envs.options import EnvOptions
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, brief
 from benchmark.training.protocol import MAP_RULES, RULES, ProtocolName, Training
 
 VERSION = 2  #: of the format of runs and study files
@@ -267,36 +266,6 @@ def _section(key: str, algorithm: str) -> str:
     return next(section for section, names in sections.items() if key in names)
 
 
-def load_yaml(path: str | Path) -> Any:
-    """Reads a YAML file, safely.
-
-    Raises:
-        BenchmarkError: the file is missing or is no YAML, or a key stands in it twice.
-    """
-    try:
-        return yaml.load(Path(path).read_text(), _Loader)
-    except OSError as error:
-        raise BenchmarkError(f"cannot read {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        where = getattr(error, "problem_mark", None)
-        line = f" line {where.line + 1}" if where else ""
-        reason = getattr(error, "problem", None) or "not a text file"
-        raise BenchmarkError(f"{path}{line}: not valid YAML ({reason})") from error
-
-
-class _Loader(yaml.SafeLoader):
-    """A key that stands twice in a table is a mistake; YAML would forget the first one."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        seen = set()
-        for key, _ in node.value:
-            if str(key.value) in seen:
-                problem = f"the key {key.value!r} stands there twice"
-                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
-            seen.add(str(key.value))
-        return super().construct_mapping(node, deep)
-
-
 def known_algorithm(name: str, source: str = "") -> None:
     """Checks that there is a method of that name.
 
@@ -318,11 +287,11 @@ def known(kind: str, name: str, names: Iterable[str], source: str = "") -> None:
     names = list(names)
     if name in names:
         return
-    near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(str(name)[:80], names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(sorted(names))}"
     hint = hint if names else "there are none here, are you in the folder of the benchmark?"
     where = f"{source}: " if source else ""
-    raise BenchmarkError(f"{where}unknown {kind} {name!r}; {hint}")
+    raise BenchmarkError(f"{where}unknown {kind} {brief(name)}; {hint}")
 
 
 @contextmanager
@@ -334,7 +303,8 @@ def one_line_errors(source: str) -> Iterator[None]:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         reason = first["msg"].removeprefix("Value error, ")
-        got = f" (got {first['input']!r})" if isinstance(first["input"], str | int | float) else ""
+        value = first["input"]
+        got = f" (got {brief(value)})" if isinstance(value, str | int | float) else ""
         more = f"; and {error.error_count() - 1} more" if error.error_count() > 1 else ""
         message = f"{source}: {key + ': ' if key else ''}{reason}{got}{more}"
         raise BenchmarkError(message) from None

@@ -16,13 +16,13 @@ from pydantic import (
 )
 
 from algorithms import ALGORITHMS
-from benchmark.errors import BenchmarkError
+from benchmark import strict_yaml
+from benchmark.errors import BenchmarkError, brief
 from benchmark.training.config import (
     DEFAULT,
     VERSION,
     RunConfig,
     known,
-    load_yaml,
     one_line_errors,
     resolve_run,
 )
@@ -48,7 +48,7 @@ def _integer(value: Any) -> Any:
 
 
 _Names = Annotated[list[str], AfterValidator(_distinct)]
-_Seed = Annotated[int, BeforeValidator(_integer)]
+_Seed = Annotated[int, BeforeValidator(_integer), Field(ge=0, lt=2**63)]
 
 
 class Variant(BaseModel):
@@ -274,11 +274,14 @@ def parse_study(values: dict, source: str, check_runs: bool = True) -> Study:
     version = values.get("version")
     if isinstance(version, int) and version > VERSION:
         raise BenchmarkError(
-            f"{source}: version {version} is newer than this program understands ({VERSION});"
-            " update the program (git pull) and run `make setup`"
+            f"{source}: version {brief(version)} is newer than this program understands"
+            f" ({VERSION}); update the program (git pull) and run `make setup`"
         )
     if version != VERSION:
-        raise BenchmarkError(f"{source}: version must be {VERSION}, not {version!r}")
+        raise BenchmarkError(
+            f"{source}: version must be {VERSION}, not {brief(version)}; config/paper.yaml explains"
+            " its keys"
+        )
     for key in values:
         known("key", key, Study.model_fields, source)
     with one_line_errors(source):
@@ -306,4 +309,4 @@ def load_study(path: str | Path, check_runs: bool = True) -> Study:
     Raises:
         BenchmarkError: names the file, the key and what is allowed.
     """
-    return parse_study(load_yaml(path), str(path), check_runs)
+    return parse_study(strict_yaml.load(path), str(path), check_runs)

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from benchmark import files
+from benchmark import files, strict_yaml
 from benchmark.errors import BenchmarkError
 from benchmark.training import provenance, run_state
-from benchmark.training.config import known, load_yaml
+from benchmark.training.config import known
 from benchmark.training.study import Study, checked_runs, load_study, parse_study
 
 CONFIG = Path("config")
@@ -113,10 +113,11 @@ def _code(study: Study) -> str:
     """Hash of all code that resolves the runs of a study."""
     names = {*study.algorithms, *(variant.algorithm for variant in study.variants)}
     parts = [provenance.source_hash(name, study.backend) for name in sorted(names)]
-    parts += [Path(__file__).with_name(name).read_text() for name in ("config.py", "study.py")]
+    own = [Path(__file__).with_name(name) for name in ("config.py", "study.py")]
+    parts += [path.read_text(encoding="utf-8") for path in own]
     return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
 
 
 def _name(path: Path) -> str | None:
-    values = load_yaml(path)
+    values = strict_yaml.load(path)
     return values.get("name") if isinstance(values, dict) else path.stem

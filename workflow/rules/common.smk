@@ -20,9 +20,10 @@ os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.ge
 RAW, RERUN = config.pop("published", None), config.pop("rerun", None)
 
 try:
+    from benchmark import strict_yaml
     from benchmark.analysis import ablations, figures, statistics, tables
     from benchmark.training import lock, run_state, study_folder
-    from benchmark.training.config import hash_of, load_yaml
+    from benchmark.training.config import hash_of
     from benchmark.training.monitor import Monitor
     from benchmark.training.study import parse_study
     from benchmark.published import claims, compare, facts, sources
@@ -30,7 +31,7 @@ try:
     if RERUN not in (None, "stale"):
         raise BenchmarkError(f"--config rerun={RERUN}: only rerun=stale is known")
     for path in workflow.configfiles:  # Snakemake itself lets a key stand twice in a file
-        load_yaml(path)
+        strict_yaml.load(path)
     STUDY = parse_study(config, " ".join(map(str, workflow.configfiles)))
     RESULTS = f"results/{STUDY.name}"
     RUNS = {f"results/{run.path.as_posix()}": run for run in STUDY.runs()}

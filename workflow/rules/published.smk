@@ -19,7 +19,7 @@ rule compare:
         study=subpath(input[0], parent=True),
         replications=STUDY.statistics.replications,
         facts=FACTS_HASH,
-        claims=lambda wildcards: claims.PAPER.read_text(),
+        claims=lambda wildcards: claims.PAPER.read_text(encoding="utf-8"),
     message:
         "compare with published results"
     shell:
