@@ -9,6 +9,7 @@ tests do not hold. Cosmic Ray makes the mutants but for the left-out statements,
 import argparse
 import ast
 import difflib
+import gc
 import importlib
 import multiprocessing
 import os
@@ -33,7 +34,11 @@ from cosmic_ray.work_db import use_db
 
 ROOT = Path(__file__).parent.parent
 WORK = ROOT / "build" / "mutants"
-LIBRARIES = ["matplotlib.pyplot", "numba", "pandas", "pydantic", "scipy.stats"]
+#: Imported once, before the forks: torch._dynamo, which the first optimiser imports, takes 4 s.
+LIBRARIES = [
+    *("hypothesis", "matplotlib.pyplot", "numba", "pandas", "pyarrow.parquet", "pydantic"),
+    *("rliable.library", "scipy.stats", "sklearn.cluster", "torch._dynamo"),
+]
 
 
 class LeaveOut(Operator):
@@ -179,6 +184,7 @@ def main() -> None:
     runpy.run_path("tests/conftest.py")  # settings for torch, which is imported once, here
     for library in LIBRARIES:
         importlib.import_module(library)
+    gc.freeze()  # the forks need not look through what the libraries made
 
     started = time.monotonic()
     if not passes(concern["tests"], 1800, quiet=False):
