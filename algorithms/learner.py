@@ -33,9 +33,7 @@ NEVER = -1e9
 class LearnerConfig(BaseModel):
     """Hyper-parameters that every method has; a method's ``Config`` adds its own."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     gamma: float = Field(0.99, gt=0, le=1)
     """Discount per env step."""

@@ -44,7 +44,7 @@ Verdict = Literal["higher", "lower", "equal"]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Comparison(_Model):

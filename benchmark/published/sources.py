@@ -26,7 +26,7 @@ _SECONDS = 2.0  #: that all expressions of a mapping may need for one path
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class FileRule(_Model):

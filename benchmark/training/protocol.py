@@ -17,9 +17,7 @@ ProtocolName = Literal["unified", "released"]
 class Training(BaseModel):
     """How a run collects, replays, explores and evaluates."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     # Collecting and learning
 
