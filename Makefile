@@ -50,7 +50,7 @@ smoke: $(READY)
 	@echo "report   results/smoke/report.html"
 
 test: $(READY)
-	$(BIN)/python -m pytest --durations 12 -m "not slow and not gpu and not slurm"
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal --durations 12 -m "not slow and not gpu and not slurm"
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m "slow and not gpu"
