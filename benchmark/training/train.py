@@ -133,7 +133,7 @@ class Run:
         if plugin := provenance.plugin_source(config.algorithm):
             files.write(plugin, folder / f"{config.algorithm}.py")
         self._restore(made_by["source_hash"], replace)
-        self._started = time.monotonic()
+        self._started, self._started_cpu = time.monotonic(), time.process_time()
         self.attempts.append({"started": provenance.now(), "from_step": self.steps, **made_by})
         progress.begin(self.steps)
 
@@ -224,7 +224,7 @@ class Run:
             [evaluation_rows(identity, evaluation) for evaluation in evaluations],
             ignore_index=True,
         )
-        self._note_backend()
+        self._note_attempt()
         self.attempts[-1]["ended"] = provenance.now()
         digest = write_evaluations(table, self.folder / "evaluations.parquet")
         policy = {"config": self.config.resolved(), "policy": self.best["policy"]}
@@ -238,8 +238,10 @@ class Run:
         weights = self.learner.state_dict().values()
         return not torch.stack([torch.isfinite(weight).all() for weight in weights]).all()
 
-    def _note_backend(self) -> None:
-        """Adds to the attempt's record what the backend says about it."""
+    def _note_attempt(self) -> None:
+        """Adds to the attempt's record what it cost, and what the backend says about it."""
+        used = time.process_time() - self._started_cpu  # of all threads
+        self.attempts[-1]["cpu_seconds"] = round(used, 1)
         if about := self.env.provenance():
             self.attempts[-1]["backend"] = about
 
@@ -274,7 +276,7 @@ class Run:
     def _save(self) -> None:
         """Everything that the rest of the run depends on."""
         self.attempts[-1]["until_step"] = self.steps
-        self._note_backend()
+        self._note_attempt()
         state = {
             "config": self.config.resolved(),
             "backend_version": self.env.spec.backend_version,
