@@ -29,7 +29,7 @@ def captions(ablations: list[Ablation]) -> dict[str, str]:
     """Names and captions of the figures, in the study's order."""
     return {
         f"ablation_{ablation.name}": f"{ablation.title}: mean test win rate over runs, and at the"
-        f" end of training; 95 % bootstrap intervals. {figures.THINNED}"
+        f" end of training; 95 % bootstrap intervals. {figures.SMOOTHING}"
         for ablation in ablations
     }
 
@@ -143,7 +143,7 @@ def _figure(results: dict[str, pd.DataFrame], ablation: Ablation) -> Figure:
         scale, unit = plots.unit(on_map)
         present = {style: part for style, part in methods.parts(on_map).items() if len(part)}
         plots.curves(left, present, scale)
-        plots.steps_axis(left, on_map, scale)
+        plots.steps_axis(left, on_map["step"].max(), scale)
         if on_map.empty:
             left.text(0.5, 0.5, "no runs", transform=left.transAxes, ha="center", color="#555555")
         left.set(title=map, ylabel="test win rate", ylim=(-0.03, 1.03))

@@ -25,8 +25,11 @@ _PAD = 0.05  #: inches, so that labels of neighbours stay apart
 _LINE = 0.095  #: inches per line of the footer
 _CHARACTERS = 84 / plots.WIDTH  #: of the footer, per inch
 INTERVAL = "95 % bootstrap interval"
-#: In the caption of every figure of curves.
-THINNED = "On long curves a drawn point averages several evaluations, and their bounds."
+#: In the caption of every figure of learning curves; the footer says how many evaluations it were.
+SMOOTHING = (
+    "Smoothing: a drawn point is the mean of consecutive evaluations, and its bounds are the means"
+    f" of theirs; as many evaluations as leave at most {plots.POINTS} points of the longest curve."
+)
 #: Figures of a suite: the statistic of that name, the function that draws it, and the caption, with
 #: {} for the name of the suite. A new figure is an entry here and a function in ``plots``.
 _SUITE_FIGURES = {
@@ -49,7 +52,7 @@ _SUITE_FIGURES = {
     "efficiency": (
         plots.efficiency,
         "Sample efficiency: interquartile mean of the test win rate over runs and {} maps, as far"
-        " as all maps were trained, with 95 % pointwise intervals.",
+        " as all maps were trained, with 95 % pointwise intervals. Not smoothed.",
     ),
 }
 
@@ -61,7 +64,7 @@ def captions(maps: list[str]) -> dict[str, str]:
         for metric, name in labels.METRICS.items():
             found[f"learning_{family}_{metric}"] = (
                 f"Learning curves on the {labels.FAMILIES[family]} maps: mean test {name} over"
-                f" runs, with 95 % bootstrap interval. {THINNED}"
+                f" runs, with 95 % bootstrap interval. {SMOOTHING}"
             )
     for suite in labels.suites(maps):
         for kind, (_, caption) in _SUITE_FIGURES.items():

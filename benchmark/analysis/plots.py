@@ -37,7 +37,7 @@ PAGES = {
     ("slides", 1): Page(6.2, 1.8, 2),
     ("slides", 2): Page(12.6, 2.0, 3, 8),
 }
-_POINTS = 60  #: at most, along a curve in a small plot
+POINTS = 60  #: at most, along a curve in a small plot
 _UP, _DOWN = "\u2191", "\u2193"  #: which way is better
 _MARKS = 6  #: markers along a curve
 _LAST_TICK = 0.85  #: of the axis: no other tick after this, so that labels do not collide
@@ -102,7 +102,7 @@ def learning(rows: pd.DataFrame, algorithms: Sequence[str], page: Page) -> Figur
         found = {labels.plot_style(name): part for name, part in _by_algorithm(of_map, algorithms)}
         curves(axes, found, scale)
         axes.set_title(map)
-        steps_axis(axes, of_map, scale)
+        steps_axis(axes, of_map["step"].max(), scale)
         if map in maps[-columns:]:  # the lowest plot of its column
             axes.set_xlabel(f"env steps ({unit_name})")
     metric = rows["metric"].iloc[0]
@@ -122,7 +122,7 @@ def curves(axes: Axes, rows: dict[PlotStyle, pd.DataFrame], scale: float) -> Non
 
 def window(curve: pd.DataFrame) -> int:
     """How many evaluations of the longest curve one point of a small plot averages."""
-    return -(-curve["step"].nunique() // _POINTS)
+    return -(-curve["step"].nunique() // POINTS)
 
 
 def _averaged(curve: pd.DataFrame, window: int) -> pd.DataFrame:
@@ -137,7 +137,7 @@ def efficiency(rows: pd.DataFrame, algorithms: Sequence[str], page: Page) -> Fig
     scale, unit_name = unit(rows)
     for name, curve in _by_algorithm(rows, algorithms):
         _curve(axes, labels.plot_style(name), curve["step"] / scale, curve)
-    steps_axis(axes, rows, scale)
+    steps_axis(axes, rows["step"].max(), scale)
     axes.set(xlabel=f"env steps ({unit_name})", ylabel="IQM of test win rate", ylim=(-0.03, 1.03))
     legend(figure, algorithms, page.names)
     return figure
@@ -208,9 +208,9 @@ def unit(rows: pd.DataFrame) -> tuple[float, str]:
     return (1e6, "millions") if millions else (1e3, "thousands")
 
 
-def steps_axis(axes: Axes, rows: pd.DataFrame, scale: float) -> None:
-    """Env steps from 0 to the last one of ``rows``, which has a tick, in units of ``scale``."""
-    last = max(rows["step"].max() if len(rows) else scale, 1) / scale
+def steps_axis(axes: Axes, last: float, scale: float) -> None:
+    """Env steps from 0 to the last one, which has a tick, in units of ``scale``; 1 without any."""
+    last = last / scale if last > 0 else 1.0  # without rows the last one is NaN
     ticks = MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(0, last)
     axes.set_xlim(0, last)
     axes.set_xticks([*ticks[ticks < _LAST_TICK * last], last])

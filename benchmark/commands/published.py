@@ -159,12 +159,12 @@ def _facts(arguments: argparse.Namespace) -> None:
     captions, shown = {}, claimed.shown
     picture = pictures.of_claim(tables["claims"], shown.claim, shown.right) if shown else None
     if picture:
-        figures.save(picture, "claims", output, ("png",), dpi=160)
+        figures.save(picture, "claims", output, dpi=160)
         captions["claims"] = pictures.CLAIM_CAPTION
     for found in audits:
         captions |= pictures.write(found, output)
         if found.release.source.figures:
-            captions |= replot.write(found, output, ("png",))
+            captions |= replot.write(found, output)
     facts.write(tables, arguments.output)
     files.write_json(facts.about(audits, captions), arguments.output / "sources.json")
     print(arguments.output)

@@ -18,8 +18,8 @@ from benchmark.analysis.scores import evaluations_to_points
 from benchmark.published import claims, facts
 from benchmark.published.claims import CLEANED, Claims, Dataset, Sides
 from benchmark.published.release import Cell, Curve
-from benchmark.published.replot import WIDTH, MeanCurve, line, mean_curve, steps_axis
-from benchmark.published.scores import Difference, Measurement, Moments, mean, welch
+from benchmark.published.replot import WIDTH, MeanCurve, line, mean_curve
+from benchmark.published.scores import WINDOW, Difference, Measurement, Moments, mean, welch
 from benchmark.training.config import DEFAULT
 
 NAMES = ("claims.csv", "reproduction.csv", "compare.png", "compare.pdf")  #: files that are written
@@ -29,9 +29,11 @@ COLUMNS = [
     *("n_published", "mean_published", "n_ours", "mean_ours", "difference", "low", "high"),
     "verdict",
 ]
+_POINTS = 30  #: along a curve of ours
 CAPTION = (
-    "Published results beside ours, mean over runs with 95 % Student interval. Every panel names"
-    " its backend; numbers of different backends are not comparable."
+    "Published results and ours, mean over runs with 95 % Student interval. Smoothing: a published"
+    f" point is the mean over {WINDOW:,} env steps, one of ours over 1/{_POINTS} of the training."
+    " Every panel names its backend; numbers of different backends are not comparable."
 )
 
 _ROW = 1.35  #: inches per map
@@ -219,7 +221,7 @@ def _own(ours: Dataset, map: str) -> dict[str, MeanCurve]:
     for cell, runs in ours.cells.items():
         if (cell.map, cell.variant, cell.metric) == (map, DEFAULT, "win_rate"):
             last = int(max(run.steps.max() for run in runs))
-            width = max(ours.how.interval, last // 30)
+            width = max(ours.how.interval, last // _POINTS)
             found[cell.algorithm] = mean_curve(runs, last, ours.how, width)
     return found
 
@@ -229,7 +231,7 @@ def _panel(axes: Axes, found: dict[str, MeanCurve], end: int) -> None:
         line(axes, found[algorithm], labels.plot_style(algorithm))
     if not found:
         axes.text(0.5, 0.5, "not released", transform=axes.transAxes, ha="center", color="#777777")
-    steps_axis(axes, end)
+    plots.steps_axis(axes, end, 1e6)
     axes.set_ylim(-0.03, 1.03)
 
 

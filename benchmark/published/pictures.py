@@ -226,7 +226,8 @@ def of_claim(tests: pd.DataFrame, claim: str, right: str) -> Figure | None:
     backends = ", ".join(sorted(map(labels.played_by, rows["backend"].unique())))
     figure.set_layout_engine("constrained")
     figure.draw_without_rendering()  # the layout needs a second pass to see the long names
-    return figures.finish(figure, f"{CLAIM_CAPTION} Source: {backends}.")
+    # the pad keeps long names in the picture, whose pixels make them a little wider
+    return figures.finish(figure, f"{CLAIM_CAPTION} Source: {backends}.", pad=0.05)
 
 
 def write(found: Audit, folder: Path) -> dict[str, str]:
@@ -235,6 +236,6 @@ def write(found: Audit, folder: Path) -> dict[str, str]:
     if figure is None:
         return {}
     source = found.release.source
-    figures.save(figure, f"audit_{source.name}", folder, ("png",), dpi=160)
+    figures.save(figure, f"audit_{source.name}", folder, dpi=160)
     caption = f"What the audit found in the {source.title}, one example per rule."
     return {f"audit_{source.name}": caption}

@@ -9,7 +9,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
 from benchmark.analysis import figures, labels, plots
 from benchmark.analysis.scores import Method
@@ -22,9 +21,10 @@ from benchmark.published.sources import PaperFigure, Source
 from benchmark.training.config import DEFAULT
 
 CAPTION = (
-    "as published, drawn as the authors' notebook draws the files (pooled, smoothed, band 0.75"
-    f" standard deviations), and cleaned, mean over runs per {WINDOW:,} env steps with 95 % Student"
-    " interval."
+    "as published, drawn as the authors' notebook draws the files (wandb files: mean of the last"
+    f" {paper_plots.POOL} rows, extremes included; then all: centred mean over {paper_plots.SMOOTH}"
+    f" rows; band {paper_plots.BAND} standard deviations), and cleaned, mean over runs per"
+    f" {WINDOW:,} env steps with 95 % Student interval."
 )
 WIDTH = 6.75  #: inches, both columns of a page
 _ROW = 1.3  #: inches per row of panels
@@ -171,7 +171,7 @@ class _Drawing:
             where = {"transform": right.transAxes, "va": "top"}
             right.text(0.04, 0.96, text, size=6, color="#555555", **where)
         for axes in (left, right):
-            steps_axis(axes, end)
+            plots.steps_axis(axes, end, 1e6)
             if metric == "win_rate":
                 axes.set_ylim(-0.03, 1.03)
         return styles
@@ -194,13 +194,6 @@ def _styles(methods: list[Method]) -> dict[Method, labels.PlotStyle]:
     return styles
 
 
-def steps_axis(axes: Axes, end: int) -> None:
-    """Env steps in millions, from 0 to the end of the published curves."""
-    axes.set_xlim(0, end / 1e6)
-    axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
-    axes.xaxis.set_major_formatter("{x:g}")
-
-
 def line(axes: Axes, curve: MeanCurve, style: labels.PlotStyle) -> None:
     """Draws a mean curve with its band; some markers tell methods apart without colour."""
     step, every = curve.step / 1e6, max(1, len(curve.step) // _MARKS)
@@ -216,8 +209,8 @@ def line(axes: Axes, curve: MeanCurve, style: labels.PlotStyle) -> None:
     axes.fill_between(step, curve.low, curve.high, color=style.colour, alpha=_BAND, linewidth=0)
 
 
-def write(found: Audit, folder: Path, formats: tuple[str, ...] = figures.FORMATS) -> dict[str, str]:
+def write(found: Audit, folder: Path) -> dict[str, str]:
     """Draws and writes every figure of a release; returns their names and captions."""
     for name, figure in draw(found):
-        figures.save(figure, name, folder, formats, dpi=160)
+        figures.save(figure, name, folder, dpi=160)
     return {about.name: f"{about.title}: {CAPTION}" for about in found.release.source.figures}

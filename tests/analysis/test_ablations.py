@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from benchmark import commands
-from benchmark.analysis import ablations, statistics, tables
+from benchmark.analysis import ablations, figures, statistics, tables
 from benchmark.errors import BenchmarkError
 from benchmark.training import study_folder
 from benchmark.training.study import Ablation, parse_study
@@ -154,7 +154,7 @@ def test_unequal_budgets_and_averaged_points_are_stated():
         assert "env steps of training differ: usual 3,000,000, v0 600,000 on 3m" in text
     assert "a point averages up to 6 evaluations" in footer(figure)
     caption = ablations.captions([horizon()])["ablation_horizon"]
-    assert "a drawn point averages several evaluations" in caption
+    assert figures.SMOOTHING in caption
 
 
 def test_methods_of_different_algorithms_share_all_their_maps(results):

@@ -9,11 +9,14 @@ from matplotlib import colors, image
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from benchmark import commands
-from benchmark.analysis import figures, labels, plots, statistics
+from benchmark import commands, files
+from benchmark.analysis import ablations, figures, labels, plots, statistics
+from benchmark.published import compare
 from benchmark.training.evaluations import write_evaluations
 from benchmark.training.protocol import MAP_RULES
+from benchmark.training.study import load_study
 from tests.analysis import synthetic
+from tests.analysis.pdf import assert_fonts_are_embedded
 
 MAPS = ["3m", "8m", "2s3z", "terran_3_vs_3"]
 
@@ -47,6 +50,28 @@ def test_figures_are_those_announced(drawn):
     captions = figures.captions(MAPS)
     assert list(drawn) == list(captions)
     assert not any("{" in caption for caption in captions.values())
+
+
+def test_captions_of_curves_name_their_smoothing():
+    """In the figures' own captions and in those of Snakemake's report."""
+    paper = load_study(files.ROOT / "config" / "paper.yaml")
+    captions = figures.captions(paper.maps) | ablations.captions(paper.ablations)
+    captions["compare"] = compare.CAPTION
+    for path in (files.ROOT / "workflow" / "report").glob("*.rst"):
+        captions[path.stem] = " ".join(path.read_text().split())
+    for name, caption in captions.items():
+        if name.startswith(("learning", "ablation", "compare", "efficiency")):
+            assert "Smoothing:" in caption or "Not smoothed." in caption, name
+    for name in ("learning", "ablation"):
+        assert f"at most {plots.POINTS} points" in captions[name]
+    smoothing = compare.CAPTION.partition("Smoothing:")[2].partition(" Every panel")[0]
+    assert smoothing in captions["compare"]
+
+
+def test_fonts_are_embedded_in_every_pdf(drawn, tmp_path):
+    for name, figure in drawn.items():
+        figures.save(figure, name, tmp_path, ("pdf",))
+        assert_fonts_are_embedded(tmp_path / f"{name}.pdf")
 
 
 def test_every_figure_is_one_column_wide_and_names_its_source(drawn):
@@ -104,7 +129,7 @@ def test_maps_of_short_and_long_training_share_the_unit_of_their_axes():
 
 def test_no_tick_is_next_to_the_last_step():
     axes = Figure().subplots()
-    plots.steps_axis(axes, pd.DataFrame({"step": [0, 2_050_000]}), 1e6)
+    plots.steps_axis(axes, 2_050_000, 1e6)
     assert axes.get_xticks() == pytest.approx([0, 1, 2.05])  # not 2
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from benchmark import commands, files
 from benchmark.analysis import plots
+from benchmark.analysis.figures import FORMATS
 from benchmark.errors import BenchmarkError
 from benchmark.published import (
     audit,
@@ -25,6 +26,7 @@ from benchmark.published.release import Cell
 from benchmark.published.scores import Difference
 from benchmark.training.evaluations import write_evaluations
 from tests.analysis import synthetic
+from tests.analysis.pdf import assert_fonts_are_embedded
 from tests.published import releases
 from tests.published.releases import END
 
@@ -279,7 +281,7 @@ def test_commands_from_files_to_document(tmp_path, monkeypatch, capsys):
     assert commands.main(["published", "import", "raw", "--source", mapping]) == 0
     imported = "results/imported/made_up"
     assert commands.main(["published", "replot", imported]) == 0
-    assert Path(imported, "figures/figure_1.pdf").exists()
+    assert_fonts_are_embedded(Path(imported, "figures/figure_1.pdf"))
     assert commands.main(["published", "facts", imported, "--replications", "50"]) == 0
     assert sorted(path.name for path in Path("results/published").iterdir()) == sorted(
         [*facts.outputs(), "figures"]
@@ -288,6 +290,7 @@ def test_commands_from_files_to_document(tmp_path, monkeypatch, capsys):
     command = ["published", "compare", "results/mine", "--facts", "results/published"]
     assert commands.main([*command, "--replications", "50"]) == 0
     assert Path("results/mine/published/compare.png").exists()
+    assert_fonts_are_embedded(Path("results/mine/published/compare.pdf"))
     capsys.readouterr()
     assert commands.main([*command, "--replications", "0"]) == 2
     assert "--replications" in capsys.readouterr().err
@@ -325,10 +328,10 @@ def test_the_document_counts_each_rules_findings_by_severity():
 
 def test_the_pictures_of_the_facts_are_there():
     _, about = facts.read()
-    for name in about["pictures"]:
-        assert (facts.FOLDER / "figures" / f"{name}.png").exists()
-    listed = {path.stem for path in (facts.FOLDER / "figures").glob("*.png")}
-    assert listed == set(about["pictures"])
+    listed = {path.name for path in (facts.FOLDER / "figures").iterdir()}
+    assert listed == {f"{name}.{suffix}" for name in about["pictures"] for suffix in FORMATS}
+    for path in (facts.FOLDER / "figures").glob("*.pdf"):
+        assert_fonts_are_embedded(path)
 
 
 @pytest.fixture(scope="module")
