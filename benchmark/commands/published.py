@@ -57,6 +57,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_output(command, "folder (default: published/ of the study)")
     _claims(command)
 
+    command = step(_conclusions, "write what a study's runs say of the claims, as Markdown")
+    add_study(command)
+    add_output(command, "file (default: %(default)s)", default=Path("docs") / "results.md")
+    _claims(command)
+
     command = step(_document, "write docs/published_audit.md from the facts")
     command.add_argument("--facts", type=Path, help="folder of the published facts")
     document = Path("docs") / "published_audit.md"
@@ -184,6 +189,19 @@ def _compare(arguments: argparse.Namespace) -> None:
     output = arguments.output or folder / "published"
     compare.write(found, output)
     print(output)
+
+
+def _conclusions(arguments: argparse.Namespace) -> None:
+    from benchmark.published import claims, conclusions, facts
+    from benchmark.training.study_folder import find
+
+    found = find(arguments.study)
+    _, about = facts.read(facts.FOLDER)
+    claimed = claims.load(arguments.claims or claims.PAPER)
+    replications = _replications(arguments)
+    study = found.require()
+    conclusions.write(found.folder, study, about, claimed, replications, arguments.output)
+    print(arguments.output)
 
 
 def _document(arguments: argparse.Namespace) -> None:

@@ -64,23 +64,43 @@ def compare(
     Raises:
         BenchmarkError: the table is empty, damaged, or mixes backends or protocols.
     """
-    cells = own_runs(evaluations)
-    backend, protocol = evaluations[["backend", "protocol"]].iloc[0]
-    spacing = [
-        np.median(np.diff(run.steps))
-        for runs in cells.values()
-        for run in runs
-        if len(run.steps) > 1
-    ]
-    how = Measurement(int(max(spacing, default=1)), None, claimed.window)
-    # our runs count where they were trained as long as the published ones
-    ours = Dataset("ours", backend, cells, about["sources"][0]["ends"], how, {})
+    ours = our_data(evaluations, about["sources"][0]["ends"], claimed.window)
+    protocol = evaluations["protocol"].iloc[0]
     tests = claims.run(claimed, [Sides("ours", ours, ours)], replications)
     return Comparison(
         pd.concat([published["claims"], tests], ignore_index=True),
         _reproduction(published["final"], about["sources"], ours, protocol, claimed),
         _figure(published["curves"], about["sources"], ours, protocol),
     )
+
+
+def our_data(evaluations: pd.DataFrame, published_ends: dict[str, int], window: int) -> Dataset:
+    """Our own runs as a set of numbers; runs that end before the published curve say so.
+
+    Args:
+        evaluations: rows of ``EVALUATION_SCHEMA``.
+        published_ends: where the published curve of each map ends, in env steps.
+        window: env steps at the end that a score averages.
+
+    Raises:
+        BenchmarkError: the table is empty, damaged, or mixes backends or protocols.
+    """
+    cells = own_runs(evaluations)
+    curves = [run for runs in cells.values() for run in runs]
+    spacing = [np.median(np.diff(run.steps)) for run in curves if len(run.steps) > 1]
+    reached: dict[str, int] = {}
+    for run in curves:
+        reached[run.cell.map] = max(reached.get(run.cell.map, 0), int(run.steps.max()))
+    ends = {map: min(end, reached.get(map, end)) for map, end in published_ends.items()}
+    flags = {
+        cell: [
+            f"trained for {ends[cell.map]:,} of the published {published_ends[cell.map]:,} steps"
+        ]
+        for cell in cells
+        if cell.map in ends and ends[cell.map] < published_ends[cell.map] - window
+    }
+    how = Measurement(int(max(spacing, default=1)), None, window)
+    return Dataset("ours", evaluations["backend"].iloc[0], cells, ends, how, flags)
 
 
 def own_runs(evaluations: pd.DataFrame) -> dict[Cell, list[Curve]]:

@@ -1,0 +1,176 @@
+"""What the runs of a study say of the paper's claims, on one page: ``docs/results.md``."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+import numpy as np
+import pandas as pd
+from statsmodels.stats.power import TTestIndPower
+
+from benchmark import files
+from benchmark.analysis import labels
+from benchmark.analysis.aggregate import missing_and_changed
+from benchmark.envs.validation import distance
+from benchmark.published import claims, compare
+from benchmark.published.claims import Claims, Dataset, PerMap, Sides
+from benchmark.published.release import Cell
+from benchmark.published.scores import Estimate, estimate
+from benchmark.training.config import DEFAULT
+from benchmark.training.evaluations import read_evaluations
+from benchmark.training.study import Study
+
+POWER = 0.8  #: how often a difference should be found
+_SEEDS = (3, 5)
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class Power:
+    """What the runs on a map could have shown."""
+
+    map: str
+    sd: float  #: over runs, of all methods together
+    smallest: dict[int, tuple[float, float]]  #: by seeds: alone, and as one of a family
+
+
+def write(
+    folder: Path, study: Study, about: dict, claimed: Claims, replications: int, output: Path
+) -> None:
+    """Writes the page.
+
+    Args:
+        folder: of the study, with ``evaluations.parquet`` and ``runs.json``.
+        about: where the published facts come from, see ``facts.about``.
+
+    Raises:
+        BenchmarkError: a file is missing or damaged, or the table mixes backends or protocols.
+    """
+    evaluations = read_evaluations(folder / "evaluations.parquet")
+    ours = compare.our_data(evaluations, about["sources"][0]["ends"], claimed.window)
+    tests = claims.run(claimed, [Sides("ours", ours, ours)], replications)
+    runs = files.read_sealed(folder / "runs.json", ["runs"])["runs"]
+    missing, changed = missing_and_changed(runs, study, folder)
+    family = max(len(claim.right) for claim in claimed.claims)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,
+    )
+    environment.filters.update(label=labels.label, number="{:,.0f}".format)
+    text = environment.get_template("results.md.j2").render(
+        study=study,
+        backend=labels.played_by(study.backend),
+        distance=distance.sentence(study.maps) if study.backend == "simulator" else "",
+        ends=ours.ends,
+        window=claimed.window,
+        methods=sorted(study.algorithms, key=labels.order),
+        final=final(ours, study),
+        tests=_spoken(tests, claimed),
+        silent=dict(_silent(tests, claimed)),
+        power=[found for map in study.maps if (found := power(ours, map, claimed.alpha, family))],
+        share=POWER,
+        family=family,
+        cost=_cost(runs),
+        missing=_by_cell(missing),
+        changed=_by_cell(changed),
+        versions=sorted({run["backend_version"] for run in runs}),
+        commits=sorted({run["commit"][:7] for run in runs if run["commit"]}),
+        dates=[found[:10] for found in _between(runs)],
+    )
+    with files.atomic(Path(output)) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def final(ours: Dataset, study: Study) -> dict[str, dict[str, Estimate]]:
+    """By map and method: the mean over runs of the final win rate."""
+    return {
+        map: {
+            name: estimate(
+                ours.scores(Cell(map, name, DEFAULT, "win_rate"), ours.ends[map]), "win_rate"
+            )
+            for name in study.algorithms
+        }
+        for map in study.maps
+        if map in ours.ends
+    }
+
+
+def power(ours: Dataset, map: str, alpha: float, family: int) -> Power | None:
+    """The smallest difference of final win rates that runs on a map could have shown.
+
+    Two-sided t-tests of as many runs on both sides, with the standard deviation over runs that all
+    methods have together; None where no method has two runs.
+
+    Args:
+        alpha: error rate of all comparisons on the map together.
+        family: how many comparisons there are; Holm's correction begins with alpha / family.
+    """
+    groups = [
+        ours.scores(cell, ours.ends[map])
+        for cell in ours.cells
+        if (cell.map, cell.metric) == (map, "win_rate") and map in ours.ends
+    ]
+    groups = [scores for scores in groups if len(scores) > 1]
+    if not groups:
+        return None
+    squares = sum(float(np.var(scores, ddof=1)) * (len(scores) - 1) for scores in groups)
+    sd = float(np.sqrt(squares / sum(len(scores) - 1 for scores in groups)))
+    smallest = {
+        n: tuple(
+            sd * float(TTestIndPower().solve_power(nobs1=n, alpha=level, power=POWER))
+            for level in (alpha, alpha / family)
+        )
+        for n in _SEEDS
+    }
+    return Power(map, sd, smallest)
+
+
+def _spoken(tests: pd.DataFrame, claimed: Claims) -> list[dict]:
+    """The comparisons on single maps that have an interval."""
+    on_maps = [claim.id for claim in claimed.claims if isinstance(claim, PerMap)]
+    rows = tests[tests["claim"].isin(on_maps) & (tests["verdict"] != "no valid data")]
+    return rows.to_dict("records")
+
+
+def _silent(tests: pd.DataFrame, claimed: Claims) -> Iterator[tuple[str, str]]:
+    """The claims that no comparison speaks to, in words, and why."""
+    for claim in claimed.claims:
+        rows = tests[tests["claim"] == claim.id]
+        if not isinstance(claim, PerMap):
+            yield claim.says, f"needs all of its {len(claim.maps)} maps"
+        elif (rows["verdict"] == "no valid data").all():
+            where = "on one map" if len(claim.maps) > 1 else f"on {claim.maps[0]}"
+            methods = " and ".join(map(str, (claim.methods[0], *claim.methods[1][:1])))
+            yield claim.says, f"needs two runs of {methods} {where}"
+
+
+def _cost(runs: list[dict]) -> dict[tuple[str, str], tuple[int, float]]:
+    """By map and method: how many runs, and the CPU hours of all their threads."""
+    found: dict[tuple[str, str], tuple[int, float]] = {}
+    for run in runs:
+        n, hours = found.get((run["map"], run["algorithm"]), (0, 0.0))
+        used = sum(attempt.get("cpu_seconds", 0.0) for attempt in run["attempts"])
+        found[run["map"], run["algorithm"]] = (n + 1, hours + used / 3600)
+    return found
+
+
+def _by_cell(runs: list[dict]) -> dict[tuple[str, str], list[int]]:
+    """Seeds of some runs, by map and method."""
+    found: dict[tuple[str, str], list[int]] = {}
+    for run in runs:
+        found.setdefault((run["map"], run["algorithm"]), []).append(run["seed"])
+    return found
+
+
+def _between(runs: list[dict]) -> tuple[str, str]:
+    times = [
+        attempt[name]
+        for run in runs
+        for attempt in run["attempts"]
+        for name in ("started", "ended")
+    ]
+    return min(times), max(times)

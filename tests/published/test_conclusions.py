@@ -1,0 +1,84 @@
+"""The page on what a study's own runs say of the claims."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from benchmark import files
+from benchmark.published import claims, compare, conclusions, facts
+from benchmark.training.evaluations import write_evaluations
+from benchmark.training.run_record import DIGEST
+from benchmark.training.study import load_study
+from tests.analysis import synthetic
+
+MAPS = ["5m_vs_6m", "terran_5_vs_5"]
+STEPS = 200_000
+
+
+@pytest.fixture(scope="module")
+def ours():
+    """R3DM far ahead of QMIX with three runs each, ACORM with a single one."""
+    table = synthetic.study(MAPS, ["r3dm", "qmix"], seeds=3, study="reference", budget=STEPS)
+    alone = synthetic.run(MAPS[0], "acorm", 0, study="reference", budget=STEPS)
+    return table, synthetic.provenance(table) + synthetic.provenance(alone), alone
+
+
+@pytest.fixture(scope="module")
+def page(ours, tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("reference")
+    table, runs, alone = ours
+    digest = write_evaluations(pd.concat([table, alone]), folder / "evaluations.parquet")
+    summary = {"runs": runs, "missing": [], "changed": [], "broken": [], DIGEST: digest}
+    files.write_sealed(summary, folder / "runs.json")
+    study = load_study(files.ROOT / "config" / "reference.yaml")
+    claimed = claims.load(claims.PAPER)
+    _, about = facts.read()
+    conclusions.write(folder, study, about, claimed, 100, folder / "page.md")
+    return (folder / "page.md").read_text()
+
+
+def test_comparisons_end_where_our_runs_end(page):
+    said = [
+        line
+        for line in page.splitlines()
+        if line.startswith("| R3DM ends with a higher test win rate")
+    ]
+    assert len(said) == 2, page
+    assert all("200,000" in line and "QMIX | 3, 3" in line for line in said)
+
+
+def test_what_is_not_there_is_named(page):
+    assert "* ACORM on 5m_vs_6m: seeds 1, 2, 3, 4" in page
+    assert "over the SMAC maps: needs all of its 6 maps" in page
+    assert "imagining 10 steps ends lower than imagining 1, 2 or 5: needs" in page
+    assert "nothing on this page is a result of another backend" in page
+
+
+def test_power_is_how_often_a_difference_is_found(ours):
+    """Two-sided t-tests of runs that differ by the smallest difference find it in 80 %."""
+    table, *_ = ours
+    data = compare.our_data(table, {map: 10 * STEPS for map in MAPS}, 100_000)
+    found = conclusions.power(data, MAPS[0], alpha=0.05, family=6)
+    draws = np.random.default_rng(0).normal(0, found.sd, (2, 20_000, 3))
+    for difference, level in zip(found.smallest[3], (0.05, 0.05 / 6), strict=True):
+        tests = stats.ttest_ind(draws[0], draws[1] + difference, axis=1)
+        assert np.mean(tests.pvalue < level) == pytest.approx(0.8, abs=0.01)
+
+
+def test_spread_is_of_all_methods_together(ours):
+    table, *_ = ours
+    data = compare.our_data(table, {map: 10 * STEPS for map in MAPS}, 100_000)
+    final = table[(table["phase"] == "training") & (table["step"] > STEPS - 100_000)]
+    final = final[final["map"] == MAPS[0]]
+    by_run = final.groupby(["algorithm", "seed"])["battle_won"].mean()
+    variances = by_run.groupby("algorithm").var(ddof=1)
+    found = conclusions.power(data, MAPS[0], alpha=0.05, family=6)
+    assert found.sd == pytest.approx(np.sqrt(variances.mean()))
+
+
+def test_short_runs_carry_a_flag(ours):
+    table, *_ = ours
+    data = compare.our_data(table, {MAPS[0]: 2_000_000, MAPS[1]: STEPS}, 100_000)
+    flags = {cell.map: found for cell, found in data.flags.items()}
+    assert flags == {MAPS[0]: ["trained for 200,000 of the published 2,000,000 steps"]}
