@@ -8,7 +8,7 @@ class BenchmarkError(Exception):
     """
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """What an error says, in one line; its type where it says nothing."""
     return next(iter(str(error).splitlines()), "") or type(error).__name__
 

@@ -183,4 +183,5 @@ def _table(final: pd.DataFrame, ablation: Ablation) -> tables.Table:
 def _cell(found: pd.DataFrame, methods: _Methods) -> tables.Cell:
     if found.empty:
         return tables.Cell()
-    return tables.Cell(*found.iloc[0][["mean", "low", "high"]], note=methods.note(found))
+    mean, low, high = found.iloc[0][["mean", "low", "high"]]
+    return tables.Cell(mean, low, high, note=methods.note(found))

@@ -101,8 +101,10 @@ def aggregate(
     _check_versions(records)
     _check_rules(records)
     missing, changed = missing_and_changed(records, study, output) if study else ([], [])
-    summary = {"runs": records, "missing": missing, "changed": changed, "broken": broken}
-    summary[DIGEST] = files.sha256(data)
+    summary = {
+        **{"runs": records, "missing": missing, "changed": changed, "broken": broken},
+        DIGEST: files.sha256(data),
+    }
     files.write(data, output / "evaluations.parquet")
     files.write_sealed(summary, output / "runs.json")
     return summary
@@ -194,7 +196,8 @@ def missing_and_changed(
         ``state``, ``step`` and ``note`` as ``python -m benchmark status`` shows them.
     """
     there = {run_path(run): run["config"] for run in runs}
-    missing, changed = [], []
+    missing: list[dict] = []
+    changed: list[dict] = []
     wanted = [run.resolved() for run in study.runs()]
     for run, state in zip(wanted, run_state.read(wanted, folder), strict=True):
         found = there.get(run_path(run))

@@ -79,7 +79,7 @@ class Sample:
         value = float(self.value(metric, scores))
         if (self.sizes < 2).any():
             return Estimate(value)
-        return Estimate(value, *interval(getattr(self, metric)(scores, self.mass)))
+        return Estimate(value, *map(float, interval(getattr(self, metric)(scores, self.mass))))
 
     def value(self, metric: str, scores: np.ndarray) -> float:
         """The metric of ``scores`` [N]: rliable's where the maps have equally many runs."""
@@ -144,7 +144,7 @@ def improvement(
         value = metrics.probability_of_improvement(np.stack(x, axis=1), np.stack(y, axis=1))
     if any(len(scores) < 2 for scores in (*x, *y)):
         return Estimate(float(value))
-    return Estimate(float(value), *interval(np.mean(samples, axis=0)))
+    return Estimate(float(value), *map(float, interval(np.mean(samples, axis=0))))
 
 
 def interval(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

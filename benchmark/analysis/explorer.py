@@ -160,7 +160,8 @@ def legend(styles: Sequence[tuple[str, labels.PlotStyle]]) -> list[dict[str, str
 def _marker(name: str) -> str:
     """A marker of matplotlib as an SVG path of about two units, y downwards."""
     style = MarkerStyle(name)
-    polygons = style.get_path().transformed(style.get_transform()).to_polygons()
+    path = style.get_path().transformed(style.get_transform())
+    polygons = [np.asarray(corners) for corners in path.to_polygons()]
     size = max(float(np.abs(corners).max()) for corners in polygons)
     return "".join(
         "M" + "L".join(f"{x / size:.2f} {-y / size:.2f}" for x, y in corners) + "Z"

@@ -166,16 +166,16 @@ def finish(
     """Lays a figure out above a footer, with a pad in inches around its plots, and draws both."""
     scale, footer = page.scale, plots.plain(footer)
     width = round(_CHARACTERS / scale * figure.get_figwidth())
-    lines = len(textwrap.wrap(footer, width))
-    lines = textwrap.wrap(footer, min(width, len(footer) // lines + 12))  # about equally long
+    needed = len(textwrap.wrap(footer, width))
+    lines = textwrap.wrap(footer, min(width, len(footer) // needed + 12))  # about equally long
     below = _LINE * scale * len(lines)
     height = figure.get_figheight() + below
     figure.set_figheight(height)
     share = (below + 0.03) / height
     pads = {"w_pad": pad * scale, "h_pad": min(pad, 0.03) * scale}
     figure.set_layout_engine("constrained", rect=(0, share, 1, 1 - share), **pads)
-    where = {"ha": "center", "va": "bottom", "size": 5 * scale, "color": "#555555"}
-    figure.text(0.5, 0.02 / height, "\n".join(lines), **where)
+    text = "\n".join(lines)
+    figure.text(0.5, 0.02 / height, text, ha="center", va="bottom", size=5 * scale, color="#555555")
     for axes in figure.axes:
         sns.despine(ax=axes)
     figure.draw_without_rendering()

@@ -5,7 +5,7 @@ figure is for. Bands and bars are 95 % bootstrap intervals.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -211,7 +211,7 @@ def unit(rows: pd.DataFrame) -> tuple[float, str]:
 def steps_axis(axes: Axes, last: float, scale: float) -> None:
     """Env steps from 0 to the last one, which has a tick, in units of ``scale``; 1 without any."""
     last = last / scale if last > 0 else 1.0  # without rows the last one is NaN
-    ticks = MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(0, last)
+    ticks = np.asarray(MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(0, last))
     axes.set_xlim(0, last)
     axes.set_xticks([*ticks[ticks < _LAST_TICK * last], last])
     axes.xaxis.set_major_formatter("{x:g}")
@@ -240,9 +240,13 @@ def intervals(
         if row is None or row.empty:
             continue
         value, low, high = row.iloc[0][["value", "low", "high"]]
-        bar = {"linewidth": 3 * scale, "alpha": 0.4, "solid_capstyle": "butt"}
+        bar: dict[str, Any] = {"linewidth": 3 * scale, "alpha": 0.4, "solid_capstyle": "butt"}
         axes.plot([low, high], [height, height], color=style.colour, **bar)
-        marker = {"marker": style.marker, "markersize": 4 * scale, "markeredgewidth": 0}
+        marker: dict[str, Any] = {
+            "marker": style.marker,
+            "markersize": 4 * scale,
+            "markeredgewidth": 0,
+        }
         axes.plot(value, height, color=style.colour, linestyle="", **marker)
     axes.set_yticks(range(len(lines)), [plain(style.name) for style, _ in lines])
     axes.set_ylim(len(lines) - 0.4, -0.6)

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jinja2
 import numpy as np
@@ -251,8 +251,8 @@ def _verdicts(
         yield f"{verdict}: probability of improvement {_estimate(row)}."
 
 
-def _estimate(row: tuple) -> str:
-    """A value with its interval, where it has one."""
+def _estimate(row: Any) -> str:
+    """A value with its interval, where it has one, of a row with these columns."""
     return str(tables.Cell(row.value, row.low, row.high))
 
 
@@ -386,7 +386,7 @@ def _provenance(runs: list[dict]) -> dict[str, list[tuple[str, int]]]:
 def _total(runs: list[dict]) -> dict[str, str]:
     """What the runs cost together."""
     hours = sum(run["wall_seconds"] for run in runs) / 3600
-    faults = Counter()
+    faults: Counter[str] = Counter()
     for attempt in (attempt for run in runs for attempt in run["attempts"]):
         faults.update(attempt.get("backend", {}).get("faults", {}))
     listed = ", ".join(f"{count} {kind}" for kind, count in faults.most_common())

@@ -221,7 +221,7 @@ def _along(
         curves: map -> scores, rows are seeds, columns are steps, NaN after a run's last step.
     """
     steps = set.intersection(*(set(curve.columns) for curve in curves.values()))
-    sample, sizes = None, {}
+    sizes: dict[str, int] = {}
     for step in sorted(steps):
         scores = {map: curve[step].dropna().to_numpy() for map, curve in curves.items()}
         if _sizes(scores) != sizes:  # it changes only where a run stops

@@ -36,27 +36,26 @@ def main(arguments: argparse.Namespace) -> None:
     """Runs the command."""
     from benchmark.envs import make
     from benchmark.envs.validation import record
-    from benchmark.envs.validation.players import NearRandom
+    from benchmark.envs.validation.players import NearRandom, Player
     from benchmark.training.player import describe, open_player
 
     if arguments.episodes < 1:
         raise BenchmarkError(f"--episodes {arguments.episodes}: at least one battle")
-    random, folder = arguments.policy == "random", arguments.output
-    path = None if random else Path(arguments.policy)
-    if random:
-        name, player = "random", NearRandom(1.0, arguments.seed)
-    else:
-        path, name, algorithm, network = describe(path, arguments.map)
+    folder, described = arguments.output, None
+    name = "random"
+    player: Player = NearRandom(1.0, arguments.seed)
+    if arguments.policy != "random":
+        described = path, name, _, network = describe(Path(arguments.policy), arguments.map)
         player = open_player(path, network, arguments.seed)
     with closing(make(arguments.map, arguments.n_envs, arguments.backend)) as env:
         played = record.record(env, player, arguments.episodes, arguments.seed, name, folder)
-        if random:
-            record.add_random(env, played, folder)
+        if described:
+            record.add_policy(env, played, *described, folder)
         else:
-            record.add_policy(env, played, path, name, algorithm, network, folder)
+            record.add_random(env, played, folder)
         log.info(
             "%d battles on %s, %s: %.2f won, return %.2f, length %.1f",
-            len(played["won"]), env.map.name, record.source_of(env), played["won"].mean(),
+            len(played["won"]), env.spec.map, record.source_of(env), played["won"].mean(),
             played["return"].mean(), played["length"].mean(),
         )  # fmt: skip
     print(folder)

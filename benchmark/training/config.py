@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 from pydantic import (
     BaseModel,
@@ -33,7 +33,7 @@ from benchmark.envs.options import EnvOptions
 from benchmark.errors import BenchmarkError, brief
 from benchmark.training.protocol import MAP_RULES, RULES, ProtocolName, Training
 
-VERSION = 2  #: of the format of runs and study files
+VERSION: Literal[2] = 2  #: of the format of runs and study files
 
 #: The variant that the main figures compare; every other variant is an ablation.
 DEFAULT = "default"
@@ -139,7 +139,7 @@ def same_configuration(recorded: dict, wanted: dict) -> bool:
 
 def flat(resolved: dict) -> dict[str, Any]:
     """A resolved run as one table; each key has one meaning, whatever part of the run it is of."""
-    table = {}
+    table: dict[str, Any] = {}
     for key, value in resolved.items():
         table |= value if isinstance(value, dict) else {key: value}
     return table
@@ -178,7 +178,7 @@ def resolve_run(
         return RunConfig(
             study=study,
             backend=backend,
-            protocol=protocol,
+            protocol=cast(ProtocolName, protocol),  # checked above
             map=map,
             algorithm=algorithm,
             variant=variant,
@@ -191,10 +191,10 @@ def resolve_run(
         )
 
 
-def _tables(map: str, algorithm: str, protocol: str) -> dict[str, dict]:
+def _tables(map: str, algorithm: str, protocol: str) -> dict[str, Mapping[str, Any]]:
     """The flat tables that come with the benchmark, by what they are; later ones win."""
     method = ALGORITHMS[algorithm]
-    tables = {
+    tables: dict[str, Mapping[str, Any]] = {
         f"protocol {protocol}": RULES[protocol],
         "rule of the map": MAP_RULES.get(map, {}),
         "method's table for the map": method.MAP_HYPERPARAMETERS.get(map, {}),
@@ -221,11 +221,8 @@ def settings(run: RunConfig, overrides: Mapping[str, dict[str, Any]]) -> list[Se
         run: the resolved run.
         overrides: what it was resolved with, by what it is, e.g. "study, per_map".
     """
-    sources = {
-        key: source
-        for source, table in (_tables(run.map, run.algorithm, run.protocol) | overrides).items()
-        for key in table
-    }
+    tables = {**_tables(run.map, run.algorithm, run.protocol), **overrides}
+    sources = {key: source for source, table in tables.items() for key in table}
     default = {"env": "default of the env", "hyperparameters": "default of the method"}
     return [
         Setting(part, key, value, sources.get(key) or default[part])

@@ -6,7 +6,7 @@ after a round no random stream is ahead of the updates: a checkpoint needs nothi
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import islice
@@ -28,7 +28,7 @@ def draw(
     purposes: list[str],
     device: torch.device,
     ahead: int | None = None,
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Draws one batch per purpose.
 
     Args:

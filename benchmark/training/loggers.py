@@ -29,7 +29,8 @@ class TensorBoard:
     """Event files in the run's folder ``tensorboard/``: ``tensorboard --logdir results``."""
 
     def __init__(self, config: RunConfig, folder: Path) -> None:
-        self._folder, self._writer = folder / "tensorboard", None
+        self._folder = folder / "tensorboard"
+        self._writer: Any = None  # SummaryWriter
 
     def write(self, step: int, values: dict[str, float]) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -53,7 +54,8 @@ class WeightsAndBiases:
     """
 
     def __init__(self, config: RunConfig, folder: Path) -> None:
-        self._config, self._folder, self._run = config, folder, None
+        self._config, self._folder = config, folder
+        self._run: Any = None  # wandb's
 
     def write(self, step: int, values: dict[str, float]) -> None:
         import os

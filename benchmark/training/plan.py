@@ -169,7 +169,8 @@ def peak_memory(run: RunConfig, spec: EnvSpec, seconds: float) -> np.ndarray:
         learn(learner, replay, run.training.model_copy(update={"batch_size": size}), streams)
         learner.read_metrics()  # waits for the device
 
-    size, peaks, begin = min(2, last), {}, time.perf_counter()
+    peaks: dict[int, np.ndarray] = {}
+    size, begin = min(2, last), time.perf_counter()
     update(size)  # what stays, like the optimiser's averages, shall not count as growth
     while last not in peaks and (len(peaks) < 2 or time.perf_counter() - begin < seconds):
         update(size)

@@ -92,8 +92,8 @@ class Policy:
                 f"observations have shape {list(np.shape(obs))}, the policy of {self.config.map}"
                 f" needs {list(wanted)}"
             )
-        obs = torch.from_numpy(np.asarray(obs, np.float32))
-        values, hidden = self.learner.act(obs, torch.from_numpy(self._last), self._hidden)
+        seen = torch.from_numpy(np.asarray(obs, np.float32))
+        values, hidden = self.learner.act(seen, torch.from_numpy(self._last), self._hidden)
         return values.cpu().numpy(), hidden
 
     def make_env(self, n_envs: int) -> Env:
@@ -161,7 +161,7 @@ def _read(path: Path) -> tuple[RunConfig, dict]:
     config = state.get("config") if isinstance(state, dict) else None
     if not isinstance(config, dict) or not {"policy", "learner"} & set(state):
         raise BenchmarkError(f"{path} is no policy.pt or checkpoint.pt of this benchmark")
-    known_algorithm(config.get("algorithm"), str(path))
+    known_algorithm(str(config.get("algorithm")), str(path))
     with one_line_errors(f"{path} is of another version of the program"):
         config = RunConfig.model_validate(config)
     return config, state["policy"] if "policy" in state else state["learner"]["networks"]

@@ -83,7 +83,7 @@ def _code(source: bytes) -> tuple[str, list[str]]:
     imported = list(_imports(tree))
     for node in ast.walk(tree):
         if isinstance(body := getattr(node, "body", None), list):
-            node.body = [statement for statement in body if not _is_text(statement)]
+            body[:] = [statement for statement in body if not _is_text(statement)]
     return hashlib.sha256(ast.unparse(tree).encode()).hexdigest(), imported
 
 

@@ -7,7 +7,7 @@ masks are derived, never stored.
 
 import math
 from dataclasses import dataclass, fields
-from typing import ClassVar, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import lz4.block
 import numpy as np
@@ -48,7 +48,8 @@ class Batch:
     mask: Tensor  #: [T, B] bool: the step was played, it is no padding
     length: Tensor  #: [B] int64, steps; stays on the CPU, so that reading it never waits for a GPU
 
-    _sent: ClassVar["_Sent | None"] = None  #: of a batch that is being copied to a GPU
+    def __post_init__(self) -> None:
+        self._sent: _Sent | None = None  #: of a batch that is being copied to a GPU
 
     @property
     def size(self) -> int:
@@ -157,7 +158,7 @@ class ReplayBuffer:
         agents = spec.n_agents
         self.capacity, self._last_actions, self._tails = capacity, last_actions, tails
         self.added = 0  #: episodes ever added; episode k is in slot k % capacity
-        self._slots: list[Packed | None] = [None] * capacity
+        self._slots = [Packed(b"", 0, False, 0)] * capacity
         #: name -> shape and type of a step, and 1 where the final observation counts
         self._layout = {
             "obs": ((agents, spec.obs_size), np.dtype(np.float32), 1),
@@ -174,7 +175,7 @@ class ReplayBuffer:
     @property
     def nbytes(self) -> int:
         """Memory that the episodes take."""
-        return sum(len(packed.data) for packed in self._slots if packed)
+        return sum(len(packed.data) for packed in self._slots)
 
     def add(self, episodes: Episodes) -> None:
         """Stores episodes, over the oldest ones once the buffer is full."""
@@ -186,13 +187,13 @@ class ReplayBuffer:
             }
             arrays["last_actions"] = self._stored_last(arrays["actions"])
             kept, older = length, self._slots[self.added % self.capacity]
-            if self._tails == "stale" and older and older.kept > length:
+            if self._tails == "stale" and older.kept > length:
                 kept, behind = older.kept, self._unpack(older)
                 for name, array in arrays.items():
                     arrays[name] = np.concatenate([array, behind[name][len(array) :]])
             data = lz4.block.compress(
                 b"".join(
-                    np.ascontiguousarray(arrays[name], dtype)
+                    np.ascontiguousarray(arrays[name], dtype).data
                     for name, (_, dtype, _) in self._layout.items()
                 )
             )

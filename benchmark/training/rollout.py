@@ -112,8 +112,8 @@ def _play(
     zero_last_action = explorer is None and rules.evaluated_last_action == "zero"
 
     while running.any():
-        q_values, new_hidden = learner.act(*_sent(seen.obs, last, learner.device), hidden)
-        q_values = q_values.cpu().numpy()
+        found, new_hidden = learner.act(*_sent(seen.obs, last, learner.device), hidden)
+        q_values = found.cpu().numpy()
         actions = np.where(seen.available, q_values, NEVER).argmax(-1)
         if explorer is not None:
             actions, random_teams = explorer.choose(actions, seen.available, int(length.sum()))
@@ -167,7 +167,7 @@ class _Explorer:
         draws = 1 if self._rules.epsilon_per == "team" else agents
         random = self._rng.random((battles, draws)) < self._epsilon(steps)
         uniforms = np.where(available, self._rng.random(available.shape), -1)
-        return np.where(random, uniforms.argmax(-1), greedy), random.all(-1)
+        return np.where(random, uniforms.argmax(-1), greedy), np.all(random, axis=-1)
 
 
 class _Recorder:

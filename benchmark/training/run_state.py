@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from platform import node
-from typing import Literal
+from typing import Any, Literal
 
 import psutil
 
@@ -83,7 +83,7 @@ def read(runs: Iterable[dict], folder: Path) -> list[RunState]:
     states = []
     for run in runs:
         path = run_path(run)
-        found = {"step": 0, "steps_per_second": None, "win_rate": None, "note": ""}
+        found: dict[str, Any] = {"step": 0, "steps_per_second": None, "win_rate": None, "note": ""}
         try:
             if is_finished(folder / path):
                 found |= _finished(run, run_record.read(folder / path), source_hash)
@@ -109,7 +109,7 @@ def found_runs(folder: Path) -> list[dict]:
         return [about["config"] for about in records]
     found = []
     for path in sorted(Path(folder, "runs").glob("/".join("*" * 5))):
-        identity = dict(zip(IDENTITY[-4:], path.parts[-4:], strict=True))
+        identity: dict[str, Any] = dict(zip(IDENTITY[-4:], path.parts[-4:], strict=True))
         identity |= {"backend": path.parts[-5], "seed": int(path.name)}
         if (path / "run.json").exists():
             found.append(files.read_sealed(path / "run.json", provenance.RUN_KEYS)["config"])

@@ -134,7 +134,8 @@ class Study(BaseModel):
 
     @model_validator(mode="after")
     def _folder_names(self) -> "Study":
-        for name in [self.name, *(part.name for part in [*self.variants, *self.ablations])]:
+        parts: list[Variant | Ablation] = [*self.variants, *self.ablations]
+        for name in [self.name, *(part.name for part in parts)]:
             if not _FOLDER_NAME.fullmatch(name):
                 raise ValueError(
                     f"{name!r} names a folder: use lower-case letters, digits and _ only"
@@ -194,6 +195,7 @@ class Study(BaseModel):
             return self
         if self.backend != "simulator":
             raise ValueError("roles: battles can be shown on the simulator only")
+        chosen: list[tuple[str, Any, list]]
         chosen = [("map", self.roles.map, self.maps), ("seed", self.roles.seed, self.seeds)]
         chosen += [("algorithm", name, self.algorithms) for name in self.roles.algorithms]
         for kind, value, values in chosen:

@@ -211,6 +211,7 @@ class Run:
         if self.learner.updates == 0:  # less than a batch was played, or pre-training took it all
             end_reason = run_state.UNTRAINED
             log.warning("%s: the budget ended before the first update", self.folder)
+        assert self.best is not None  # of the first evaluation, before any training
         evaluations = list(self.evaluations)
         if self.rules.absolute_episodes:
             self.learner.load_state_dict(self.best["policy"])
@@ -371,7 +372,8 @@ def make_learner(config: RunConfig, streams: RandomStreams, device: str, spec: E
     """The run's learner with its initial weights; ``device`` as for ``choose_device``."""
     seed = int(streams.seeds("learner", 1)[0] >> np.uint64(1))  # torch takes 63 bits
     algorithm = ALGORITHMS[config.algorithm]
-    return algorithm(spec, config.hyperparameters, config.training, seed, choose_device(device))
+    hyperparameters = algorithm.Config.model_validate(config.hyperparameters)
+    return algorithm(spec, hyperparameters, config.training, seed, choose_device(device))
 
 
 def make_replay(spec: EnvSpec, rules: Training) -> ReplayBuffer:
