@@ -1,6 +1,7 @@
 """The stand-in: set up, its answers to single requests, and its process."""
 
 import os
+import random
 import socket
 import subprocess
 import time
@@ -297,6 +298,62 @@ def test_what_it_does_not_know_it_refuses():
     assert talk.send(request).error == ["debug end_game: the stand-in does not know this command"]
 
 
+@pytest.mark.protocol
+def test_values_that_no_game_takes():
+    talk = Talk()
+    ally, friend, enemy = [talk.units()[index].tag for index in (0, 1, 3)]
+    unsupported = 2
+    for point in ((float("nan"), 1), (1, 1e30), (-1e4, 1)):
+        assert talk.order(ally, 16, point=point) == unsupported
+    assert talk.order(ally, 386, target=friend) == unsupported  # a marine
+    assert talk.order(ally, 23, target=friend) == unsupported
+    request = talk.api.Request()
+    request.create_game.local_map.map_path, request.create_game.local_map.map_data = "3m", b"map"
+    request = request.FromString(request.SerializeToString().replace(b"3m", b"\xff\xfe"))
+    assert talk.send(request).create_game.error == talk.api.ResponseCreateGame.InvalidMapPath
+    loops = talk("observation").observation.observation.game_loop
+    assert "at most" in talk.step(2**32 - 1).error[0]
+    assert talk("observation").observation.observation.game_loop == loops
+    assert talk.order(ally, 23, target=enemy) == 1
+
+    talk = Talk("32x32_flat")
+    marine = 1935 + TYPE_ID["marine"]
+    for owner, x in ((0, 1.0), (300, 1.0), (-1, 1.0), (1, float("nan")), (2, 1e30)):
+        assert talk.debug_create((marine, owner, x, 1.0)).error
+    request = talk.api.Request()
+    wanted = request.debug.debug.add().create_unit
+    wanted.unit_type, wanted.owner, wanted.quantity = marine, 1, 2**32 - 1
+    assert "at most" in talk.send(request).error[0]
+    talk.debug_create((marine, 1, 9.0, 9.0), (GAME_ID[TYPE_ID["marine"]], 2, 4.0, 4.0))
+    talk.step()
+    tag = talk.units()[0].tag
+    talk.create("32x32_flat")
+    talk("join_game")
+    assert talk.order(tag, 4) == unsupported  # of the game before
+
+
+@pytest.mark.protocol
+def test_damaged_requests_are_answered():
+    """Every answer is a response or a refusal: random kinds, random values, flipped bits."""
+    from google.protobuf.message import DecodeError
+
+    talk, stream = Talk(), random.Random(0)
+    kinds = [field.name for field in talk.api.Request.DESCRIPTOR.oneofs[0].fields]
+    for _ in range(2000):
+        request = talk.api.Request()
+        kind = stream.choice([kind for kind in kinds if kind != "quit"])
+        getattr(request, kind).SetInParent()
+        data = bytearray(request.SerializeToString() + stream.randbytes(stream.randrange(12)))
+        data[stream.randrange(len(data))] ^= 1 << stream.randrange(8)
+        try:
+            request = talk.api.Request.FromString(bytes(data))
+        except DecodeError:
+            assert talk.server.undecodable().error
+            continue
+        response = talk.server.answer(request)
+        assert response is None or response.HasField("status")
+
+
 # The process --------------------------------------------------------------------------------------
 
 
@@ -350,6 +407,31 @@ def test_the_process_serves_one_client_and_ends_with_it(game, monkeypatch, farew
         else:
             client.socket.shutdown(socket.SHUT_RDWR)
         assert process.wait(20) == 0
+
+
+@pytest.mark.protocol
+def test_garbage_is_answered_with_an_error_or_turned_away(game):
+    from websockets.sync.client import connect
+
+    from benchmark.envs.starcraft2.messages import sc2api_pb2 as api
+
+    process, port = launch(game())
+    wait_until_it_listens(process, port)
+    for garbage in (b"GET / HTTP/9\r\n\r\n", random.Random(0).randbytes(4096), b"\n" * 99):
+        with socket.create_connection(("127.0.0.1", port)) as other:
+            other.sendall(garbage)
+    ping = api.Request(id=7)
+    ping.ping.SetInParent()
+    whole = ping.SerializeToString()
+    with connect(f"ws://127.0.0.1:{port}/sc2api", compression=None) as client:
+        for frame in ("hello", "", b"", whole[:-1], b"\xff" * 1000, random.Random(1).randbytes(99)):
+            client.send(frame)
+            assert api.Response.FromString(client.recv(5)).error, frame
+        client.send(whole)
+        assert api.Response.FromString(client.recv(5)).id == 7
+        client.socket.sendall(b"\xff" * 64)  # no frame of WebSocket
+        assert process.wait(20) == 0
+    assert b"Traceback" not in process.stderr.read()
 
 
 @pytest.mark.protocol

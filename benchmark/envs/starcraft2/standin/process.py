@@ -5,6 +5,7 @@ answers are binary frames.
 """
 
 import argparse
+import logging
 import os
 import random
 import socket
@@ -117,12 +118,16 @@ def main() -> int:
 
     def talk(client) -> None:
         unattended.cancel()
-        _answer_all(client, server, faults, journal)
-        threading.Thread(target=web.shutdown).start()
+        try:
+            _answer_all(client, server, faults, journal)
+        finally:
+            threading.Thread(target=web.shutdown).start()
 
     def check_path(client, request):
         return None if request.path == _PATH else client.respond(HTTPStatus.NOT_FOUND, "")
 
+    # Who connects without speaking WebSocket is turned away without a traceback.
+    logging.getLogger("websockets.server").setLevel(logging.CRITICAL)
     with serve(
         talk, sock=listener, process_request=check_path, compression=None, max_size=None,
         ping_interval=None, close_timeout=1.0,
@@ -135,6 +140,7 @@ def main() -> int:
 
 def _answer_all(client, server, faults: Faults, journal: Journal | None) -> None:
     """Answers a client's requests until it quits or goes."""
+    from google.protobuf.message import DecodeError
     from websockets.exceptions import ConnectionClosed
 
     from benchmark.envs.starcraft2.messages import sc2api_pb2
@@ -142,7 +148,11 @@ def _answer_all(client, server, faults: Faults, journal: Journal | None) -> None
     requests = 0
     try:
         while True:
-            request = sc2api_pb2.Request.FromString(client.recv(decode=False))
+            try:
+                request = sc2api_pb2.Request.FromString(client.recv(decode=False))
+            except DecodeError:
+                client.send(server.undecodable().SerializeToString())
+                continue
             requests += 1
             faults.happen(requests)
             response = server.answer(request)

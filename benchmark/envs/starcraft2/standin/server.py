@@ -4,7 +4,7 @@ It understands the requests that the smac and smacv2 clients send through pysc2,
 other one with an error, as the game does for requests that it cannot fulfil. How it differs from
 the game beyond the engine:
 
-* orders: stop, move to a point, attack a unit, heal a unit; never queued;
+* orders: stop, move to a point, attack an enemy, heal a friend; never queued;
 * units are created on an empty map only;
 * a SMAC map's armies return at the end of the request after which no unit is alive.
 """
@@ -39,6 +39,8 @@ _IN_GAME = ("game_info", "observation", "action", "step", "debug", "data", "save
 #: Request -> the status in which it can be answered, None for any.
 _REQUESTS = {"ping": None, "create_game": None, "join_game": api.init_game}
 _REQUESTS |= dict.fromkeys(_IN_GAME, api.in_game)
+_MOST_LOOPS = 20_000  #: of one step: a quarter of an hour of the game, in less than a second
+_MOST_UNITS = 200  #: to be created; the game's own limit of supplies
 _PLATEAU = 127  #: terrain height of the playing ground, of 0 .. 255
 _GROUND_Z, _AIR_Z = 12.0, 15.75
 
@@ -88,10 +90,14 @@ class Server:
         response.status = self._status
         return response
 
+    def undecodable(self) -> api.Response:
+        """The response to a message that is no request of this protocol."""
+        return api.Response(error=["not a request, or one that was damaged"], status=self._status)
+
     def _handler(self, kind: str | None) -> Callable:
         """The method that answers a request in the present status."""
         if kind not in _REQUESTS:
-            raise Refused(f"{kind}: the stand-in does not know this request")
+            raise Refused(f"{kind or 'empty'}: the stand-in does not know this request")
         if _REQUESTS[kind] not in (None, self._status):
             raise Refused(f"{kind}: not in a game that can take it")
         return getattr(self, f"_{kind}")
@@ -105,6 +111,8 @@ class Server:
 
     def _create_game(self, request, response) -> None:
         path = request.local_map.map_path
+        if isinstance(path, bytes):  # protobuf leaves text that is not UTF-8 as it came
+            path = path.decode(errors="replace")
         name = path.rsplit("/")[-1].removesuffix(".SC2Map")
         if not request.local_map.map_data:
             response.error = api.ResponseCreateGame.MissingMap
@@ -113,7 +121,7 @@ class Server:
             self._map = MAPS["protoss_5_vs_5"] if name == FLAT_MAP else find_map(name)
         except BenchmarkError:
             response.error = api.ResponseCreateGame.InvalidMapPath
-            response.error_details = f"the stand-in does not know the map {name}"
+            response.error_details = f"the stand-in does not know the map {name[:80]}"
             return
         self._path = path
         seeded = request.HasField("random_seed")
@@ -124,6 +132,8 @@ class Server:
         response.player_id = 1
         self.loop = self._battles = 0
         self.engine = None
+        for left in (self._tags, self._to_kill, self._to_create):
+            left.clear()
         self._status = api.in_game
         self._create_units()
 
@@ -174,17 +184,21 @@ class Server:
         target = self._living(command.target_unit_tag)
         for tag in command.unit_tags:
             i = self._living(tag)
-            if command.queue_command or i is None or self.engine.units["team"][i] != 0:
+            if command.queue_command or i is None or self._team(i) != 0:
                 return error_pb2.ActionResult.Value("NotSupported")
             ability = command.ability_id
             if ability == _ABILITIES["stop"]:
                 self.engine.stop(i)
             elif ability == _ABILITIES["move"] and command.HasField("target_world_space_pos"):
                 goal = command.target_world_space_pos
+                if not _near_map(goal):
+                    return error_pb2.ActionResult.Value("NotSupported")
                 self.engine.move(i, goal.x, goal.y)
-            elif ability == _ABILITIES["attack"] and target is not None:
+            elif ability == _ABILITIES["attack"] and self._team(target) == 1:
                 self.engine.attack(i, target)
-            elif ability == _ABILITIES["heal"] and target is not None:
+            elif ability == _ABILITIES["heal"] and self._team(target) == 0:
+                if not UNITS[self.engine.units["type"][i]].heals:
+                    return error_pb2.ActionResult.Value("NotSupported")
                 self.engine.heal(i, target)
             else:
                 return error_pb2.ActionResult.Value("NotSupported")
@@ -200,17 +214,24 @@ class Server:
                 wanted = command.create_unit
                 if wanted.unit_type not in _TYPE_OF:
                     raise Refused(f"create_unit: the stand-in has no units of {wanted.unit_type}")
+                if wanted.owner not in (1, 2) or not _near_map(wanted.pos):
+                    raise Refused("create_unit: for player 1 or 2, on the map")
+                quantity = max(wanted.quantity, 1)
+                if len(self._to_create) + quantity > _MOST_UNITS:
+                    raise Refused(f"create_unit: at most {_MOST_UNITS} units")
                 recruit = (wanted.unit_type, wanted.owner, wanted.pos.x, wanted.pos.y)
-                self._to_create += [recruit] * max(wanted.quantity, 1)
+                self._to_create += [recruit] * quantity
             elif kind != "draw":
                 raise Refused(f"debug {kind}: the stand-in does not know this command")
 
     def _step(self, request, response) -> None:
+        count = max(request.count, 1)
+        if count > _MOST_LOOPS:
+            raise Refused(f"step: at most {_MOST_LOOPS} game loops")
         for tag in self._to_kill:
             if (index := self._living(tag)) is not None:
                 self.engine.kill(index)
         self._to_kill.clear()
-        count = max(request.count, 1)
         if self.engine is not None:
             self.engine.play(count)
         self.loop += count
@@ -248,10 +269,18 @@ class Server:
         self._tags = {self._next_tag + index: index for index in range(len(units))}
         self._next_tag += len(units)
 
+    def _team(self, index: int | None) -> int | None:
+        return None if index is None else int(self.engine.units["team"][index])
+
     def _living(self, tag: int) -> int | None:
         """The index of a living unit."""
         index = self._tags.get(tag)
         return index if index is not None and self.engine.units["alive"][index] else None
+
+
+def _near_map(point: common_pb2.Point2D) -> bool:
+    """Whether a point is on the map or a map's width from it; clients point beyond the border."""
+    return all(-SIZE <= value <= 2 * SIZE for value in (point.x, point.y))  # false for NaN
 
 
 def _show(units: np.ndarray, index: int, tags: dict[int, int], seen: raw_pb2.Unit) -> None:
