@@ -59,7 +59,10 @@ def wait_for_progress(process: subprocess.Popen, folder: Path, patience: float =
     assert process.poll() is not None, "the run never wrote a checkpoint"
 
 
-@pytest.mark.parametrize("replay_episodes", [5000, 20], ids=["not wrapped", "wrapped"])
+@pytest.mark.parametrize(
+    "replay_episodes",
+    [pytest.param(5000, marks=pytest.mark.slow, id="not wrapped"), pytest.param(20, id="wrapped")],
+)
 def test_killed_run_gives_the_same_bytes(tmp_path, replay_episodes):
     settings = SMALL | {"replay_episodes": replay_episodes}
     whole = finish(tmp_path / "whole", settings)
