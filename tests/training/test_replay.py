@@ -1,5 +1,7 @@
 """The replay buffer: exact storage, exact zeros on padding, a ring that never mixes episodes."""
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 import torch
@@ -68,7 +70,8 @@ def test_batches_hold_the_episodes_and_where_they_end():
     assert batch.to(torch.device("cpu")) is batch
     parts = batch.split(3)
     assert [part.size for part in parts] == [3, 3, 2]
-    for name, value in vars(batch).items():
+    for name in (field.name for field in fields(batch)):
+        value = getattr(batch, name)
         along = min(1, value.dim() - 1)
         assert torch.equal(torch.cat([getattr(part, name) for part in parts], along), value), name
 
