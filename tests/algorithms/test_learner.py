@@ -33,6 +33,27 @@ def test_released_qmix_equals_the_authors_module():
         assert sums == pytest.approx(update["weight_sums"], abs=1e-4)
 
 
+def test_an_update_calls_the_hooks_in_their_order(monkeypatch):
+    hooks = ["prepare", "pretrain", "before_update", "online", "intrinsic_reward"]
+    hooks += ["auxiliary_losses", "optimizer_step", "move_targets", "after_update"]
+    called = []
+    for hook in hooks:
+        original = getattr(QMIX, hook)
+        monkeypatch.setattr(
+            QMIX, hook, lambda *a, hook=hook, original=original: called.append(hook) or original(*a)
+        )
+    learner = make_qmix(target_interval=2)
+    assert learner.env_steps == learner.updates == 0
+    learner.update(make_batch())
+    learner.update(make_batch())
+    assert called == [hook for hook in hooks if hook != "move_targets"] + hooks
+    called.clear()
+    monkeypatch.setattr(QMIX, "pretrain", lambda *_: True)
+    learner.update(make_batch())
+    assert called == ["prepare"]
+    assert learner.updates == 2
+
+
 def test_mixer_is_monotonic():
     learner = make_qmix()
     values = torch.randn(50, 4, SPEC.n_agents, requires_grad=True)

@@ -64,6 +64,15 @@ def test_acting_step_by_step_equals_learning_on_sequences(name):
         torch.testing.assert_close(acted, q_values[step], atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_targets_are_numbers_without_gradient_for_every_step(name, first):
+    learner, batch = ready(name, target_first_step=first), in_order()
+    targets = learner.td_targets(batch, learner.online(batch))
+    assert targets.shape == batch.mask.shape
+    assert targets[batch.mask].isfinite().all()
+    assert not targets.requires_grad
+
+
 def test_padding_never_changes_an_update(name):
     """Whether the networks run over it, as on CUDA, or not, and whatever lies there."""
     learner, batch = ready(name), in_order()
