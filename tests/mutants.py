@@ -14,6 +14,7 @@ import importlib
 import multiprocessing
 import os
 import random
+import re
 import runpy
 import shutil
 import signal
@@ -165,6 +166,9 @@ def main() -> None:
     parser.add_argument("module", help="a file that mutants.toml lists")
     parser.add_argument("--sample", type=int, help="mutants to try, 0 for all; default 40 or less")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
+    parser.add_argument(
+        "--again", action="store_true", help="try only the survivors of the report, with new tests"
+    )
     arguments = parser.parse_args()
     modules = tomllib.loads(Path(__file__).with_suffix(".toml").read_text())
     if arguments.module not in modules:
@@ -192,13 +196,17 @@ def main() -> None:
     limit = 30 + 5 * (time.monotonic() - started)
     module = Path(arguments.module)
     chosen = mutations(module, sample, arguments.seed)
+    trying = set(range(1, len(chosen) + 1))
+    if arguments.again:
+        found = re.findall(r"^--- mutant (\d+)", report.read_text(), re.MULTILINE)
+        trying = set(map(int, found))
     survivors = []
     for number, one in enumerate(chosen, 1):
         operator = get_operator(one.operator_name)(**one.operator_args)
         with use_mutation(module, operator, one.occurrence) as (code, mutated):
-            if passes(concern["tests"], limit):
+            if number in trying and passes(concern["tests"], limit):
                 lines = [text.splitlines() for text in (code, mutated)]
-                diff = difflib.unified_diff(*lines, name, name, n=2, lineterm="")
+                diff = difflib.unified_diff(*lines, f"mutant {number}", name, n=2, lineterm="")
                 survivors.append("\n".join(diff))
         counts = f"{number} of {len(chosen)} mutants tried, {number - len(survivors)} killed"
         report.write_text("\n".join([f"{module}: {counts}", "", *survivors, ""]))

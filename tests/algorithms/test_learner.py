@@ -5,6 +5,7 @@ import itertools
 import pytest
 import torch
 
+from algorithms.learner import polyak_update
 from algorithms.qmix import QMIX
 from tests.algorithms.official import EPISODES, make, make_batch, measured_in
 from tests.algorithms.parity import SPEC, fill_parameters
@@ -121,6 +122,11 @@ def test_targets_follow_slowly_where_their_rate_is_below_one():
             ]
         for target, value in zip(targets, expected, strict=True):
             torch.testing.assert_close(target, value)
+
+
+def test_an_average_is_of_one_network_alone():
+    with pytest.raises(ValueError, match="zip"):
+        polyak_update(make_qmix().agent, make_qmix().mixer, tau=0.5)
 
 
 def test_the_agents_best_actions_are_the_teams():

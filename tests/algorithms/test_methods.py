@@ -73,6 +73,17 @@ def test_targets_are_numbers_without_gradient_for_every_step(name, first):
     assert not targets.requires_grad
 
 
+def test_targets_are_copied_whole(name):
+    """Also what is no parameter, as GoMARL's groups are."""
+    learner = ready(name)
+    for value in learner.state_dict().values():
+        value.add_(1)
+    learner.move_targets()
+    for part, target in learner.targets.items():
+        online = getattr(learner, part).state_dict()
+        assert all(torch.equal(value, online[key]) for key, value in target.state_dict().items())
+
+
 def test_padding_never_changes_an_update(name):
     """Whether the networks run over it, as on CUDA, or not, and whatever lies there."""
     learner, batch = ready(name), in_order()
