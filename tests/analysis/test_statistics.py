@@ -13,8 +13,9 @@ from rliable import library, metrics
 from benchmark import commands, files
 from benchmark.analysis import statistics
 from benchmark.analysis.bootstrap import Bootstrap, Sample, improvement
+from benchmark.analysis.scores import Scores, evaluations_to_points, source
 from benchmark.errors import BenchmarkError
-from benchmark.training.config import DEFAULT
+from benchmark.training.config import DEFAULT, IDENTITY
 from benchmark.training.evaluations import write_evaluations
 from tests.analysis import synthetic
 
@@ -310,9 +311,10 @@ def test_profiles_fall_from_all_to_none_and_equal_rliable(small):
 @pytest.mark.parametrize("column", ["backend", "protocol"])
 def test_mixed_sources_are_an_error(small, column):
     other = synthetic.run("3m", "qmix", 9, **{column: "other"})
-    with pytest.raises(BenchmarkError, match=f"mixes the {column}s") as caught:
-        statistics.compute(pd.concat([small, other]))
-    assert "\n" not in str(caught.value)
+    for step in (evaluations_to_points, statistics.compute):
+        with pytest.raises(BenchmarkError, match=f"mixes the {column}s") as caught:
+            step(pd.concat([small, other]))
+        assert "\n" not in str(caught.value)
 
 
 def test_empty_table_is_an_error(small):
@@ -345,8 +347,27 @@ def test_names_of_variants_survive_the_files(variant, tmp_path):
 
 
 def test_unknown_map_is_an_error():
-    with pytest.raises(BenchmarkError, match="unknown map '3n'"):
-        statistics.compute(synthetic.run("3m", "qmix", 0).assign(map="3n"))
+    table = synthetic.run("3m", "qmix", 0).assign(map="3n")
+    for step in (evaluations_to_points, statistics.compute):
+        with pytest.raises(BenchmarkError, match="unknown map '3n'"):
+            step(table)
+
+
+def test_points_are_sorted_and_columns_may_be_categories(small):
+    """As pandas keeps text that repeats; combinations without a row are no runs."""
+    one_map_less = drop(small, map="8m", algorithm="qmix")
+    points = evaluations_to_points(one_map_less)
+    shuffled = one_map_less.sample(frac=1, random_state=1)
+    coded = evaluations_to_points(shuffled.astype(dict.fromkeys(IDENTITY, "category")))
+    pd.testing.assert_frame_equal(coded.astype(points.dtypes), points)
+
+
+def test_the_default_variant_comes_first_and_needs_no_name():
+    others = [synthetic.run("3m", "qmix", 0, variant=name) for name in ("zero", "a")]
+    table = pd.concat([*others, synthetic.run("3m", "qmix", 0)])
+    methods = Scores(evaluations_to_points(table)).methods
+    assert [str(method) for method in methods] == ["qmix", "qmix/a", "qmix/zero"]
+    assert source(table.iloc[:1]) == ("simulator", "unified")
 
 
 def test_damaged_statistics_are_an_error(small, tmp_path):
