@@ -18,9 +18,10 @@ larger where observations are. That is the published method, in both protocols.
 
 ``unified`` takes beta, beta1, beta2 from CDS's own repository for the map; for maps that it lacks
 but R3DM's authors ran (27m_vs_30m, SMACv2), theirs, which are 6h_vs_8z's; elsewhere 5m_vs_6m's.
-``released`` is the authors' run: two updates per episode from the hundredth on, penalties averaged
-over padding, padding among the rows of the predictors' minibatches (which weighs nothing there, but
-makes more and smaller minibatches). In both we keep an empty minibatch from dividing by zero.
+``released`` is the authors' run: two updates per episode from the hundredth on; penalties averaged
+over padding, where the agents read one more action, chosen after the end (``final_action``); and
+padding among the rows of the predictors' minibatches (which weighs nothing there, but makes more
+and smaller minibatches). In both we keep an empty minibatch from dividing by zero.
 
 Shapes as in learner.py, and P transitions of single agents, H width of their hidden states.
 """
@@ -161,7 +162,9 @@ class CDS(QPLEX):
         """Largest gradient norm per predictor."""
 
     RELEASED: ClassVar[dict[str, Any]] = (
-        PYMARL | QPLEX.RELEASED | {"updates_per_episode": 2, "burn_in_episodes": 100}
+        PYMARL
+        | QPLEX.RELEASED
+        | {"updates_per_episode": 2, "burn_in_episodes": 100, "final_action": "stored"}
     )
     MAP_HYPERPARAMETERS: ClassVar[dict[str, dict[str, Any]]] = {
         "MMM2": {"beta": 0.07},

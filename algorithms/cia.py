@@ -14,9 +14,9 @@ identities, and no agent's network.
 ``unified`` takes alpha and the optimiser from the authors' tables for the map, and 5m_vs_6m's for
 other maps. Two defects of the code are ``released`` only: where x < 0 it takes exp(ELU(x)) for the
 derivative, not exp(x) (``credit_slope``), and it counts credits on padding up to the batch's
-longest episode (``padding``). Their replay also holds one action more, chosen after the end,
-which enters those credits; ours has none there. The identities' biases cancel in the loss; we leave
-them out. CIA's second form, on QPLEX, was not run by R3DM's authors and is not here.
+longest episode (``padding``), which read one more action, chosen after the end (``final_action``).
+The identities' biases cancel in the loss; we leave them out. CIA's second form, on QPLEX, was not
+run by R3DM's authors and is not here.
 
 Shapes as in learner.py, and E width of the mixing network.
 """
@@ -49,6 +49,7 @@ class CIA(QMIX):
         "epsilon_steps": 500_000,
         "credit_slope": "exponential",
         "padding": "counted",
+        "final_action": "stored",
     }
     RELEASED_MAPS: ClassVar[dict[str, dict[str, Any]]] = {"5m_vs_6m": {"epsilon_steps": 50_000}}
     MAP_HYPERPARAMETERS: ClassVar[dict[str, dict[str, Any]]] = {

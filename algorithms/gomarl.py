@@ -22,7 +22,8 @@ last; their hypernetworks get new weights, the lasso turns to the next group, ta
 ``unified`` makes one update per episode as all methods do; the authors make one per eight episodes,
 from 128 of them (``released``, and targets copied after 25 such updates). Two defects are
 ``released`` only: the networks of a new group never reach the optimiser (``new_groups``), and the
-mixing weights are averaged over padding too (``padding``). Groups cannot become empty, since not
+mixing weights are averaged over padding too (``padding``), where the agents read one more action,
+chosen after the end (``final_action``). Groups cannot become empty, since not
 all members can be below 0.7 of their mean, so that part of the authors' code has no counterpart.
 
 Shapes as in learner.py, and K groups, H width of hidden states, E of embeddings and mixing layers.
@@ -245,6 +246,7 @@ class GoMARL(Learner):
         "epsilon_steps": 100_000,
         "target_interval": 25,
         "padding": "counted",
+        "final_action": "stored",
         "new_groups": "frozen",
     }
     STREAMS: ClassVar[tuple[str, ...]] = ("regrouping",)

@@ -39,7 +39,7 @@ def random_episodes(spec, count: int, steps: int) -> Episodes:
         obs=rng.standard_normal((*shape, spec.obs_size), np.float32),
         state=rng.standard_normal((count, steps + 1, spec.state_size), np.float32),
         available=available,
-        actions=available[:, :-1].argmax(-1).astype(np.uint8),
+        actions=available.argmax(-1).astype(np.uint8),
         reward=rng.random((count, steps), np.float32),
         terminated=np.ones(count, np.bool_),
         length=np.full(count, steps, np.int32),

@@ -199,7 +199,7 @@ def _made_up(spec: EnvSpec) -> Episodes:
         obs=rng.standard_normal((1, steps + 1, agents, spec.obs_size), np.float32),
         state=rng.standard_normal((1, steps + 1, spec.state_size), np.float32),
         available=np.ones((1, steps + 1, agents, spec.n_actions), np.bool_),
-        actions=rng.integers(spec.n_actions, size=(1, steps, agents), dtype=np.uint8),
+        actions=rng.integers(spec.n_actions, size=(1, steps + 1, agents), dtype=np.uint8),
         reward=rng.random((1, steps), np.float32),
         terminated=np.zeros(1, np.bool_),
         length=np.array([steps], np.int32),

@@ -58,6 +58,9 @@ class Training(BaseModel):
     replay_tails: Literal["zeros", "stale"]
     """What follows the end of a replayed episode: zeros, or the rest of longer, older episodes, as
     in ACORM's and R3DM's buffers. Only imagination beyond the end reads it."""
+    final_action: Literal["none", "stored"]
+    """Whether one more action is chosen after the end of an episode and replayed, as in PyMARL. It
+    changes what the networks give on padding, so only losses that count padding read it."""
     evaluated_last_action: Literal["correct", "zero"]
     """Last action in evaluation: a[t-1], or always none as in ACORM's and R3DM's code."""
 
@@ -95,6 +98,7 @@ _COMMON = {
     "batch_size": 32,
     "burn_in_episodes": 0,
     "replay_tails": "zeros",
+    "final_action": "none",
     "epsilon_start": 1.0,
     "epsilon_end": 0.02,
     "epsilon_steps": 80_000,

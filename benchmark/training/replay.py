@@ -24,7 +24,7 @@ class Episodes:
     obs: np.ndarray  #: [E, T + 1, N, O] float32
     state: np.ndarray  #: [E, T + 1, S] float32
     available: np.ndarray  #: [E, T + 1, N, A] bool
-    actions: np.ndarray  #: [E, T, N] uint8
+    actions: np.ndarray  #: [E, T + 1, N] uint8; that after the end by the rule ``final_action``
     reward: np.ndarray  #: [E, T] float32
     terminated: np.ndarray  #: [E] bool, ended by a wipe-out
     length: np.ndarray  #: [E] int32, steps
@@ -34,7 +34,7 @@ class Episodes:
 class Batch:
     """Sampled episodes, time-major, padded to the longest; B episodes, T its steps.
 
-    Padding is zero, but for what the rule ``replay_tails`` puts there.
+    Padding is zero, but for what the rules ``replay_tails`` and ``final_action`` put there.
     """
 
     obs: Tensor  #: [T + 1, B, N, O] float32
@@ -136,7 +136,7 @@ class Packed(NamedTuple):
     data: bytes  #: its arrays one after the other, compressed
     length: int  #: steps
     terminated: bool  #: ended by a wipe-out
-    kept: int  #: steps that the arrays hold; more than ``length`` with an older one's tail
+    kept: int  #: steps that the arrays hold; more than ``length`` with a final action or a tail
 
 
 class ReplayBuffer:
@@ -145,7 +145,8 @@ class ReplayBuffer:
     Args:
         spec: sizes of the map.
         capacity: episodes that are kept.
-        last_actions, tails: the rules ``replayed_last_action`` and ``replay_tails``.
+        last_actions, tails, final_action: the rules ``replayed_last_action``, ``replay_tails``
+            and ``final_action``.
     """
 
     def __init__(
@@ -154,9 +155,11 @@ class ReplayBuffer:
         capacity: int,
         last_actions: Literal["correct", "shifted"] = "correct",
         tails: Literal["zeros", "stale"] = "zeros",
+        final_action: Literal["none", "stored"] = "none",
     ) -> None:
         agents = spec.n_agents
         self.capacity, self._last_actions, self._tails = capacity, last_actions, tails
+        self._final_action = final_action
         self.added = 0  #: episodes ever added; episode k is in slot k % capacity
         self._slots = [Packed(b"", 0, False, 0)] * capacity
         #: name -> shape and type of a step, and 1 where the final observation counts
@@ -187,7 +190,13 @@ class ReplayBuffer:
             }
             arrays["last_actions"] = self._stored_last(arrays["actions"])
             kept, older = length, self._slots[self.added % self.capacity]
-            if self._tails == "stale" and older.kept > length:
+            if self._final_action == "stored":  # one step of padding but for the action
+                kept, final = length + 1, episodes.actions[index, length, None]
+                behind = {"actions": final, "last_actions": final + 1}
+                for name, array in arrays.items():
+                    step = behind.get(name, np.zeros_like(array[:1]))
+                    arrays[name] = np.concatenate([array, step])
+            if self._tails == "stale" and older.kept > kept:
                 kept, behind = older.kept, self._unpack(older)
                 for name, array in arrays.items():
                     arrays[name] = np.concatenate([array, behind[name][len(array) :]])
@@ -242,15 +251,15 @@ class ReplayBuffer:
         stored = self.packed(first, last)
         length = np.array([packed.length for packed in stored], np.int32)
         arrays = {
-            name: np.zeros((len(stored), length.max(initial=0) + extra, *shape), dtype)
-            for name, (shape, dtype, extra) in self._layout.items()
+            name: np.zeros((len(stored), length.max(initial=0) + (name != "reward"), *shape), dtype)
+            for name, (shape, dtype, _) in self._layout.items()
             if name != "last_actions"
         }
         for index, packed in enumerate(stored):
             unpacked = self._unpack(packed)
             for name, whole in arrays.items():
-                own = packed.length + self._layout[name][2]
-                whole[index, :own] = unpacked[name][:own]
+                own = unpacked[name][: packed.length + (name != "reward")]
+                whole[index, : len(own)] = own
         return Episodes(
             **arrays, terminated=np.array([packed.terminated for packed in stored]), length=length
         )

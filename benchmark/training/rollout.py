@@ -111,7 +111,8 @@ def _play(
     dead_allies, dead_enemies = np.zeros(battles, np.int32), np.zeros(battles, np.int32)
     zero_last_action = explorer is None and rules.evaluated_last_action == "zero"
 
-    while running.any():
+    def choose() -> tuple[np.ndarray, Tensor]:
+        """Actions for what is seen now, [B, N], and the hidden state after them."""
         found, new_hidden = learner.act(*_sent(seen.obs, last, learner.device), hidden)
         q_values = found.cpu().numpy()
         actions = np.where(seen.available, q_values, NEVER).argmax(-1)
@@ -121,7 +122,10 @@ def _play(
                 frozen = torch.from_numpy(random_teams)[:, None, None].to(hidden.device)
                 kept = learner.frozen_hidden(hidden, new_hidden)
                 new_hidden = torch.where(frozen, kept, new_hidden)
-        hidden = new_hidden
+        return actions, new_hidden
+
+    while running.any():
+        actions, hidden = choose()
         step = env.step(actions)
         if recorder is not None:
             recorder.record(seen, actions, step.reward, step.terminated)
@@ -138,6 +142,8 @@ def _play(
             last = actions
     if recorder is not None:
         recorder.observe(seen)
+        if explorer is not None and rules.final_action == "stored":
+            recorder.act(choose()[0])  # where a battle ended earlier, the loop has chosen it
     columns = (won, returns, length, dead_allies, dead_enemies)
     return EpisodeStats(*(column[whole] for column in columns)), whole[:playing]
 
@@ -180,7 +186,7 @@ class _Recorder:
         self._obs = np.zeros((battles, steps + 1, agents, spec.obs_size), np.float32)
         self._state = np.zeros((battles, steps + 1, spec.state_size), np.float32)
         self._available = np.zeros((battles, steps + 1, agents, spec.n_actions), np.bool_)
-        self._actions = np.zeros((battles, steps, agents), np.uint8)
+        self._actions = np.zeros((battles, steps + 1, agents), np.uint8)
         self._reward = np.zeros((battles, steps), np.float32)
         self._terminated = np.zeros(battles, np.bool_)
 
@@ -188,7 +194,7 @@ class _Recorder:
         self, seen: Observation, actions: np.ndarray, reward: np.ndarray, terminated: np.ndarray
     ) -> None:
         self.observe(seen)
-        self._actions[:, self._t] = actions
+        self.act(actions)
         self._reward[:, self._t] = reward
         self._terminated |= terminated
         self._t += 1
@@ -198,6 +204,10 @@ class _Recorder:
         self._obs[:, self._t] = seen.obs
         self._state[:, self._t] = seen.state
         self._available[:, self._t] = seen.available
+
+    def act(self, actions: np.ndarray) -> None:
+        """Records the actions [B, N] that were chosen for the latest observation."""
+        self._actions[:, self._t] = actions
 
     def episodes(self, length: np.ndarray, whole: np.ndarray) -> Episodes:
         """Everything recorded; the replay ignores what is beyond an episode's length.
@@ -212,7 +222,7 @@ class _Recorder:
             obs=self._obs[kept, : steps + 1],
             state=self._state[kept, : steps + 1],
             available=self._available[kept, : steps + 1],
-            actions=self._actions[kept, :steps],
+            actions=self._actions[kept, : steps + 1],
             reward=self._reward[kept, :steps],
             terminated=self._terminated[kept],
             length=length,

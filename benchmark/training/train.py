@@ -378,7 +378,13 @@ def make_learner(config: RunConfig, streams: RandomStreams, device: str, spec: E
 
 def make_replay(spec: EnvSpec, rules: Training) -> ReplayBuffer:
     """The run's replay buffer, empty."""
-    return ReplayBuffer(spec, rules.replay_episodes, rules.replayed_last_action, rules.replay_tails)
+    return ReplayBuffer(
+        spec,
+        rules.replay_episodes,
+        rules.replayed_last_action,
+        rules.replay_tails,
+        rules.final_action,
+    )
 
 
 @contextmanager

@@ -55,10 +55,10 @@ class InOrder:
         return np.arange(size)
 
 
-def in_order(episodes=None, count: int = EPISODES) -> Batch:
+def in_order(episodes=None, count: int = EPISODES, final_action: str = "none") -> Batch:
     """All episodes as one batch, in their order and with correct last actions."""
     episodes = episodes or random_episodes(7, count)
-    buffer = ReplayBuffer(SPEC, len(episodes.length))
+    buffer = ReplayBuffer(SPEC, len(episodes.length), final_action=final_action)
     buffer.add(episodes)
     return buffer.sample(len(episodes.length), InOrder())
 

@@ -58,11 +58,12 @@ def random_episodes(seed: int, count: int, spec: EnvSpec = SPEC) -> Episodes:
     available = rng.random((count, steps + 1, agents, actions)) < 0.6
     available[..., 1] = True
     uniforms = np.where(available[:, :-1], rng.random((count, steps, agents, actions)), -1)
+    final = available[:, -1:].argmax(-1)
     return Episodes(
         obs=rng.normal(size=(count, steps + 1, agents, spec.obs_size)).astype(np.float32),
         state=rng.normal(size=(count, steps + 1, spec.state_size)).astype(np.float32),
         available=available,
-        actions=uniforms.argmax(-1).astype(np.uint8),
+        actions=np.concatenate([uniforms.argmax(-1), final], axis=1).astype(np.uint8),
         reward=rng.random((count, steps)).astype(np.float32),
         terminated=length < steps,
         length=length,

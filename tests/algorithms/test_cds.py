@@ -46,7 +46,8 @@ def tables(agent, mixer, predictors) -> dict[str, official.Table]:
 def test_released_cds_equals_the_authors_code(monkeypatch):
     """Bonus, losses, gradients, weights and predictors over a target copy."""
     changes = {"beta": 0.03, "predictor_batch": 100, "target_interval": 2}
-    learner, batch = make(CDS, "released", **changes), in_order()
+    learner = make(CDS, "released", **changes)
+    batch = in_order(final_action=learner.rules.final_action)
     online = tables(learner.agent, learner.mixer, learner.predictors)
     targets = tables(*(learner.targets[name] for name in ("agent", "mixer", "predictors")))
     for seed, table in enumerate(online.values(), 1):

@@ -74,7 +74,8 @@ class Stored:
 def test_released_gomarl_equals_the_authors_code():
     """Losses, lambda returns, gradients and weights, before and after a regrouping."""
     released = {"target_interval": 2, "regroup_batch_size": 6}
-    learner, batch = make(GoMARL, protocol="released", **released), in_order()
+    learner = make(GoMARL, protocol="released", **released)
+    batch = in_order(final_action=learner.rules.final_action)
     for seed, table in enumerate(tables(learner, 1).values(), 1):
         official.load(table, seed)
     with torch.no_grad():

@@ -82,7 +82,7 @@ def test_stored_episodes_come_back_several_at_a_time():
     buffer.add(episodes)
     several = buffer.episodes(2, 6)
     assert several.length.tolist() == episodes.length[2:6].tolist()
-    assert several.obs.shape[1] == several.actions.shape[1] + 1 == several.length.max() + 1
+    assert several.obs.shape[1] == several.actions.shape[1] == several.length.max() + 1
     for index, length in enumerate(several.length.tolist()):
         for name, more in (("obs", 1), ("state", 1), ("actions", 0), ("reward", 0)):
             held, expected = getattr(several, name)[index], getattr(episodes, name)[index + 2]
@@ -121,6 +121,25 @@ def test_padding_is_exactly_zero_even_where_a_longer_episode_was():
         assert (batch.state[end + 1 :, episode] == 0).all()
         assert not batch.available[end + 1 :, episode].any()
         assert (batch.obs[end, episode] != 0).any()
+
+
+def test_the_action_after_the_end_is_the_only_trace_on_padding(tmp_path):
+    episodes = random_episodes(3, 8)
+    plain, buffer = ReplayBuffer(SPEC, 8), ReplayBuffer(SPEC, 8, final_action="stored")
+    for one in (plain, buffer):
+        one.add(episodes)
+    Checkpoints(tmp_path).save({}, buffer)
+    buffer = ReplayBuffer(SPEC, 8, final_action="stored")
+    Checkpoints(tmp_path).load(buffer)
+    expected, batch = plain.sample(8, InOrder()), buffer.sample(8, InOrder())
+    for index, length in enumerate(episodes.length.tolist()):
+        final = torch.from_numpy(episodes.actions[index, length]).long()
+        assert np.array_equal(buffer.episodes(index, index + 1).actions[0, length], final)
+        if length < len(batch.mask):
+            expected.actions[length, index] = expected.last_actions[length + 1, index] = final
+    assert (episodes.length < len(batch.mask)).sum() > 3
+    for name, value in vars(batch).items():
+        assert torch.equal(value, getattr(expected, name)), name
 
 
 @pytest.mark.parametrize("rule", ["correct", "shifted"])

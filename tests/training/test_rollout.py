@@ -10,6 +10,7 @@ from benchmark.training import rollout
 from benchmark.training.protocol import RULES, Training, epsilon, evaluation_grid
 from benchmark.training.replay import ReplayBuffer
 from benchmark.training.rollout import _Explorer, evaluate, explore
+from tests.algorithms.official import InOrder
 from tests.training.toy import SPEC, ToyEnv
 
 SEEDS = np.array([0, 1, 2, 3, 4], np.uint64)  # lengths 2, 3, 4, 5 and a time-out
@@ -59,21 +60,41 @@ def test_recorded_episodes_are_as_long_as_the_longest():
     shapes = {name: value.shape for name, value in vars(episodes).items()}
     assert shapes == {
         "obs": (2, 4, 2, 3), "state": (2, 4, 5), "available": (2, 4, 2, 4),
-        "actions": (2, 3, 2), "reward": (2, 3), "terminated": (2,), "length": (2,),
+        "actions": (2, 4, 2), "reward": (2, 3), "terminated": (2,), "length": (2,),
     }  # fmt: skip
 
 
 def test_greedy_acting_is_the_argmax_of_the_unrolled_values():
     """The same episode seen by acting and by learning gives the same choices."""
-    learner, rules = make_learner()
+    learner, rules = make_learner(final_action="stored")
     _, episodes, _ = play(learner, rules, rate=0.0)
     buffer = ReplayBuffer(SPEC, len(SEEDS))
     buffer.add(episodes)
-    batch = buffer.sample(len(SEEDS), np.random.default_rng(1))
+    batch = buffer.sample(len(SEEDS), InOrder())
     inputs = learner.inputs(batch.obs, batch.last_actions)
     values, _, _ = learner.agent(inputs, learner.initial_hidden(batch.size))
-    greedy = values.masked_fill(~batch.available, NEVER).argmax(-1)[:-1]
-    assert torch.equal(greedy[batch.mask], batch.actions[batch.mask])
+    greedy = values.masked_fill(~batch.available, NEVER).argmax(-1)
+    assert torch.equal(greedy[:-1][batch.mask], batch.actions[batch.mask])
+    end = batch.length, torch.arange(batch.size)
+    assert np.array_equal(greedy[end], episodes.actions[end[::-1]])
+
+
+def test_the_action_after_the_end_is_one_more_draw_of_the_same_exploration():
+    """Without it everything else is the same; it is random where its coin says so."""
+    learner, rules = make_learner()
+    stored = Training(**rules.model_dump() | {"final_action": "stored"})
+    env, without, _ = play(learner, rules)
+    same_env, episodes, outcome = play(learner, stored)
+    assert np.array_equal(env.actions, same_env.actions)
+    assert np.array_equal(without.actions[:, :-1], episodes.actions[:, :-1])
+    ends = np.arange(len(SEEDS)), outcome.length
+    finals = {
+        play(learner, stored, rate=1.0, seed=seed)[1].actions[ends].tobytes() for seed in range(20)
+    }
+    assert len(finals) > 10
+    last = outcome.length.argmax()
+    drawn = {int(np.frombuffer(final, np.uint8)[2 * last]) for final in finals}
+    assert drawn == set(episodes.available[ends][last, 0].nonzero()[0])
 
 
 def test_released_frozen_memory_skips_random_steps():
