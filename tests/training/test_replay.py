@@ -138,8 +138,8 @@ def test_the_action_after_the_end_is_the_only_trace_on_padding(tmp_path):
         if length < len(batch.mask):
             expected.actions[length, index] = expected.last_actions[length + 1, index] = final
     assert (episodes.length < len(batch.mask)).sum() > 3
-    for name, value in vars(batch).items():
-        assert torch.equal(value, getattr(expected, name)), name
+    for name in (field.name for field in fields(batch)):
+        assert torch.equal(getattr(batch, name), getattr(expected, name)), name
 
 
 @pytest.mark.parametrize("rule", ["correct", "shifted"])
