@@ -132,6 +132,11 @@ def test_help_of_watch_names_every_scripted_policy(capsys):
     assert all(name in text for name in POLICIES)
 
 
+def test_a_nul_in_an_argument(capsys):
+    for arguments in (["status", "a\0b"], [*TRAIN, "--output", "a\0b"]):
+        assert "NUL" in complaint(capsys, *arguments)
+
+
 def test_train_without_a_map(capsys):
     assert "--map" in complaint(capsys, "train", "--algorithm", "qmix")
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmark.commands import streams
 from benchmark.errors import BenchmarkError
 
 #: command -> what it does; its module here has ``add_arguments(parser)`` and ``main(arguments)``.
@@ -37,15 +38,19 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command.
+    """Runs one command; without arguments that of the process.
 
     Returns:
-        the exit code: 0, 2 for a mistake, which one line explains, 130 when interrupted.
+        the exit code: 0, 2 for a mistake, which one line explains, 130 when interrupted, 141 when
+        nobody reads the output any more.
     """
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:
+        return streams.guarded(lambda: main(sys.argv[1:]))
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("benchmark").setLevel(logging.INFO)
     try:
+        if any("\0" in argument for argument in arguments):
+            raise BenchmarkError("an argument holds a NUL character; no name or path can")
         parsed = _parser(arguments[:1]).parse_args(arguments)
         return parsed.main(parsed) or 0
     except BenchmarkError as error:
@@ -63,8 +68,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; run the same command again to continue", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        return 141
 
 
 def _parser(first: Sequence[str]) -> argparse.ArgumentParser:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from algorithms import ALGORITHMS
 from benchmark.commands.arguments import add_backend, add_output
+from benchmark.commands.streams import output_is_not_needed
 from benchmark.envs import BACKENDS
 from benchmark.envs.maps import MAPS
 from benchmark.errors import BenchmarkError
@@ -89,6 +90,7 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.show:
         _show(config, overrides)
         return
+    output_is_not_needed()
     percent = int(os.environ.get("BENCHMARK_GPU_PERCENT") or 0)  # set by the workflow
     if percent and arguments.device != "cpu":
         from benchmark.training.card import take_share
