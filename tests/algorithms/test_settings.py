@@ -1,11 +1,96 @@
 """Hyper-parameters and rules are those of the papers and of the authors' runs."""
 
-import pytest
+import json
+from pathlib import Path
 
+import pytest
+from pydantic import ValidationError
+
+from algorithms import ALGORITHMS
 from algorithms.acorm import ACORM
 from algorithms.r3dm import R3DM
+from benchmark.envs.maps import MAPS
 from benchmark.training.config import resolve_run
-from benchmark.training.protocol import epsilon
+from benchmark.training.protocol import RULES, Training, epsilon
+
+SETTINGS = Path(__file__).parent.parent / "fixtures" / "settings.json"
+
+
+def settings(algorithm: str, protocol: str) -> dict:
+    """Every rule and hyper-parameter of a method's runs: on 3m, and where another map differs."""
+    tables = {}
+    for map in ["3m", *MAPS]:
+        run = resolve_run(map=map, algorithm=algorithm, seed=0, protocol=protocol)
+        tables[map] = run.training.model_dump() | run.hyperparameters.model_dump()
+    common = tables["3m"]
+    differs = {
+        map: {name: value for name, value in table.items() if value != common[name]}
+        for map, table in tables.items()
+    }
+    return {"common": common, "maps": {map: one for map, one in differs.items() if one}}
+
+
+@pytest.mark.parametrize("protocol", RULES)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_no_setting_changes_unnoticed(algorithm, protocol):
+    """A changed default makes earlier runs incomparable; then change the fixture too:
+
+    >>> table = {f"{a}/{p}": settings(a, p) for a in ALGORITHMS for p in RULES}
+    >>> SETTINGS.write_text(json.dumps(table, indent=1, sort_keys=True) + "\\n")
+    """
+    kept = json.loads(SETTINGS.read_text())[f"{algorithm}/{protocol}"]
+    assert settings(algorithm, protocol) == kept
+
+
+#: Numbers that may be zero, in every method or in one; all others are positive.
+MAY_BE_ZERO = {
+    "R3DM.beta1",
+    *("burn_in_episodes", "epsilon_start", "epsilon_end", "absolute_episodes", "td_lambda"),
+    *("contrastive_interval", "embedding_pretraining", "contrastive_pretraining", "free_nats"),
+    *("alpha", "beta2", "beta3", "lasso", "similarity", "attention_penalty", "beta"),
+    *("anneal_rate", "local_penalty", "curiosity", "curiosity_floor", "memory_weight"),
+}
+#: Probabilities, rates and shares.
+AT_MOST_ONE = {
+    *("epsilon_start", "epsilon_end", "gamma", "td_lambda", "target_tau", "learning_rate_decay"),
+    *("key_tau", "model_tau", "pretraining_model_tau", "lasso_decay", "regroup_threshold"),
+    *("curiosity_decay", "ema_tau"),
+}
+RULES_OF_ONE_EPISODE = RULES["unified"] | {"batch_size": 1}
+TABLES_OF_SETTINGS = [Training, *(method.Config for method in ALGORITHMS.values())]
+
+
+@pytest.mark.parametrize("table", TABLES_OF_SETTINGS, ids=lambda table: table.__qualname__)
+def test_settings_have_bounds_and_stay_as_they_are(table):
+    whole = RULES_OF_ONE_EPISODE if table is Training else {}
+
+    def accepts(**change) -> bool:
+        try:
+            table(**whole | change)
+        except ValidationError:
+            return False
+        return True
+
+    for name, field in table.model_fields.items():
+        if field.annotation in (int, float):
+            assert not accepts(**{name: -1}), name
+            of_method = table.__qualname__.replace("Config", name)
+            assert accepts(**{name: 0}) == bool({name, of_method} & MAY_BE_ZERO), name
+            assert accepts(**{name: 1}), name
+            assert accepts(**{name: 2}) == (name not in AT_MOST_ONE), name
+            assert not accepts(**{name: float("inf")}), name
+        if field.annotation is float:
+            assert accepts(**{name: 0.5}), name
+    assert not accepts(misspelt=1)
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(table(**whole), name, 1)
+
+
+def test_frozen_hidden_states_need_one_coin_for_the_team():
+    rules = RULES["unified"] | {"hidden_on_random_steps": "frozen"}
+    with pytest.raises(ValidationError, match="needs epsilon_per 'team'"):
+        Training(**rules)
+    assert Training(**rules | {"epsilon_per": "team"}).hidden_on_random_steps == "frozen"
 
 
 def test_exploration_decays_between_rounds_or_within_them():
