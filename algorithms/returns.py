@@ -8,16 +8,16 @@ def discounted_sums(values: Tensor, discount: float) -> Tensor:
     """S[t] = sum of discount**(k - t) * values[k] over k >= t, as one matrix product.
 
     Args:
-        values: [T, ...], zero on padding.
+        values: [T, B], zero on padding.
         discount: per step.
 
     Returns:
-        [T, ...].
+        [T, B].
     """
     step = torch.arange(len(values), device=values.device)
     later = step - step.unsqueeze(1)  # [t, k]: k - t
     weights = torch.where(later >= 0, discount ** later.clamp(min=0).to(values.dtype), 0)
-    return (weights @ values.flatten(1)).view_as(values) if values.dim() > 1 else weights @ values
+    return weights @ values
 
 
 def lambda_returns(

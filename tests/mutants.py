@@ -164,7 +164,7 @@ def _run(tests: list[str], quiet: bool) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("module", help="a file that mutants.toml lists")
-    parser.add_argument("--sample", type=int, help="mutants to try, 0 for all; default 40 or less")
+    parser.add_argument("--sample", type=int, default=40, help="mutants to try, 0 for all")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument(
         "--again", action="store_true", help="try only the survivors of the report, with new tests"
@@ -176,7 +176,6 @@ def main() -> None:
             f"error: tests/mutants.toml lists no {arguments.module}; it lists {', '.join(modules)}"
         )
     concern = modules[arguments.module]
-    sample = concern.get("sample", 40) if arguments.sample is None else arguments.sample
 
     name = arguments.module.removesuffix(".py").replace("/", ".")
     tree, report = WORK / name, WORK / f"{name}.txt"
@@ -185,6 +184,8 @@ def main() -> None:
     sys.path[0] = str(tree)
     sys.dont_write_bytecode = True  # two mutants of one second would pass for the same file
     os.environ["NUMBA_CACHE_DIR"] = str(WORK / f"{name}.numba")
+    if concern.get("interpreted"):
+        os.environ["NUMBA_DISABLE_JIT"] = "1"
     runpy.run_path("tests/conftest.py")  # settings for torch, which is imported once, here
     for library in LIBRARIES:
         importlib.import_module(library)
@@ -195,7 +196,7 @@ def main() -> None:
         sys.exit("error: the tests fail without any mutant")
     limit = 30 + 5 * (time.monotonic() - started)
     module = Path(arguments.module)
-    chosen = mutations(module, sample, arguments.seed)
+    chosen = mutations(module, arguments.sample, arguments.seed)
     trying = set(range(1, len(chosen) + 1))
     if arguments.again:
         found = re.findall(r"^--- mutant (\d+)", report.read_text(), re.MULTILINE)

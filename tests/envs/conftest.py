@@ -1,5 +1,6 @@
 """Small battlefields for the simulator's tests."""
 
+import numba
 import numpy as np
 import pytest
 from numba import njit
@@ -9,6 +10,16 @@ from benchmark.envs.simulator import kernel
 from benchmark.envs.simulator.records import IDLE
 from benchmark.envs.simulator.spawn import prepare
 from benchmark.envs.simulator.units import TYPE_ID
+
+if numba.config.DISABLE_JIT:
+    # NUMBA_DISABLE_JIT=1 runs the kernel as plain Python, for a debugger and for mutants: there
+    # only records of a recarray have their fields as attributes, and integers warn that they wrap.
+    def _zeros(*arguments, zeros=np.zeros, **named):
+        made = zeros(*arguments, **named)
+        return made.view(np.recarray) if made.dtype.names else made
+
+    np.zeros = _zeros
+    np.seterr(all="ignore")
 
 
 @njit
