@@ -101,7 +101,8 @@ docs: $(READY)
 # which is the one that this torch's CUDA build asks for.
 lock:
 	"$(PYTHON)" -m venv --clear build/lock
-	build/lock/bin/python -m pip install --quiet torch==2.13.0 triton==3.7.1 -e '.[dev,docs,slurm]'
+	build/lock/bin/python -m pip install --quiet torch==2.13.0 triton==3.7.1 \
+	-e '.[dev,docs,slurm,tensorboard,wandb]'
 	{ grep '^#' requirements.lock; build/lock/bin/python -m pip freeze --all \
 	--exclude pip --exclude-editable | grep -v '^#' | sed 's/+cpu$$//'; } > build/requirements.lock
 	mv build/requirements.lock requirements.lock

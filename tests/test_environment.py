@@ -1,5 +1,6 @@
 """The three lists of packages agree: pyproject.toml, requirements.lock and environment.yml."""
 
+import importlib.util
 import os
 import re
 import shutil
@@ -23,7 +24,8 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 NEEDED = [*PROJECT["dependencies"], *EXTRAS["dev"], *EXTRAS["slurm"]]
-LOCKED = [*NEEDED, *EXTRAS["docs"]]
+LOGGERS = ("tensorboard", "wandb")  # `make setup` does not install them
+LOCKED = [*NEEDED, *EXTRAS["docs"], *(EXTRAS[name][0] for name in LOGGERS)]
 
 
 def locked() -> dict[str, Version]:
@@ -84,13 +86,22 @@ def test_lock_holds_everything_that_is_needed_in_turn():
         seen.add((name, frozenset(extras)))
         assert name in pins
         assert pins[name] in wanted.specifier, f"{wanted} but {pins[name]} is locked"
-        for text in metadata.requires(name) or []:
+        try:
+            requires = metadata.requires(name) or []
+        except metadata.PackageNotFoundError:
+            assert name in LOGGERS
+            continue
+        for text in requires:
             if name == "torch" and re.match(r"(nvidia|cuda|triton)", text):
                 continue  # torch's own pins, of its CUDA builds only
             inner = Requirement(text)
             if not inner.marker or any(inner.marker.evaluate({"extra": e}) for e in extras):
                 pending.append(inner)
-    assert {name for name, _ in seen} == set(pins)
+    found = {name for name, _ in seen}
+    if all(importlib.util.find_spec(name) for name in LOGGERS):
+        assert found == set(pins)
+    else:
+        assert found <= set(pins)
 
 
 def test_an_installation_holds_every_file_of_the_packages():
