@@ -1,4 +1,4 @@
-"""The container recipes as far as that goes without an engine: paths, versions, extras, commands."""
+"""The container recipes as far as it goes without an engine: paths, versions, extras, commands."""
 
 import re
 import subprocess
