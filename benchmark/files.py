@@ -21,6 +21,12 @@ _TEMPORARY = ".tmp"  #: ends the names of files that are being written
 _CHECKSUM = "checksum"  #: the key of a sealed JSON file: SHA-256 of all its other keys
 
 
+def cache_folder() -> Path:
+    """The user's folder for what can be made again at any time."""
+    folder = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(folder, "r3dm-benchmark")
+
+
 def remove_unfinished(folder: Path, names: Iterable[str]) -> None:
     """Deletes what ``atomic`` left of files in a folder when its process was killed.
 

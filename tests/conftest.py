@@ -1,6 +1,6 @@
 """Small networks are fastest on one thread; Triton's kernels run in its interpreter without a card.
 
-Torch and Triton read these when they are first imported.
+Torch and Triton read these when they are first imported. The user's cache folder stays untouched.
 """
 
 import os
@@ -11,3 +11,15 @@ import torch
 
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
+
+import pytest
+
+from benchmark import files
+
+
+@pytest.fixture(autouse=True)
+def cache_folder(tmp_path_factory, monkeypatch):
+    """An empty one for every test."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setattr(files, "cache_folder", lambda: folder)
+    return folder

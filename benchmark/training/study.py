@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +23,7 @@ from benchmark.training.config import (
     DEFAULT,
     VERSION,
     RunConfig,
+    budget,
     known,
     one_line_errors,
     resolve_run,
@@ -224,23 +226,37 @@ class Study(BaseModel):
         for name in self.roles.algorithms if self.roles else []:
             if name in ALGORITHMS and not issubclass(ALGORITHMS[name], ACORM):
                 raise BenchmarkError(f"roles: {name} has no roles")
+        return [
+            resolve_run(**identity, overrides=self._overrides_of(identity))
+            for identity in self._identities()
+        ]
+
+    def missing_runs(self) -> list[dict]:
+        """Every run before it begins: identity and budget, which need no method's class, nor torch.
+
+        Raises:
+            BenchmarkError: an unknown map, method, backend or protocol, or no proper budget.
+        """
+        return [
+            identity
+            | {"training": {"budget": budget(identity, overrides=self._overrides_of(identity))}}
+            for identity in self._identities()
+        ]
+
+    def _identities(self) -> Iterator[dict[str, Any]]:
+        """The values of ``IDENTITY`` of every run."""
         methods = [(name, DEFAULT, self.maps) for name in self.algorithms]
         methods += [(variant.algorithm, variant.name, variant.maps) for variant in self.variants]
-        return [
-            resolve_run(
-                study=self.name,
-                backend=self.backend,
-                protocol=self.protocol,
-                map=map,
-                algorithm=algorithm,
-                variant=variant,
-                seed=seed,
-                overrides=self.overrides(map, algorithm, variant).values(),
-            )
-            for algorithm, variant, maps in methods
-            for map in maps
-            for seed in self.seeds
-        ]
+        of_all = {"study": self.name, "backend": self.backend, "protocol": self.protocol}
+        for algorithm, variant, maps in methods:
+            for map in maps:
+                for seed in self.seeds:
+                    run = {"map": map, "algorithm": algorithm, "variant": variant, "seed": seed}
+                    yield of_all | run
+
+    def _overrides_of(self, identity: dict[str, Any]) -> Iterable[dict[str, Any]]:
+        names = ("map", "algorithm", "variant")
+        return self.overrides(*(identity[name] for name in names)).values()
 
     def overrides(self, map: str, algorithm: str, variant: str) -> dict[str, dict[str, Any]]:
         """What the study sets for a run, by the key that says so; later ones win.

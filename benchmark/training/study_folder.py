@@ -1,10 +1,12 @@
 """Where a study is: its definition, and the folder with its results.
 
 The workflow writes the study as it was given, with whatever options, and every run fully resolved
-into ``study.json`` of that folder. Its jobs read it there, and ``status`` need not import torch.
+into ``study.json`` of that folder. Its jobs read it there, and ``status`` need not import torch,
+which takes seconds: what it must resolve itself it keeps in the user's cache folder.
 """
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -53,17 +55,25 @@ class StudyFolder:
     def runs(self) -> list[dict]:
         """Every run, resolved; where only results are known those that are there.
 
+        Where there are none, runs have but their identity and budget.
+
         Raises:
             BenchmarkError: a mistake in the settings of a run.
         """
         if self.study is None:
             return run_state.found_runs(self.folder)
-        saved = self.folder / _NAME
-        if saved.exists():
-            found = files.read_json(saved, ["study", "resolved_by", "runs"])
-            if found["study"] == _plain(self.study) and found["resolved_by"] == _code(self.study):
+        if self.with_runs and not (self.folder / "runs").exists():
+            return self.study.missing_runs()
+        kept = files.cache_folder() / "studies" / f"{self.study.name}.json"
+        about = {"study": _plain(self.study), "resolved_by": _code(self.study)}
+        for path in filter(Path.exists, [self.folder / _NAME, kept]):
+            found = files.read_json(path, ["study", "resolved_by", "runs"])
+            if found == about | {"runs": found["runs"]}:
                 return found["runs"]
-        return [run.resolved() for run in checked_runs(self.study, self.source)]
+        runs = [run.resolved() for run in checked_runs(self.study, self.source)]
+        with suppress(BenchmarkError):  # a home that cannot be written only makes it slower
+            files.write_json(about | {"runs": runs}, kept)
+        return runs
 
 
 def find(text: str) -> StudyFolder:

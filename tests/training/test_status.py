@@ -3,7 +3,10 @@
 import json
 import os
 import platform
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 import yaml
@@ -11,7 +14,7 @@ import yaml
 from benchmark import files
 from benchmark.amounts import duration
 from benchmark.commands import main
-from benchmark.training import provenance
+from benchmark.training import provenance, study_folder
 from benchmark.training.run_state import DIVERGED
 from benchmark.training.study import load_study
 from tests.analysis import synthetic
@@ -78,6 +81,46 @@ def test_nothing_has_begun(folders, capsys):
     assert all(run["seconds_left"] is None for run in found["runs"].values())
     assert main(["status", "study.yaml"]) == 0
     assert "python -m benchmark plan" in capsys.readouterr().out
+
+
+def test_methods_are_imported_only_where_runs_must_be_compared(folders, capsys, monkeypatch):
+    """That takes seconds; what they say is kept until the study or the code changes."""
+    resolved = []
+
+    def checked_runs(study, source):
+        resolved.append(study)
+        return study.runs()
+
+    monkeypatch.setattr(study_folder, "checked_runs", checked_runs)
+    assert seen(capsys)["counts"]["missing"] == 6
+    assert not resolved
+    finish(*folders["3m", 0])
+    for _ in range(2):
+        assert seen(capsys)["counts"]["done"] == 1
+    assert len(resolved) == 1
+    Path("study.yaml").write_text(yaml.safe_dump(STUDY | {"set": {"budget": 2000}}))
+    assert seen(capsys)["counts"]["changed"] == 1
+    monkeypatch.setattr(study_folder, "_code", lambda study: "of other code")
+    assert seen(capsys)["counts"]["changed"] == 1
+    assert len(resolved) == 3
+
+
+def test_torch_is_not_imported_before_a_study_has_begun(tmp_path):
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(STUDY))
+    code = (
+        "import sys; from benchmark.commands import main; main(['status', 'study.yaml'])\n"
+        "print(*{'torch', 'numba', 'pandas'} & sys.modules.keys(), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(files.ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "missing" in done.stdout
+    assert done.stderr == "\n"
 
 
 def test_every_state(folders, capsys):
