@@ -102,7 +102,7 @@ def training(small: bool, map: str) -> Iterator[dict]:
             torch.cuda.reset_peak_memory_stats()
         overrides = [SMALL] if small else []
         run = resolve_run(map=map, algorithm=name, seed=0, overrides=overrides)
-        yield {"algorithm": name, "map": map} | _cost(run, measure(run, 0.1 if small else 4))
+        yield {"algorithm": name, "map": map} | _rates(run, measure(run, 0.1 if small else 4))
 
 
 def shared(small: bool, processes: int) -> Iterator[dict]:
@@ -115,8 +115,8 @@ def shared(small: bool, processes: int) -> Iterator[dict]:
         resolve_run(map=MAPS[0], algorithm="r3dm", seed=seed, overrides=overrides)
         for seed in range(processes)
     ]
-    for run, cost in measure_all(runs, processes, 0.1 if small else 12):
-        yield {"algorithm": "r3dm", "map": run.map} | _cost(run, cost)
+    for run, measured in measure_all(runs, processes, 0.1 if small else 12):
+        yield {"algorithm": "r3dm", "map": run.map} | _rates(run, measured)
 
 
 def study(small: bool) -> Iterator[dict]:
@@ -140,18 +140,20 @@ def study(small: bool) -> Iterator[dict]:
             }
 
 
-def _cost(run, cost) -> dict:
-    rules = run.training
+def _rates(run, measured) -> dict:
+    from benchmark.training.plan import project, updates
+
+    budget, cost = run.training.budget, project(run, measured)
     return {
         "seconds": cost.seconds,
         "collecting": cost.collecting,
         "learning": cost.learning,
         "evaluating": cost.evaluating,
-        "env_steps_per_second": rules.budget / cost.collecting,
-        "updates_per_second": cost.updates / cost.learning,
-        "training_steps_per_second": rules.budget / cost.seconds,
-        "budget": rules.budget,
-        "batch_size": rules.batch_size,
+        "env_steps_per_second": budget / cost.collecting,
+        "updates_per_second": updates(run, measured) / cost.learning,
+        "training_steps_per_second": budget / cost.seconds,
+        "budget": budget,
+        "batch_size": run.training.batch_size,
         "device_memory": cost.device_memory,
         "memory": cost.memory,
     }

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from benchmark.commands.plan import size
+from benchmark.amounts import size
 from benchmark.envs import make
 from benchmark.training import plan, provenance
 from benchmark.training.checkpoint import Checkpoints
@@ -46,7 +46,7 @@ def measure(map: str, battles: int) -> str:
         replay.sample(rules.batch_size, streams["replay"])
     drawing = (time.perf_counter() - begin) / 5
 
-    per_step = plan.measure(run, 2.0).seconds / rules.budget
+    per_step = plan.project(run, plan.measure(run, 2.0)).seconds / rules.budget
     new = round(_INTERVAL / per_step / length)
     with tempfile.TemporaryDirectory() as folder:
         checkpoints, seconds = Checkpoints(Path(folder)), []

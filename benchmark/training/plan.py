@@ -1,24 +1,30 @@
-"""What a run costs on this machine, from a short measurement with the classes that training uses.
+"""What a run costs on this machine: its parts are measured shortly and projected to the whole run.
 
-A process plays some rounds of battles, some updates and one evaluation, on one thread as in the
-workflow; as many processes at a time as runs will share the machine or the GPU.
+A process plays some rounds of battles, makes updates of every kind and evaluates, with the classes
+that training uses and on one thread, as in the workflow; as many processes at a time as runs will
+share the machine or the GPU. Each result is kept in the user's cache folder as soon as it is there.
 """
 
 import io
 import multiprocessing
 import os
 import resource
+import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from benchmark.envs import make, make_evaluation
+from benchmark import files
+from benchmark.envs import make, make_evaluation, spec_of
 from benchmark.envs.spec import EnvSpec
-from benchmark.training.config import RunConfig
+from benchmark.errors import BenchmarkError
+from benchmark.training import provenance
+from benchmark.training.config import RunConfig, hash_of
 from benchmark.training.device import keep_freed_memory
 from benchmark.training.protocol import evaluation_grid
 from benchmark.training.replay import Episodes
@@ -33,41 +39,123 @@ _UPDATES = 10**6 - 1
 
 
 @dataclass(frozen=True)
-class Cost:
-    """What one run costs, projected to its whole budget.
+class Measured:
+    """What the parts of a run take, in seconds and bytes.
 
-    Times are of battles as long as at random play, what is "at most" is of battles that all last to
-    their limit.
+    Battles are of random play; where a number is "at most" all last to their limit. Seconds are of
+    the CPU, which other processes hardly change, but of the clock with a GPU or the game.
     """
 
-    seconds: float
-    memory: float  #: bytes of main memory, at most
-    device_memory: float  #: bytes on the GPU, at most; 0 without one
-    results: float  #: bytes on disk that stay
-    checkpoints: float  #: bytes on disk while it is under way, at most
-    replay: float  #: bytes of main memory for the full replay buffer, at most; in ``memory``
-    collecting: float = 0.0  #: of ``seconds``
-    learning: float = 0.0  #: of ``seconds``
-    evaluating: float = 0.0  #: of ``seconds``
-    updates: float = 0.0  #: that are made
+    env_step: float  #: of collecting, per env step
+    update: float  #: per TD update
+    due: float  #: on top, per update in which what is done now and then is due
+    pretraining: dict[str, float]  #: per update before the first TD update, by its hyper-parameter
+    evaluation_step: float  #: of evaluating, per env step
+    length: float  #: env steps per battle
+    memory: float  #: main memory without the replay buffer, at most
+    device_memory: float  #: on the GPU, at most; 0 without one
+    replayed_step: float  #: of the replay buffer, per env step
+    policy: float  #: ``policy.pt``
+    state: float  #: a checkpoint without the replay buffer
+    took: float  #: by the clock, to measure all this
+    busy: bool  #: whether the machine had more to do than it has cores
+    when: str
 
 
-def measure(run: RunConfig, seconds: float) -> Cost:
-    """Plays and learns for a few seconds and projects the whole run.
+@dataclass(frozen=True)
+class Cost:
+    """What one run costs, projected to its whole budget: seconds and bytes."""
+
+    collecting: float
+    learning: float
+    evaluating: float
+    memory: float  #: main memory, at most
+    device_memory: float  #: on the GPU, at most; 0 without one
+    replay: float  #: of the main memory the full replay buffer, at most
+    results: float  #: on disk, stays
+    checkpoints: float  #: on disk while it is under way, at most
+
+    @property
+    def seconds(self) -> float:
+        """From begin to end."""
+        return self.collecting + self.learning + self.evaluating
+
+
+def project(run: RunConfig, measured: Measured) -> Cost:
+    """The whole run's cost from what its parts take."""
+    rules, left = run.training, updates(run, measured)
+    learning = 0.0
+    for name, count in pretraining(run).items():
+        learning += min(count, left) * measured.pretraining[name]
+        left -= min(count, left)
+    learning += left * (measured.update + measured.due / _interval(run))
+    evaluated = len(evaluation_grid(rules)) * rules.evaluation_episodes + rules.absolute_episodes
+    # No more steps than the budget has, however long the battles.
+    steps = min(rules.replay_episodes * spec_of(run.map).episode_limit, rules.budget)
+    replay = steps * measured.replayed_step
+    return Cost(
+        collecting=rules.budget * measured.env_step,
+        learning=learning,
+        evaluating=evaluated * measured.length * measured.evaluation_step,
+        memory=measured.memory + replay,
+        device_memory=measured.device_memory,
+        replay=replay,
+        results=measured.policy + evaluated * _ROW_BYTES,
+        checkpoints=replay + 2 * (measured.policy + measured.state),
+    )
+
+
+def updates(run: RunConfig, measured: Measured) -> float:
+    """How many a run makes, those before the first TD update included."""
+    rules = run.training
+    waits = max(rules.batch_size, rules.burn_in_episodes) - rules.n_envs
+    episodes = rules.budget / measured.length - max(0, waits)
+    return max(0.0, episodes * rules.updates_per_episode)
+
+
+def pretraining(run: RunConfig) -> dict[str, int]:
+    """The hyper-parameters that say how many updates of a kind come first, in that order."""
+    return {name: n for name, n in run.hyperparameters if name.endswith("_pretraining") and n}
+
+
+def without_pretraining(run: RunConfig, but: int = 0) -> RunConfig:
+    """The same run with only ``but`` updates of every kind before its first TD update."""
+    changed = run.hyperparameters.model_copy(update=dict.fromkeys(pretraining(run), but))
+    return run.model_copy(update={"hyperparameters": changed})
+
+
+def _interval(run: RunConfig) -> int:
+    """The updates between those in which something costly is due."""
+    names = ("target_interval", "contrastive_interval")
+    return min(filter(None, (getattr(run.hyperparameters, name, 0) for name in names)))
+
+
+def busy(processes: int = 0) -> bool:
+    """Whether the machine has too few free cores, for so many further processes."""
+    return os.getloadavg()[0] + processes > (os.cpu_count() or 1) + 0.5
+
+
+# Measuring ----------------------------------------------------------------------------------------
+
+
+def measure(run: RunConfig, seconds: float) -> Measured:
+    """Plays, learns and evaluates for a few seconds.
 
     Args:
         run: what is to be trained.
-        seconds: about how long to measure; start-up and filling the first batch come on top.
+        seconds: about how long to measure; start-up, the first batch, and one or two updates of
+            every kind come on top.
     """
+    begin = time.monotonic()
     keep_freed_memory()
     rules, streams = run.training, RandomStreams(run.seed)
     env = make(run.map, rules.n_envs, run.backend, run.env)
     evaluation_env = make_evaluation(env, run.map, rules.evaluation_episodes, run.backend, run.env)
-    run = without_pretraining(run)
+    run = without_pretraining(run, but=1)
     peaks = peak_memory(run, env.spec, seconds)
-    learner = make_learner(run, streams, "auto", env.spec)
-    on_gpu = learner.device.type == "cuda"
-    replay = make_replay(env.spec, rules)
+    learner, replay = make_learner(run, streams, "auto", env.spec), make_replay(env.spec, rules)
+    alone = learner.device.type == "cpu" and run.backend == "simulator"
+    clock = time.process_time if alone else time.perf_counter
     lengths: list[int] = []
 
     def collect() -> int:
@@ -78,69 +166,67 @@ def measure(run: RunConfig, seconds: float) -> Cost:
         learner.on_collect(episodes, sum(lengths))
         return int(stats.length.sum())
 
-    def update() -> int:
-        # On CUDA a round's, whose batches are drawn ahead; one is long enough on the CPU.
-        updates = int(rules.n_envs * rules.updates_per_episode) if on_gpu else 1
+    def update(updates: int = 1) -> int:
         learn(learner, replay, rules, streams, updates)
         learner.read_metrics()  # waits for the device
         return updates
 
+    def updates_of_a_round() -> int:
+        # On CUDA, where the batches of a round are drawn ahead; one is long enough on the CPU.
+        return update(1 if alone else int(rules.n_envs * rules.updates_per_episode))
+
     def evaluation() -> int:
         seeds = streams.seeds("evaluation", rules.evaluation_episodes)
-        return len(evaluate(evaluation_env, learner, rules, seeds).length)
+        return int(evaluate(evaluation_env, learner, rules, seeds).length.sum())
 
     while len(replay) < rules.batch_size:  # the first round also compiles the simulator
         collect()
-    per_step = _seconds_per_unit(collect, seconds / 4)
+    per_step = _per_unit(collect, clock, seconds / 4)
+    first = {name: _per_unit(update, clock, 0, repeats=1) for name in pretraining(run)}
     update()
-    per_update = _seconds_per_unit(update, seconds / 2)
-    per_episode = _seconds_per_unit(evaluation, 0)
+    per_update = _per_unit(updates_of_a_round, clock, seconds / 2, repeats=2)
+    learner.updates = _UPDATES
+    with_due = _per_unit(update, clock, 0, repeats=1)
+    per_evaluated = _per_unit(evaluation, clock, 0, repeats=2)
     env.close()
     evaluation_env.close()
-
-    evaluated = len(evaluation_grid(rules)) * rules.evaluation_episodes + rules.absolute_episodes
-    updates = rules.budget / float(np.mean(lengths)) * rules.updates_per_episode
-    # No more steps than the budget has, however long the battles.
-    kept_steps = min(rules.replay_episodes * env.spec.episode_limit, rules.budget)
-    replay_bytes = kept_steps * replay.nbytes / sum(lengths[-len(replay) :])
-    main, device = np.maximum(peaks, _peaks(learner.device) - [replay.nbytes, 0])
-    policy = _saved_bytes(learner.policy_state())
-    times = (rules.budget * per_step, updates * per_update, evaluated * per_episode)
-    return Cost(
-        seconds=sum(times),
-        memory=main + replay_bytes,
-        device_memory=device,
-        results=policy + evaluated * _ROW_BYTES,
-        checkpoints=replay_bytes + 2 * (policy + _saved_bytes(learner.training_state())),
-        replay=replay_bytes,
-        collecting=times[0],
-        learning=times[1],
-        evaluating=times[2],
-        updates=updates,
+    memory, device_memory = np.maximum(peaks, _peaks(learner.device) - [replay.nbytes, 0])
+    return Measured(
+        env_step=per_step,
+        update=per_update,
+        due=max(0.0, with_due - per_update),
+        pretraining=first,
+        evaluation_step=per_evaluated,
+        length=float(np.mean(lengths)),
+        memory=float(memory),
+        device_memory=float(device_memory),
+        replayed_step=replay.nbytes / sum(lengths[-len(replay) :]),
+        policy=_saved_bytes(learner.policy_state()),
+        state=_saved_bytes(learner.training_state()),
+        took=round(time.monotonic() - begin, 1),
+        busy=busy(),
+        when=provenance.now(),
     )
 
 
-def _seconds_per_unit(work: Callable[[], int], seconds: float) -> float:
-    """Repeats ``work`` for about ``seconds``, at least twice; it returns how many units it did."""
-    begin = time.perf_counter()
-    units = work() + work()
-    while time.perf_counter() - begin < seconds:
+def _per_unit(
+    work: Callable[[], int], clock: Callable[[], float], seconds: float, repeats: int = 2
+) -> float:
+    """Seconds per unit of ``work``, which returns how many units it did.
+
+    It is repeated for about ``seconds``, but at least so many times.
+    """
+    begin = clock()
+    units = sum(work() for _ in range(repeats))
+    while clock() - begin < seconds:
         units += work()
-    return (time.perf_counter() - begin) / units
+    return (clock() - begin) / units
 
 
 def _saved_bytes(state: dict) -> int:
     file = io.BytesIO()
     torch.save(state, file)
     return file.tell()
-
-
-def without_pretraining(run: RunConfig) -> RunConfig:
-    """The same run without updates before its first TD step, to measure those that follow."""
-    fields = type(run.hyperparameters).model_fields
-    none = {name: 0 for name in fields if name.endswith("_pretraining")}
-    changed = run.hyperparameters.model_copy(update=none)
-    return run.model_copy(update={"hyperparameters": changed})
 
 
 def peak_memory(run: RunConfig, spec: EnvSpec, seconds: float) -> np.ndarray:
@@ -171,7 +257,8 @@ def peak_memory(run: RunConfig, spec: EnvSpec, seconds: float) -> np.ndarray:
 
     peaks: dict[int, np.ndarray] = {}
     size, begin = min(2, last), time.perf_counter()
-    update(size)  # what stays, like the optimiser's averages, shall not count as growth
+    for _ in range(len(pretraining(run)) + 1):
+        update(size)  # what stays, like the optimiser's averages, shall not count as growth
     while last not in peaks and (len(peaks) < 2 or time.perf_counter() - begin < seconds):
         update(size)
         peaks[size] = _peaks(learner.device)
@@ -208,8 +295,8 @@ def _made_up(spec: EnvSpec) -> Episodes:
 
 def measure_all(
     runs: list[RunConfig], at_a_time: int, seconds: float
-) -> Iterator[tuple[RunConfig, Cost]]:
-    """Measures each run in a process of its own, and yields it with its cost when that is done.
+) -> Iterator[tuple[RunConfig, Measured]]:
+    """Measures each run in a process of its own, and yields it when that is done and kept.
 
     Args:
         runs: what to measure.
@@ -220,11 +307,42 @@ def measure_all(
         os.environ[name] = "1"  # for the processes that are started below
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
-    with ProcessPoolExecutor(at_a_time, mp_context=context, max_tasks_per_child=1) as pool:
+    with ProcessPoolExecutor(
+        at_a_time,
+        context,
+        initializer=signal.signal,
+        initargs=(signal.SIGINT, signal.SIG_DFL),  # Ctrl-C ends them at once
+        max_tasks_per_child=1,
+    ) as pool:
         pending = {pool.submit(measure, run, seconds): run for run in runs}
         try:
             for done in as_completed(pending):
-                yield pending[done], done.result()
+                run, measured = pending[done], done.result()
+                files.write_sealed(asdict(measured), _file(run, at_a_time))
+                yield run, measured
         finally:
             for future in pending:
                 future.cancel()
+
+
+def kept(run: RunConfig, at_a_time: int) -> Measured | None:
+    """What an earlier call measured of such a run on such a machine, if the code is the same.
+
+    Args:
+        run: its seed and its budget do not matter.
+        at_a_time: processes that measured at the same time.
+    """
+    try:
+        return Measured(**files.read_sealed(_file(run, at_a_time)))
+    except (BenchmarkError, TypeError):  # there is none, or it is damaged or of another version
+        return None
+
+
+def _file(run: RunConfig, at_a_time: int) -> Path:
+    """Where it is kept."""
+    rules = run.training.model_copy(update={"budget": 1})
+    alike = run.model_copy(update={"study": "", "variant": "", "seed": 0, "training": rules})
+    code = provenance.source_hash(run.algorithm, run.backend)
+    machine = provenance.hardware(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    key = [alike.hash, code, machine["device"], machine["cpu"], at_a_time]
+    return files.cache_folder() / "plan" / f"{hash_of(key)}.json"

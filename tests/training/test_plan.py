@@ -1,6 +1,10 @@
 """What ``plan`` measures and how it adds up."""
 
+import dataclasses
 import re
+from collections import Counter
+from concurrent.futures import Executor, Future
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,12 +12,12 @@ import yaml
 
 from algorithms import ALGORITHMS
 from algorithms.learner import Learner
+from benchmark import files
 from benchmark.amounts import size
 from benchmark.commands import main
 from benchmark.envs import spec_of
 from benchmark.training import plan
 from benchmark.training.config import resolve_run
-from benchmark.training.replay import ReplayBuffer
 
 STUDY = {
     "version": 2,
@@ -35,44 +39,96 @@ def study(tmp_path, monkeypatch):
     return str(path)
 
 
-def test_measures_before_there_are_results(study, capsys, tmp_path):
-    assert main(["plan", study, "--at-a-time", "2"]) == 0
+def test_measures_before_there_are_results(study, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("benchmark.commands.plan._SECONDS", 0.1)
+    assert main(["plan", study, "--maps", "3m", "--at-a-time", "1"]) == 0
     text = capsys.readouterr().out
-    assert "6 runs, 3,000,000 env steps" in text
-    assert re.search(r"3m +qmix +3 +500,000 +[\d,]+ +\S+ \w+ +\d", text)
+    assert "3 runs, 1,500,000 env steps" in text
+    assert re.search(r"3m +qmix +3 +500,000 +\*?[\d,]+ +\S+ \w+ +\d", text)
     assert [path.name for path in tmp_path.iterdir()] == ["study.yaml"]
 
 
-def test_costs_follow_the_budget():
-    short, long = (
-        plan.measure(
-            resolve_run(
-                map="3m",
-                algorithm="qmix",
-                seed=0,
-                overrides=[STUDY["set"] | {"budget": budget, "n_envs": 2}],
-            ),
-            seconds=0.2,
-        )
-        for budget in (100_000, 10_000_000)
-    )
-    assert 20 < long.seconds / short.seconds < 500  # 100, but measured shortly
-    assert long.results > short.results + 1000 * 2 * 8  # its table has 2000 evaluation rows more
-    assert short.memory > 50e6
-    assert short.device_memory == 0 or short.device_memory > 1e6
+def run_of(algorithm="qmix", **changes):
+    return resolve_run(map="3m", algorithm=algorithm, seed=0, overrides=[STUDY["set"] | changes])
+
+
+MEASURED = plan.Measured(
+    env_step=1e-3,
+    update=0.1,
+    due=2.0,
+    pretraining={"embedding_pretraining": 0.2, "contrastive_pretraining": 0.3},
+    evaluation_step=1e-4,
+    length=50.0,
+    memory=1e9,
+    device_memory=0.0,
+    replayed_step=100.0,
+    policy=1e6,
+    state=2e6,
+    took=1.0,
+    busy=False,
+    when="2026-11-27T12:00:00+00:00",
+)
+
+
+def test_the_whole_run():
+    """10,000 battles of 50 steps, the first three without update; 51 evaluations and one."""
+    run = run_of(n_envs=1)
+    cost = plan.project(run, MEASURED)
+    assert cost.collecting == pytest.approx(500_000 * 1e-3)
+    assert plan.updates(run, MEASURED) == 10_000 - 3
+    assert cost.learning == pytest.approx((10_000 - 3) * (0.1 + 2.0 / 200))  # targets move then
+    assert cost.evaluating == pytest.approx((51 * 2 + 320) * 50 * 1e-4)
+    assert cost.seconds == pytest.approx(sum([cost.collecting, cost.learning, cost.evaluating]))
+    assert cost.results == 1e6 + (51 * 2 + 320) * 13
+    assert cost.replay == 16 * 60 * 100  # battles of 3m end at 60 steps
+    assert cost.memory == 1e9 + cost.replay
+    assert cost.checkpoints == cost.replay + 2 * 3e6
+    assert plan.project(run_of(n_envs=1, budget=500), MEASURED).replay == 500 * 100
+
+
+@pytest.mark.parametrize(("budget", "first", "second"), [(500_000, 120, 100), (8150, 120, 40)])
+def test_updates_before_the_first_td_update(budget, first, second):
+    run = run_of("acorm", n_envs=1, budget=budget)
+    others = plan.updates(run, MEASURED) - first - second
+    assert others == pytest.approx(max(0, budget / 50 - 3 - 220))
+    seconds = first * 0.2 + second * 0.3 + others * (0.1 + 2.0 / 100)  # contrast then
+    assert plan.project(run, MEASURED).learning == pytest.approx(seconds)
+
+
+def test_without_contrast_the_targets_still_move():
+    run = run_of("acorm", contrastive_interval=0, target_interval=50, contrastive_pretraining=0)
+    learning = plan.project(run, MEASURED).learning
+    others = plan.updates(run, MEASURED) - 120
+    assert learning == pytest.approx(120 * 0.2 + others * (0.1 + 2.0 / 50))
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_measures_the_updates_after_pretraining(algorithm, monkeypatch):
+def test_measures_every_kind_of_update(algorithm, monkeypatch):
     """With as many batches as the method draws."""
-    updated = []
-    step = Learner.optimizer_step
-    monkeypatch.setattr(
-        Learner, "optimizer_step", lambda self, loss: (updated.append(self), step(self, loss))
-    )
-    run = resolve_run(map="3m", algorithm=algorithm, seed=0, overrides=[STUDY["set"]])
-    assert plan.measure(run, seconds=0.01).seconds > 0
-    assert len(updated) >= 5  # two whose memory counts, one to warm up, two that are timed
+    counted = Counter()
+
+    def count(owner, name):
+        whole = getattr(owner, name)
+
+        def counting(self, *arguments):
+            counted[name] += 1
+            return whole(self, *arguments)
+
+        monkeypatch.setattr(owner, name, counting)
+
+    count(Learner, "optimizer_step")
+    if hasattr(ALGORITHMS[algorithm], "contrast"):
+        count(ALGORITHMS[algorithm], "contrast")
+    run = run_of(algorithm)
+    measured = plan.measure(run, seconds=0.01)
+    assert counted["optimizer_step"] >= 7  # of memory; to warm up, two that are timed, one due
+    assert measured.pretraining.keys() == plan.pretraining(run).keys()
+    numbers = [measured.env_step, measured.update, measured.evaluation_step, measured.length]
+    assert all(number > 0 for number in [*numbers, *measured.pretraining.values()])
+    assert measured.memory > 50e6
+    assert measured.device_memory == 0 or measured.device_memory > 1e6
+    if algorithm in ("acorm", "r3dm"):
+        assert counted["contrast"] >= 1 + 4  # before the first TD update; due with every other
 
 
 @pytest.mark.parametrize(
@@ -94,30 +150,41 @@ def test_memory_is_of_battles_that_last_to_the_limit(monkeypatch, seconds, measu
     assert sizes == measured
 
 
-@pytest.mark.parametrize(("budget", "steps"), [(10**6, 16 * 60), (500, 500)])
-def test_the_replay_buffer_is_of_battles_that_last_to_the_limit(monkeypatch, budget, steps):
-    """Unless the budget has fewer steps."""
-    assert spec_of("3m").episode_limit == 60
-    one_byte_per_step = property(lambda buffer: sum(each.length for each in buffer._slots if each))
-    monkeypatch.setattr(ReplayBuffer, "nbytes", one_byte_per_step)
-    rules = STUDY["set"] | {"budget": budget}
-    cost = plan.measure(resolve_run(map="3m", algorithm="qmix", seed=0, overrides=[rules]), 0.01)
-    assert cost.replay == steps
-    assert cost.memory > cost.replay
+def cost_of(hours, **changes):
+    """As measured, so that a run takes so many hours."""
+    per_step = 3600 * hours / STUDY["set"]["budget"]
+    nothing = {"update": 0, "due": 0, "evaluation_step": 0, "pretraining": {}, "replayed_step": 0}
+    return dataclasses.replace(MEASURED, env_step=per_step, **(nothing | changes))
 
 
-def test_totals(study, capsys, monkeypatch):
+@pytest.fixture
+def measuring(monkeypatch):
+    """The maps that were measured; every run takes 30 hours, or what ``costs`` says."""
+    made = SimpleNamespace(maps=[], costs={})
+
+    class Inline(Executor):
+        def __init__(self, *_, **__):
+            pass
+
+        def submit(self, _, run, seconds):
+            made.maps.append(run.map)
+            future = Future()
+            future.set_result(made.costs.get(run.map) or cost_of(30))
+            return future
+
+    monkeypatch.setattr(plan, "ProcessPoolExecutor", Inline)
+    monkeypatch.setattr(plan, "as_completed", list)
+    return made
+
+
+def test_totals(study, capsys, measuring):
     """Known costs: two maps, one of which takes three times as long."""
-    hours = {"3m": 1, "8m": 3}
-
-    def measure_all(runs, *_):
-        for run in runs:
-            yield run, plan.Cost(3600.0 * hours[run.map], 2e9, 0.0, 1e6, 5e9, 1e9)
-
-    monkeypatch.setattr(plan, "measure_all", measure_all)
+    common = {"memory": 2e9, "state": 2.5e9, "policy": 1e6}
+    measuring.costs = {"3m": cost_of(1, **common), "8m": cost_of(3, **common)}
     assert main(["plan", study, "--at-a-time", "2"]) == 0
     text = capsys.readouterr().out
     assert "12.0 run hours" in text  # 3 seeds x (1 h + 3 h)
+    assert "qmix 12.0 h\n" in text
     assert "about 6.0 h with 2 runs at a time" in text
     assert "up to 2.0 GB for a run, 4.0 GB with 2 runs;" in text
     assert "6 MB of results, and up to 10.0 GB of checkpoints" in text
@@ -125,9 +192,7 @@ def test_totals(study, capsys, monkeypatch):
     assert "about 3.0 h with 6 runs at a time" in capsys.readouterr().out  # the longest run
 
 
-def test_some_of_the_maps(study, capsys, monkeypatch):
-    cost = plan.Cost(36.0, 1, 0, 1, 1, 1)
-    monkeypatch.setattr(plan, "measure_all", lambda runs, *_: [(run, cost) for run in runs])
+def test_some_of_the_maps(study, capsys, measuring):
     assert main(["plan", study, "--maps", "8m"]) == 0
     text = capsys.readouterr().out
     assert "3 runs, 1,500,000 env steps" in text
@@ -136,33 +201,90 @@ def test_some_of_the_maps(study, capsys, monkeypatch):
     assert "--maps 9m: not in the study, which has 3m, 8m" in capsys.readouterr().err
 
 
+def test_what_was_measured_is_kept(study, capsys, caplog, measuring, monkeypatch, tmp_path):
+    """By code, configuration and processes at a time; not by budget and seed."""
+
+    def measured(*options, **changes):
+        measuring.maps.clear()
+        (tmp_path / "study.yaml").write_text(yaml.safe_dump(STUDY | changes))
+        assert main(["plan", study, "--at-a-time", "1", *options]) == 0
+        return measuring.maps
+
+    assert measured("--maps", "8m") == ["8m"]
+    assert measured() == ["3m"]
+    assert "measuring 1 of 2 cells" in caplog.text
+    assert "1/1 qmix on 3m: 5 steps/s, 30.0 h a run (measured in 1 s)" in caplog.text
+    caplog.clear()
+    assert measured() == []
+    assert caplog.text == ""
+    assert measured(seeds=[7], set=STUDY["set"] | {"budget": 1_000_000}) == []
+    assert "2.5 days" in capsys.readouterr().out
+    assert measured(set=STUDY["set"] | {"batch_size": 8}) == ["3m", "8m"]
+    assert measured("--fresh") == ["3m", "8m"]
+    monkeypatch.setattr(plan.provenance, "cores", lambda: 2)
+    assert measured("--at-a-time", "2") == ["3m", "8m"]
+    monkeypatch.setattr(plan.provenance, "source_hash", lambda *_: "of other code")
+    assert measured() == ["3m", "8m"]
+
+
+def test_a_stopped_measurement_goes_on(measuring):
+    runs = [run_of(), run_of("acorm")]
+    cells = plan.measure_all(runs, 1, 3.0)
+    next(cells)
+    cells.close()
+    assert [plan.kept(run, 1) for run in runs].count(None) == 1
+
+
+def test_a_damaged_or_older_result_does_not_count(measuring, cache_folder):
+    run = run_of()
+    list(plan.measure_all([run], 1, 3.0))
+    assert plan.kept(run, 1) == cost_of(30)
+    (path,) = (cache_folder / "plan").iterdir()
+    files.write_sealed({"seconds": 3.0}, path)
+    assert plan.kept(run, 1) is None
+    path.write_text("{")
+    assert plan.kept(run, 1) is None
+
+
+def test_a_busy_machine(study, capsys, caplog, measuring, monkeypatch):
+    monkeypatch.setattr("os.getloadavg", lambda: (0.4, 0, 0))
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    assert plan.busy(1) is False
+    assert plan.busy(3) is True
+    monkeypatch.setattr("os.getloadavg", lambda: (2.6, 0, 0))
+    measuring.costs = {"8m": cost_of(30, busy=True)}
+    assert main(["plan", study]) == 0
+    out = capsys.readouterr().out
+    assert "the machine is busy" in caplog.text
+    assert re.search(r"3m +qmix +3 +500,000 +5 ", out)
+    assert re.search(r"8m +qmix +3 +500,000 +\*5 ", out)
+    assert "* 1 of it measured while the machine was busy" in out
+
+
 def test_numbers_must_be_positive(study, capsys):
     assert main(["plan", study, "--at-a-time", "0"]) == 2
     assert "--at-a-time 0" in capsys.readouterr().err
 
 
-@pytest.fixture
-def known_costs(monkeypatch):
-    """Every run takes 30 hours, 20 GB and a GPU that it does not fill."""
-    cost = plan.Cost(30 * 3600.0, 20e9, 1e9, 1e6, 5e9, 4e9)
-    monkeypatch.setattr(plan, "measure_all", lambda runs, *_: [(run, cost) for run in runs])
-
-
-def test_what_a_study_costs_on_a_cluster(study, capsys, known_costs):
+def test_what_a_study_costs_on_a_cluster(study, capsys, measuring):
+    measured = cost_of(30, memory=20e9, policy=0, state=2.5e9)
+    measuring.costs = {"3m": measured, "8m": measured}
     assert main(["plan", study, "--at-a-time", "20", "--share", "1"]) == 0
     text = capsys.readouterr().out
-    assert "180.0 GPU hours on 6 GPUs with 1 run on each" in text
+    assert "GPU" not in text
     assert "up to 20.0 GB for a run, 20.0 GB with 1 run;" in text  # every run has its own node
     assert "up to 30.0 GB of checkpoints while 6 runs are under way" in text
 
 
-def test_runs_that_share_a_gpu(study, capsys, known_costs, monkeypatch):
+def test_runs_that_share_a_gpu(study, capsys, measuring, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.get_device_name", lambda device: "Some GPU")
+    measured = cost_of(30, memory=20e9, device_memory=1e9)
+    measuring.costs = {"3m": measured, "8m": measured}
     assert main(["plan", study, "--at-a-time", "5", "--share", "4"]) == 0
     text = capsys.readouterr().out
     assert "45.0 GPU hours on 2 GPUs with 4 runs on each" in text
-    assert "up to 4.0 GB on the GPU with 4 runs" in text
+    assert "80.0 GB and 4.0 GB of the GPU's with 4 runs" in text
     assert "measured on Some GPU, " in text
 
 
