@@ -15,7 +15,11 @@ from benchmark.files import reason
 
 
 class _OutputLost(Exception):
-    """Standard output cannot be written; the cause is an OSError."""
+    """Standard output cannot be written."""
+
+    def __init__(self, why: OSError) -> None:
+        super().__init__(str(why))
+        self.why = why
 
 
 class _Stream(io.FileIO):
@@ -32,7 +36,7 @@ class _Stream(io.FileIO):
             if not self.needed:
                 return len(data)
             self.needed = False  # what is still in the buffer is dropped when the process ends
-            raise _OutputLost from error
+            raise _OutputLost(error) from error
 
 
 def guarded(command: Callable[[], int]) -> int:
@@ -54,9 +58,9 @@ def guarded(command: Callable[[], int]) -> int:
         finally:
             sys.stdout.flush()
     except _OutputLost as lost:
-        if lost.__cause__.errno == errno.EPIPE:
+        if lost.why.errno == errno.EPIPE:
             return 141
-        print(f"error: cannot write the output: {reason(lost.__cause__)}", file=sys.stderr)
+        print(f"error: cannot write the output: {reason(lost.why)}", file=sys.stderr)
         return 2
 
 
@@ -75,5 +79,5 @@ def _text(number: int, before: TextIO | None) -> TextIO:
         encoding=before.encoding if before else "utf-8",
         errors="backslashreplace",
         line_buffering=number == 2 or raw.isatty(),
-        write_through=before is not None and before.write_through,
+        write_through=getattr(before, "write_through", False),
     )
