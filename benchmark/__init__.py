@@ -3,8 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmark import caches
+
 if TYPE_CHECKING:
     from benchmark.training.policy import Policy
+
+caches.provide()  # before any library asks for its folder
 
 
 def load(path: str | Path, device: str = "cpu") -> "Policy":

@@ -28,6 +28,12 @@ try:
     from benchmark.training.study import parse_study
     from benchmark.published import claims, compare, facts, sources
 
+    here = next(path for path in (Path(".snakemake"), Path()) if path.exists())
+    if not os.access(here, os.W_OK):
+        raise BenchmarkError(
+            f"{here.absolute()} is read-only; call Snakemake in a folder of your own, with"
+            f" --snakefile {workflow.main_snakefile} --configfile STUDY.yaml"
+        )
     if RERUN not in (None, "stale"):
         raise BenchmarkError(f"--config rerun={RERUN}: only rerun=stale is known")
     for path in workflow.configfiles:  # Snakemake itself lets a key stand twice in a file

@@ -1,0 +1,52 @@
+"""Where libraries keep what they would otherwise make again: compiled functions, a list of fonts.
+
+numba keeps functions next to their source, or in the user's folder as matplotlib and Triton do. In
+a container all of these may be read-only; numba and Triton then fail, and matplotlib complains.
+"""
+
+import atexit
+import os
+import shutil
+import sys
+import tempfile
+
+_SOURCES = [
+    os.path.join(os.path.dirname(__file__), "envs", "simulator"),
+    os.path.join(os.path.dirname(os.path.dirname(__file__)), "algorithms", "kernels"),
+]
+
+
+def provide() -> None:
+    """Gives libraries a private temporary folder in place of those that cannot be written.
+
+    By their own environment variables, which processes started later inherit; one line says so. The
+    folder is deleted when this process ends.
+    """
+    kept = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    settings = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    next_to_source = all(_writable(os.path.join(folder, "__pycache__")) for folder in _SOURCES)
+    found = {
+        "NUMBA_CACHE_DIR": next_to_source or _writable(kept),
+        "MPLCONFIGDIR": _writable(kept) and _writable(settings),
+        "TRITON_CACHE_DIR": _writable(os.path.expanduser("~/.triton")),
+    }
+    lacking = [name for name, place in found.items() if not (place or os.environ.get(name))]
+    if not lacking:
+        return
+    folder = tempfile.mkdtemp(prefix="r3dm-benchmark-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.environ.update({name: os.path.join(folder, name) for name in lacking})
+    print(
+        f"caches are kept in {folder} until this process ends, because the checkout or the home"
+        f" folder is read-only; to keep them set {', '.join(lacking)} to folders of your own",
+        file=sys.stderr,
+    )
+
+
+def _writable(folder: str) -> bool:
+    """Whether a folder can be written, or made."""
+    if not os.path.isabs(folder):  # there is no home
+        return False
+    while not os.path.lexists(folder):
+        folder = os.path.dirname(folder)
+    return os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)
