@@ -108,6 +108,31 @@ def test_interval_of_improvement_equals_rliable_within_monte_carlo_error():
     assert ours == pytest.approx(theirs["x,y"].ravel(), abs=0.05)
 
 
+def test_every_map_and_method_has_its_own_draws_of_all_its_runs():
+    assert Bootstrap() == Bootstrap(0, 50_000)
+    names = [("3m", "qmix"), ("3m", "r3dm"), ("3mq", "mix"), ("8m", "qmix")]
+    draws = [Bootstrap(0, 500).counts(5, *name) for name in names]
+    draws.append(Bootstrap(1, 500).counts(5, *names[0]))
+    for k, counts in enumerate(draws):
+        assert counts.shape == (500, 5)
+        assert (counts.sum(axis=1) == 5).all()
+        assert counts.mean(axis=0) == pytest.approx(np.ones(5), abs=0.2)
+        assert not any(np.array_equal(counts, other) for other in draws[:k])
+    assert np.array_equal(Bootstrap(0, 500).counts(5, *names[0]), draws[0])
+
+
+def test_a_single_run_on_any_map_leaves_no_interval():
+    one, two = (Bootstrap(0, 50).counts(n, "3m") for n in (1, 2))
+    low, high = np.array([0.5]), np.array([0.25, 0.75])
+    assert np.isnan(Sample([two, one]).estimate("mean", np.array([0.0, 1.0, 0.5]))[1:]).all()
+    assert Sample([two]).estimate("mean", high)[1:] == (0.25, 0.75)
+    for x, y, counts in ((low, high, (one, two)), (high, low, (two, one))):
+        assert np.isnan(improvement([x], [y], [counts[0]], [counts[1]])[1:]).all()
+    other = Bootstrap(0, 50).counts(2, "8m")
+    value, lower, upper = improvement([high], [high], [two], [other])
+    assert lower < value == 0.5 < upper
+
+
 def test_unequal_runs_weigh_maps_equally():
     """Ten runs that win on one map, two that lose on the other."""
     unequal, scores = sample([10, 2], 100), np.repeat([1.0, 0.0], [10, 2])
