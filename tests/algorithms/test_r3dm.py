@@ -386,6 +386,17 @@ def test_weights_and_reductions_scale_the_reward(monkeypatch):
     torch.testing.assert_close(summed, mean * imagined * SPEC.n_agents)
 
 
+def test_logged_returns_are_sums_per_episode():
+    learner, batch = make_r3dm(), make_batch()
+    with torch.no_grad():
+        bonus = learner.intrinsic_reward(batch, learner.online(batch))
+    logged = learner.read_metrics()
+    task = batch.reward[batch.mask].sum().item() / EPISODES
+    assert logged["return_task"] == pytest.approx(task)
+    both = logged["return_policy"] + logged["return_dynamics"]
+    assert both == pytest.approx(bonus[batch.mask].sum().item() / EPISODES, rel=1e-4)
+
+
 def test_gradients_stay_where_they_belong():
     learner, batch = make_r3dm(**NO_PRETRAINING), make_batch()
     learner.train_models(batch, tau=0.01)
