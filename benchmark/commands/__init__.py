@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmark import files
 from benchmark.commands import streams
 from benchmark.errors import BenchmarkError
 
@@ -52,7 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if any("\0" in argument for argument in arguments):
             raise BenchmarkError("an argument holds a NUL character; no name or path can")
         parsed = _parser(arguments[:1]).parse_args(arguments)
-        return parsed.main(parsed) or 0
+        with files.disk_errors(Path.cwd()):
+            return parsed.main(parsed) or 0
     except BenchmarkError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -3,7 +3,7 @@
 import errno
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -29,8 +29,12 @@ def exclusive(folder: Path, wait: bool = False) -> Iterator[None]:
     Raises:
         BenchmarkError: another process holds it, or it cannot be written or locked.
     """
-    with _acquired(folder, wait):
+    lock = _acquired(folder, wait)
+    try:
         yield
+    finally:
+        with suppress(OSError):  # it ends with the process
+            lock.release()
 
 
 def hold(folder: Path) -> None:

@@ -85,14 +85,15 @@ def read(runs: Iterable[dict], folder: Path) -> list[RunState]:
         path = run_path(run)
         found: dict[str, Any] = {"step": 0, "steps_per_second": None, "win_rate": None, "note": ""}
         try:
-            if is_finished(folder / path):
-                found |= _finished(run, run_record.read(folder / path), source_hash)
-            elif (folder / path / "progress.json").exists():
-                found |= _unfinished(folder / path)
-            elif path in aggregated:
-                found |= _finished(run, aggregated[path], source_hash)
-            else:
-                found["state"] = "missing"
+            with files.disk_errors(folder / path):
+                if is_finished(folder / path):
+                    found |= _finished(run, run_record.read(folder / path), source_hash)
+                elif (folder / path / "progress.json").exists():
+                    found |= _unfinished(folder / path)
+                elif path in aggregated:
+                    found |= _finished(run, aggregated[path], source_hash)
+                else:
+                    found["state"] = "missing"
         except BenchmarkError as error:
             found |= {"state": "failed", "note": str(error)}
         names = ("map", "algorithm", "variant", "seed")
@@ -224,14 +225,15 @@ def is_done(config: RunConfig, folder: Path, replace: Replace) -> bool:
     return False
 
 
-def keep_records(folder: Path) -> None:
-    """Copies a finished run's records to hidden names, for ``restore``.
+def write_records(folder: Path) -> None:
+    """Writes a finished run's records from their copies, which have hidden names.
 
     Snakemake deletes the outputs of a job that failed, also where the run itself had finished: its
-    node broke before the job was reported, or another run of the same Slurm job was stopped.
+    node broke before the job was reported, or another run of the same Slurm job was stopped. The
+    copies are written first, so that no run is finished without them.
     """
     for name in RECORDS:
-        files.write(files.read(folder / name), folder / f".{name}")
+        files.write(files.read(folder / f".{name}"), folder / name)
 
 
 def restore(config: RunConfig, folder: Path) -> bool:
@@ -248,6 +250,5 @@ def restore(config: RunConfig, folder: Path) -> bool:
         return False
     if not same_configuration(about["config"], config.resolved()) or is_stale(about):
         return False
-    for name in RECORDS:
-        files.write(files.read(folder / f".{name}"), folder / name)
+    write_records(folder)
     return True

@@ -227,11 +227,11 @@ class Run:
         )
         self._note_attempt()
         self.attempts[-1]["ended"] = provenance.now()
-        digest = write_evaluations(table, self.folder / "evaluations.parquet")
         policy = {"config": self.config.resolved(), "policy": self.best["policy"]}
         checkpoint.write(policy, self.folder / "policy.pt")
-        files.write_sealed(self._record(end_reason, digest), self.folder / "run.json")
-        run_state.keep_records(self.folder)
+        digest = write_evaluations(table, self.folder / ".evaluations.parquet")
+        files.write_sealed(self._record(end_reason, digest), self.folder / ".run.json")
+        run_state.write_records(self.folder)
         self.checkpoints.delete()
         self.progress.stop("done")
 
