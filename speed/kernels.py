@@ -1,9 +1,10 @@
 """Compiles the CUDA kernels for GPUs that need not be there: ``python speed/kernels.py``.
 
-One row per kernel and kind of GPU (sm_80 is an A100, sm_90 a H100), at the sizes of 3s5z_vs_3s6z:
+One row per kernel and kind of GPU (sm_80 is an A100, sm_90 a H100), at the sizes of a map:
 registers of a thread, bytes of stack (registers that did not fit), and shared memory of a program.
 """
 
+import argparse
 import re
 import subprocess
 import tempfile
@@ -28,12 +29,12 @@ class Compiled(NamedTuple):
     shared: int
 
 
-def compiled(gpus: tuple[int, ...] = (80, 90)) -> Iterator[Compiled]:
+def compiled(map: str, gpus: tuple[int, ...] = (80, 90)) -> Iterator[Compiled]:
     """Compiles every kernel; needs triton without its interpreter (``TRITON_INTERPRET``)."""
     from algorithms.cds import CDS
     from algorithms.kernels import posterior_scan, predictor_epoch
 
-    spec, config = spec_of("3s5z_vs_3s6z"), CDS.Config()
+    spec, config = spec_of(map), CDS.Config()
     scan = {"H": 128, "S": 16, "C": 16, "T": 512}
     predictors = {
         "IN": config.hidden_size + spec.obs_size + spec.n_actions,
@@ -85,10 +86,13 @@ def _compile(module, name: str, sizes: dict[str, int], gpu: int) -> Compiled:
 
 def main() -> None:
     """Prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--map", default="3s5z_vs_3s6z")
+    arguments = parser.parse_args()
     print(
         "| kernel | GPU | registers | stack, bytes | shared memory, kB |\n|---|---|---:|---:|---:|"
     )
-    for one in compiled():
+    for one in compiled(arguments.map):
         cells = *one[:-1], f"{one.shared / 1024:.0f}"
         print("| " + " | ".join(map(str, cells)) + " |", flush=True)
 

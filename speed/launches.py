@@ -164,13 +164,9 @@ def waits(algorithm: str, map: str) -> int:
     """
     run, streams = resolve_run(map=map, algorithm=algorithm, seed=0), RandomStreams(0)
     env = make(map, 32)
-    learner, replay = (
-        make_learner(run, streams, "cpu", env.spec),
-        make_replay(env.spec, run.training),
-    )
-    if not hasattr(
-        learner, "contrast"
-    ):  # tests/algorithms/test_gpu.py holds that there is no other
+    learner = make_learner(run, streams, "cpu", env.spec)
+    replay = make_replay(env.spec, run.training)
+    if not hasattr(learner, "contrast"):  # no other waits: tests/algorithms/test_gpu.py
         return 0
     seeds, exploration = streams.seeds("battles", 32), streams["exploration"]
     replay.add(explore(env, learner, run.training, seeds, lambda _: 1.0, exploration)[0])

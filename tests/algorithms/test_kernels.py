@@ -7,6 +7,7 @@ The tests marked "gpu" compare on a card, one at full size.
 
 import copy
 import os
+import random
 import subprocess
 import sys
 
@@ -56,6 +57,9 @@ SIZES = {
     "a block": [16, 16],
     "unequal lengths": [18, 18, 17, 9, 1, 1],
     "blocks that end early": [35, 16, 2],
+} | {
+    f"drawn, {seed}": sorted(random.Random(seed).choices(range(1, 40), k=3 + seed), reverse=True)
+    for seed in range(3)
 }
 
 
@@ -145,7 +149,10 @@ def fitted(predictors, optimizer, data: Transitions, batch: int, clip: float) ->
 
 @pytest.mark.parametrize(
     ("rows", "batch", "size", "outputs"),
-    [(1, 256, 5, 3), (53, 20, 20, 70), (64, 32, 64, 64), (100, 48, 70, 9)],
+    [
+        *[(1, 256, 5, 3), (53, 20, 20, 70), (64, 32, 64, 64), (100, 48, 70, 9)],
+        *[tuple(random.Random(seed).choices(range(2, 90), k=4)) for seed in range(2)],
+    ],
 )
 @pytest.mark.parametrize("clip", [0.5, 1e9])
 @pytest.mark.parametrize("device", [INTERPRETER, CARD])
