@@ -63,7 +63,7 @@ def update(small: bool, plain: bool = False) -> Iterator[dict]:
     from benchmark.envs import spec_of
     from benchmark.training.config import resolve_run
     from benchmark.training.device import choose_device
-    from benchmark.training.plan import without_pretraining
+    from benchmark.training.measure import without_pretraining
     from benchmark.training.replay import ReplayBuffer
 
     if plain:
@@ -97,7 +97,7 @@ def training(small: bool, map: str) -> Iterator[dict]:
 
     from algorithms import ALGORITHMS
     from benchmark.training.config import resolve_run
-    from benchmark.training.plan import measure
+    from benchmark.training.measure import measure
 
     for name in ("qmix", "r3dm") if small else ALGORITHMS:
         if torch.cuda.is_available():

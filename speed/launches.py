@@ -28,7 +28,7 @@ from algorithms import ALGORITHMS
 from benchmark.envs import make, spec_of
 from benchmark.envs.spec import EnvSpec
 from benchmark.training.config import resolve_run
-from benchmark.training.plan import without_pretraining
+from benchmark.training.measure import without_pretraining
 from benchmark.training.replay import Batch
 from benchmark.training.rollout import _sent, explore
 from benchmark.training.seeding import RandomStreams

@@ -25,7 +25,7 @@ from benchmark.envs import spec_of
 from benchmark.training import provenance
 from benchmark.training.config import resolve_run
 from benchmark.training.device import keep_freed_memory
-from benchmark.training.plan import without_pretraining
+from benchmark.training.measure import without_pretraining
 from benchmark.training.replay import Episodes, ReplayBuffer
 
 

@@ -18,6 +18,7 @@ from benchmark.envs import make
 from benchmark.training import plan, provenance
 from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.config import resolve_run
+from benchmark.training.measure import measure as measure_run
 from benchmark.training.rollout import explore
 from benchmark.training.seeding import RandomStreams
 from benchmark.training.train import make_learner, make_replay
@@ -46,7 +47,7 @@ def measure(map: str, battles: int) -> str:
         replay.sample(rules.batch_size, streams["replay"])
     drawing = (time.perf_counter() - begin) / 5
 
-    per_step = plan.project(run, plan.measure(run, 2.0)).seconds / rules.budget
+    per_step = plan.project(run, measure_run(run, 2.0)).seconds / rules.budget
     new = round(_INTERVAL / per_step / length)
     with tempfile.TemporaryDirectory() as folder:
         checkpoints, seconds = Checkpoints(Path(folder)), []

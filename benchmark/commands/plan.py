@@ -13,14 +13,15 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from benchmark.training.config import RunConfig
-    from benchmark.training.plan import Cost, Measured
+    from benchmark.training.measure import Measured
+    from benchmark.training.plan import Cost
 
 log = logging.getLogger("benchmark")
 
-_SECONDS = 3.0  #: about how long to measure a cell, apart from what must be done once
+_SECONDS = 5.0  #: about how long to measure a cell, apart from what must be done once
 
 #: About the seconds of a whole measurement: the second is per agent and step of the map's limit.
-_BASE, _SLOPE = 6.0, 0.005
+_BASE, _SLOPE = 12.0, 0.008
 
 _ASSUMPTIONS = (
     "Assumed: battles as long as at random play (better teams fight longer ones, which means fewer"
@@ -117,6 +118,7 @@ def _measured(runs: list["RunConfig"], at_a_time: int, fresh: bool) -> list["Mea
     """
     from benchmark.envs import spec_of
     from benchmark.training import plan
+    from benchmark.training.measure import busy
 
     found = {} if fresh else {run: one for run in runs if (one := plan.kept(run, at_a_time))}
     missing = [run for run in runs if run not in found]
@@ -129,7 +131,7 @@ def _measured(runs: list["RunConfig"], at_a_time: int, fresh: bool) -> list["Mea
             f"measuring {len(missing)} of {len(runs)} cells (a method on a map), {at_a_time} at a"
             f" time: takes about {duration(seconds)}; when stopped, the same command goes on"
         )
-        if plan.busy(at_a_time):
+        if busy(at_a_time):
             log.warning("the machine is busy; what is measured meanwhile gets a * in the table")
     for number, (run, one) in enumerate(plan.measure_all(missing, at_a_time, _SECONDS), 1):
         found[run], seconds = one, plan.project(run, one).seconds

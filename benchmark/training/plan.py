@@ -1,65 +1,28 @@
-"""What a run costs on this machine: its parts are measured shortly and projected to the whole run.
+"""What a run costs on this machine: what its parts take (``measure``), projected to the whole run.
 
-A process plays some rounds of battles, makes updates of every kind and evaluates, with the classes
-that training uses and on one thread, as in the workflow; as many processes at a time as runs will
-share the machine or the GPU. Each result is kept in the user's cache folder as soon as it is there.
+As many processes measure at a time as runs will share the machine or the GPU. Every result is kept
+in the user's cache folder as soon as it is there.
 """
 
-import io
 import multiprocessing
 import os
-import resource
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from benchmark import files
-from benchmark.envs import make, make_evaluation, spec_of
-from benchmark.envs.spec import EnvSpec
+from benchmark.envs import spec_of
 from benchmark.errors import BenchmarkError
 from benchmark.training import provenance
 from benchmark.training.config import RunConfig, hash_of
-from benchmark.training.device import keep_freed_memory
+from benchmark.training.measure import Measured, measure, pretraining
 from benchmark.training.protocol import evaluation_grid
-from benchmark.training.replay import Episodes
-from benchmark.training.rollout import evaluate, explore
-from benchmark.training.seeding import RandomStreams
-from benchmark.training.train import learn, make_learner, make_replay
 
 _ROW_BYTES = 13  #: of a row of ``evaluations.parquet``, compressed
-
-#: Updates before the next one, so that what is due every so many updates is due in it.
-_UPDATES = 10**6 - 1
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What the parts of a run take, in seconds and bytes.
-
-    Battles are of random play; where a number is "at most" all last to their limit. Seconds are of
-    the CPU, which other processes hardly change, but of the clock with a GPU or the game.
-    """
-
-    env_step: float  #: of collecting, per env step
-    update: float  #: per TD update
-    due: float  #: on top, per update in which what is done now and then is due
-    pretraining: dict[str, float]  #: per update before the first TD update, by its hyper-parameter
-    evaluation_step: float  #: of evaluating, per env step
-    length: float  #: env steps per battle
-    memory: float  #: main memory without the replay buffer, at most
-    device_memory: float  #: on the GPU, at most; 0 without one
-    replayed_step: float  #: of the replay buffer, per env step
-    policy: float  #: ``policy.pt``
-    state: float  #: a checkpoint without the replay buffer
-    took: float  #: by the clock, to measure all this
-    busy: bool  #: whether the machine had more to do than it has cores
-    when: str
 
 
 @dataclass(frozen=True)
@@ -113,184 +76,10 @@ def updates(run: RunConfig, measured: Measured) -> float:
     return max(0.0, episodes * rules.updates_per_episode)
 
 
-def pretraining(run: RunConfig) -> dict[str, int]:
-    """The hyper-parameters that say how many updates of a kind come first, in that order."""
-    return {name: n for name, n in run.hyperparameters if name.endswith("_pretraining") and n}
-
-
-def without_pretraining(run: RunConfig, but: int = 0) -> RunConfig:
-    """The same run with only ``but`` updates of every kind before its first TD update."""
-    changed = run.hyperparameters.model_copy(update=dict.fromkeys(pretraining(run), but))
-    return run.model_copy(update={"hyperparameters": changed})
-
-
 def _interval(run: RunConfig) -> int:
     """The updates between those in which something costly is due."""
     names = ("target_interval", "contrastive_interval")
     return min(filter(None, (getattr(run.hyperparameters, name, 0) for name in names)))
-
-
-def busy(processes: int = 0) -> bool:
-    """Whether the machine has too few free cores, for so many further processes."""
-    return os.getloadavg()[0] + processes > (os.cpu_count() or 1) + 0.5
-
-
-# Measuring ----------------------------------------------------------------------------------------
-
-
-def measure(run: RunConfig, seconds: float) -> Measured:
-    """Plays, learns and evaluates for a few seconds.
-
-    Args:
-        run: what is to be trained.
-        seconds: about how long to measure; start-up, the first batch, and one or two updates of
-            every kind come on top.
-    """
-    begin = time.monotonic()
-    keep_freed_memory()
-    rules, streams = run.training, RandomStreams(run.seed)
-    env = make(run.map, rules.n_envs, run.backend, run.env)
-    evaluation_env = make_evaluation(env, run.map, rules.evaluation_episodes, run.backend, run.env)
-    run = without_pretraining(run, but=1)
-    peaks = peak_memory(run, env.spec, seconds)
-    learner, replay = make_learner(run, streams, "auto", env.spec), make_replay(env.spec, rules)
-    alone = learner.device.type == "cpu" and run.backend == "simulator"
-    clock = time.process_time if alone else time.perf_counter
-    lengths: list[int] = []
-
-    def collect() -> int:
-        seeds, exploration = streams.seeds("battles", rules.n_envs), streams["exploration"]
-        episodes, stats = explore(env, learner, rules, seeds, lambda _: 1.0, exploration)
-        replay.add(episodes)
-        lengths.extend(stats.length)
-        learner.on_collect(episodes, sum(lengths))
-        return int(stats.length.sum())
-
-    def update(updates: int = 1) -> int:
-        learn(learner, replay, rules, streams, updates)
-        learner.read_metrics()  # waits for the device
-        return updates
-
-    def updates_of_a_round() -> int:
-        # On CUDA, where the batches of a round are drawn ahead; one is long enough on the CPU.
-        return update(1 if alone else int(rules.n_envs * rules.updates_per_episode))
-
-    def evaluation() -> int:
-        seeds = streams.seeds("evaluation", rules.evaluation_episodes)
-        return int(evaluate(evaluation_env, learner, rules, seeds).length.sum())
-
-    while len(replay) < rules.batch_size:  # the first round also compiles the simulator
-        collect()
-    per_step = _per_unit(collect, clock, seconds / 4)
-    first = {name: _per_unit(update, clock, 0, repeats=1) for name in pretraining(run)}
-    update()
-    per_update = _per_unit(updates_of_a_round, clock, seconds / 2, repeats=2)
-    learner.updates = _UPDATES
-    with_due = _per_unit(update, clock, 0, repeats=1)
-    per_evaluated = _per_unit(evaluation, clock, 0, repeats=2)
-    env.close()
-    evaluation_env.close()
-    memory, device_memory = np.maximum(peaks, _peaks(learner.device) - [replay.nbytes, 0])
-    return Measured(
-        env_step=per_step,
-        update=per_update,
-        due=max(0.0, with_due - per_update),
-        pretraining=first,
-        evaluation_step=per_evaluated,
-        length=float(np.mean(lengths)),
-        memory=float(memory),
-        device_memory=float(device_memory),
-        replayed_step=replay.nbytes / sum(lengths[-len(replay) :]),
-        policy=_saved_bytes(learner.policy_state()),
-        state=_saved_bytes(learner.training_state()),
-        took=round(time.monotonic() - begin, 1),
-        busy=busy(),
-        when=provenance.now(),
-    )
-
-
-def _per_unit(
-    work: Callable[[], int], clock: Callable[[], float], seconds: float, repeats: int = 2
-) -> float:
-    """Seconds per unit of ``work``, which returns how many units it did.
-
-    It is repeated for about ``seconds``, but at least so many times.
-    """
-    begin = clock()
-    units = sum(work() for _ in range(repeats))
-    while clock() - begin < seconds:
-        units += work()
-    return (clock() - begin) / units
-
-
-def _saved_bytes(state: dict) -> int:
-    file = io.BytesIO()
-    torch.save(state, file)
-    return file.tell()
-
-
-def peak_memory(run: RunConfig, spec: EnvSpec, seconds: float) -> np.ndarray:
-    """The peaks of main memory (of this process) and of the GPU's during an update, bytes [2].
-
-    All battles last to the limit, as learned play nears it; the battles of ``measure`` are of
-    random play, and short. Memory grows in proportion to the batch, so batches grow until they are
-    as large as the run's or the time is up, and the last two give the slope. Call it before
-    anything large was in memory, which an update would use again unnoticed.
-
-    Args:
-        run: what is to be trained.
-        spec: sizes of its map.
-        seconds: no further batch is begun after that time, but two are always measured.
-    """
-    streams = RandomStreams(run.seed)
-    learner, replay = make_learner(run, streams, "auto", spec), make_replay(spec, run.training)
-    battle = _made_up(spec)
-    replay.add(battle)
-    replay.restore(replay.packed(0, 1) * (replay.capacity - 1))  # the same bytes, many times
-    learner.on_collect(battle, spec.episode_limit)
-    last = run.training.batch_size
-
-    def update(size: int) -> None:
-        learner.updates = _UPDATES
-        learn(learner, replay, run.training.model_copy(update={"batch_size": size}), streams)
-        learner.read_metrics()  # waits for the device
-
-    peaks: dict[int, np.ndarray] = {}
-    size, begin = min(2, last), time.perf_counter()
-    for _ in range(len(pretraining(run)) + 1):
-        update(size)  # what stays, like the optimiser's averages, shall not count as growth
-    while last not in peaks and (len(peaks) < 2 or time.perf_counter() - begin < seconds):
-        update(size)
-        peaks[size] = _peaks(learner.device)
-        size = min(2 * size, last)
-    sizes = list(peaks)[-2:]
-    slope = (peaks[sizes[-1]] - peaks[sizes[0]]) / max(1, sizes[-1] - sizes[0])
-    at_last = peaks[sizes[-1]] + slope * (last - sizes[-1])
-    learner.env_steps = run.training.budget  # what is due now and then is due after this round
-    learner.after_round(replay)
-    return np.maximum(at_last, _peaks(learner.device))
-
-
-def _peaks(device: torch.device) -> np.ndarray:
-    """The most bytes so far of this process, and on the GPU."""
-    main = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    on_gpu = device.type == "cuda"
-    return np.array([main, torch.cuda.max_memory_reserved(device) if on_gpu else 0], np.float64)
-
-
-def _made_up(spec: EnvSpec) -> Episodes:
-    """One battle of full length in which every action is always available."""
-    rng = np.random.default_rng(0)
-    steps, agents = spec.episode_limit, spec.n_agents
-    return Episodes(
-        obs=rng.standard_normal((1, steps + 1, agents, spec.obs_size), np.float32),
-        state=rng.standard_normal((1, steps + 1, spec.state_size), np.float32),
-        available=np.ones((1, steps + 1, agents, spec.n_actions), np.bool_),
-        actions=rng.integers(spec.n_actions, size=(1, steps + 1, agents), dtype=np.uint8),
-        reward=rng.random((1, steps), np.float32),
-        terminated=np.zeros(1, np.bool_),
-        length=np.array([steps], np.int32),
-    )
 
 
 def measure_all(
@@ -306,12 +95,12 @@ def measure_all(
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ[name] = "1"  # for the processes that are started below
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    context.set_forkserver_preload([measure.__module__])
     with ProcessPoolExecutor(
         at_a_time,
         context,
         initializer=signal.signal,
-        initargs=(signal.SIGINT, signal.SIG_DFL),  # Ctrl-C ends them at once
+        initargs=(signal.SIGINT, signal.SIG_IGN),
         max_tasks_per_child=1,
     ) as pool:
         pending = {pool.submit(measure, run, seconds): run for run in runs}
@@ -320,9 +109,11 @@ def measure_all(
                 run, measured = pending[done], done.result()
                 files.write_sealed(asdict(measured), _file(run, at_a_time))
                 yield run, measured
-        finally:
-            for future in pending:
-                future.cancel()
+        except BaseException:  # Ctrl-C above all: do not wait for what is being measured
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.kill()
+            raise
 
 
 def kept(run: RunConfig, at_a_time: int) -> Measured | None:
