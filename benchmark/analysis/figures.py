@@ -164,7 +164,7 @@ def finish(
     figure: Figure, footer: str, page: Page = PAGES["paper", 1], pad: float = 0.02
 ) -> Figure:
     """Lays a figure out above a footer, with a pad in inches around its plots, and draws both."""
-    scale, footer = page.scale, plots.plain(footer)
+    scale = page.scale
     width = round(_CHARACTERS / scale * figure.get_figwidth())
     needed = len(textwrap.wrap(footer, width))
     lines = textwrap.wrap(footer, min(width, len(footer) // needed + 12))  # about equally long

@@ -60,7 +60,8 @@ def plot_style(algorithm: str) -> PlotStyle:
     if algorithm in ALGORITHMS:
         return ALGORITHMS[algorithm]
     pick = zlib.crc32(algorithm.encode()) % (len(_FURTHER_COLOURS) * len(_FURTHER_MARKERS))
-    return PlotStyle(algorithm, *next(itertools.islice(further(), pick, None)))
+    name = " ".join(algorithm.split())
+    return PlotStyle(name, *next(itertools.islice(further(), pick, None)))
 
 
 def further() -> Iterator[tuple[str, str]]:
@@ -81,7 +82,7 @@ def on_dark(colour: str) -> str:
 def label(algorithm: str, variant: str = DEFAULT) -> str:
     """Display name of a method: ``QMIX``, or ``R3DM (no contrastive)`` for a variant."""
     name = plot_style(algorithm).name
-    return name if variant == DEFAULT else f"{name} ({variant.replace('_', ' ')})"
+    return name if variant == DEFAULT else f"{name} ({' '.join(variant.replace('_', ' ').split())})"
 
 
 def run_label(run: RunConfig) -> str:

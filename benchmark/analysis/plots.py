@@ -64,23 +64,19 @@ _STYLE = {
     "axes.grid": True,
     "grid.color": "#e8e8e8",
     "grid.linewidth": 0.5,
+    "text.parse_math": False,  # names come from other people's files: a $ is a $
     "pdf.fonttype": 42,  # fonts embedded as TrueType, which publishers ask for
 }
 
 
 def style(page: Page = PAGES["paper", 1]) -> None:
     """Sets fonts, sizes and lines of all figures."""
-    fixed = {"pdf.fonttype", "axes.grid"}
+    fixed = {"pdf.fonttype", "axes.grid", "text.parse_math"}
     scaled = {
         name: value * page.scale if isinstance(value, int | float) and name not in fixed else value
         for name, value in _STYLE.items()
     }
     sns.set_theme(style="ticks", rc=scaled)
-
-
-def plain(name: str) -> str:
-    """A name as text of a figure: no formula, no line of its own."""
-    return " ".join(name.split()).replace("$", r"\$")
 
 
 def learning(rows: pd.DataFrame, algorithms: Sequence[str], page: Page) -> Figure:
@@ -148,7 +144,8 @@ def profiles(rows: pd.DataFrame, algorithms: Sequence[str], page: Page) -> Figur
     figure, axes = _single(page)
     for name, curve in _by_algorithm(rows, algorithms):
         _curve(axes, labels.plot_style(name), curve["threshold"], curve)
-    axes.set(xlabel=r"win rate $\tau$", ylabel=r"share of runs above $\tau$")
+    axes.set_xlabel(r"win rate $\tau$", parse_math=True)
+    axes.set_ylabel(r"share of runs above $\tau$", parse_math=True)
     axes.set(xlim=(0, 1), ylim=(-0.03, 1.03))
     legend(figure, algorithms, page.names)
     return figure
@@ -185,7 +182,7 @@ def improvement(rows: pd.DataFrame, algorithms: Sequence[str], page: Page) -> Fi
     lines = [(labels.plot_style(name), pair) for name, pair in pairs.items()]
     intervals(axes, lines, page.scale)
     axes.axvline(0.5, color="#777777", linewidth=0.7, linestyle=(0, (4, 3)), zorder=1)
-    axes.set(xlim=(-0.02, 1.02), xlabel=f"P({plain(labels.label(first))} > method)")
+    axes.set(xlim=(-0.02, 1.02), xlabel=f"P({labels.label(first)} > method)")
     return figure
 
 
@@ -248,7 +245,7 @@ def intervals(
             "markeredgewidth": 0,
         }
         axes.plot(value, height, color=style.colour, linestyle="", **marker)
-    axes.set_yticks(range(len(lines)), [plain(style.name) for style, _ in lines])
+    axes.set_yticks(range(len(lines)), [style.name for style, _ in lines])
     axes.set_ylim(len(lines) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
@@ -257,9 +254,8 @@ def intervals(
 def legend(figure: Figure, algorithms: Sequence[str], columns: int = 4) -> None:
     """A line per algorithm above the plots."""
     handles = [
-        Line2D([], [], color=style.colour, marker=style.marker, markeredgewidth=0, label=name)
+        Line2D([], [], color=style.colour, marker=style.marker, markeredgewidth=0, label=style.name)
         for style in map(labels.plot_style, algorithms)
-        for name in [plain(style.name)]
     ]
     figure.legend(
         handles=handles,

@@ -65,7 +65,7 @@ def _under_two_names(axes: Axes, finding: Finding, found: Audit) -> str:
     axes.plot(first.steps / 1e6, first.value, color=_WRONG, linewidth=0.7, label=_name(first))
     axes.set_ylim(top=1.45 * _highest(first, second))
     axes.set_ylabel(_metric(first))
-    axes.legend(loc="upper left", frameon=False)
+    axes.legend(handles=axes.lines, loc="upper left", frameon=False)
     return "one run under two names"
 
 
@@ -76,7 +76,7 @@ def _shared_stretch(axes: Axes, finding: Finding, found: Audit) -> str:
         axes.plot(step, curve.value, color=colour, linewidth=width, label=_run(curve))
     axes.set_ylim(top=1.3 * _highest(made, kept))
     axes.set_ylabel(_metric(made))
-    axes.legend(loc="upper left", ncols=2, frameon=False)
+    axes.legend(handles=axes.lines, loc="upper left", ncols=2, frameon=False)
     return f"one run, made into two\n({_name(made)})"
 
 
@@ -104,7 +104,7 @@ def _number_of_runs(axes: Axes, finding: Finding, found: Audit) -> str:
         axes.step(step / 1e6, n, where="post", color=colour, label=label, alpha=0.9)
         most = max(most, n.max())
     axes.set(ylabel="runs", ylim=(0, 2.2 * most))
-    axes.legend(loc="upper left", frameon=False, fontsize=5)
+    axes.legend(handles=axes.lines, loc="upper left", frameon=False, fontsize=5)
     return "curves that lose runs"
 
 

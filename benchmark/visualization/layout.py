@@ -41,6 +41,7 @@ class Page:
     def write(self, x: float, text: str, below: float = 0.0, **style) -> None:
         """A line of text whose middle is ``below`` the end of the page; the end does not move."""
         style = {"color": INK, "family": FONT, "va": "center_baseline"} | style
+        style["parse_math"] = False  # a $ of a name is a $
         self.figure.text(x, self.y + below, text, transform=self._inches, **style)
 
     def add_legend(self, entries: Mapping[str, Line2D | tuple[Line2D, ...]]) -> None:
