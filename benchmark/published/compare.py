@@ -170,7 +170,8 @@ def _reproduction(
                 "difference": difference.value,
                 "low": difference.low,
                 "high": difference.high,
-                "verdict": other or reproduction(difference, claimed.reproduction[cell.metric]),
+                "verdict": other
+                or reproduction(difference, claimed.reproduction[published["metric"]]),
             }
         )
     return pd.DataFrame(rows, columns=COLUMNS)

@@ -119,13 +119,11 @@ def power(ours: Dataset, map: str, alpha: float, family: int) -> Power | None:
         return None
     squares = sum(float(np.var(scores, ddof=1)) * (len(scores) - 1) for scores in groups)
     sd = float(np.sqrt(squares / sum(len(scores) - 1 for scores in groups)))
-    smallest = {
-        n: tuple(
-            sd * float(TTestIndPower().solve_power(nobs1=n, alpha=level, power=POWER))
-            for level in (alpha, alpha / family)
-        )
-        for n in _SEEDS
-    }
+
+    def detected(n: int, level: float) -> float:
+        return sd * float(TTestIndPower().solve_power(nobs1=n, alpha=level, power=POWER))
+
+    smallest = {n: (detected(n, alpha), detected(n, alpha / family)) for n in _SEEDS}
     return Power(map, sd, smallest)
 
 

@@ -102,10 +102,8 @@ def difference_by_extremes(curves: list[Curve]) -> tuple[float, float]:
     for curve in curves:
         by_file.setdefault(curve.file, []).append(curve)
     pairs = [(pooled(found), pooled(found, extremes=False)) for found in by_file.values()]
-    return tuple(
-        max(float(np.abs(getattr(a, name) - getattr(b, name)).max()) for a, b in pairs)
-        for name in ("value", "spread")
-    )
+    value = max(float(np.abs(a.value - b.value).max()) for a, b in pairs)
+    return value, max(float(np.abs(a.spread - b.spread).max()) for a, b in pairs)
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:

@@ -168,8 +168,8 @@ class _Drawing:
                 lost.append(labels.label(*method))
         if lost:
             text = f"no test data:\n{', '.join(reversed(lost))}"
-            where = {"transform": right.transAxes, "va": "top"}
-            right.text(0.04, 0.96, text, size=6, color="#555555", **where)
+            where = right.transAxes
+            right.text(0.04, 0.96, text, size=6, color="#555555", transform=where, va="top")
         for axes in (left, right):
             plots.steps_axis(axes, end, 1e6)
             if metric == "win_rate":

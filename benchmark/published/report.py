@@ -151,7 +151,9 @@ def claims_by_outcome(tests: pd.DataFrame) -> list[dict]:
     ]
 
 
-def _compared(tests: pd.DataFrame, claim: str, data: str, right: str, place: str = "") -> dict:
+def _compared(
+    tests: pd.DataFrame, claim: str, data: str, right: str, place: str = ""
+) -> dict | None:
     """One comparison of a claim; None where it was not made."""
     rows = tests[(tests["claim"] == claim) & (tests["data"] == data)]
     if right:
@@ -219,8 +221,8 @@ def _final(final: pd.DataFrame, sources: list[str]) -> list[dict]:
     known = {(r["source"], r["map"], r["algorithm"], r["data"]): r for r in rows}
     first, *others = sources
     maps = {row["map"] for row in rows if row["source"] == first}
-    algorithms = {row["algorithm"] for row in rows if row["source"] == first}
-    algorithms = sorted(algorithms, key=labels.order)
+    present = {row["algorithm"] for row in rows if row["source"] == first}
+    algorithms = sorted(present, key=labels.order)
     return [
         {
             "map": map,

@@ -43,7 +43,7 @@ def compare(
 def difference(rows: list[dict]) -> dict[str, float]:
     """Mean over a map's policies of |win rate here - in the game|, by map; unknown rates are left
     out."""
-    by_map = {}
+    by_map: dict[str, list[float]] = {}
     for row in rows:
         if not np.isnan(row["real_win"]):
             by_map.setdefault(row["map"], []).append(abs(row["win"] - row["real_win"]))
