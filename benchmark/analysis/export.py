@@ -15,6 +15,7 @@ import itertools
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,7 +31,7 @@ log = logging.getLogger("benchmark")
 _METRICS = {"battle_won": "win_rate", "return": "return"}
 
 
-def write(table: pd.DataFrame, path: Path, **selection) -> None:
+def write(table: pd.DataFrame, path: Path, **selection: Any) -> None:
     """Writes the JSON; arguments and errors as of ``marl_eval``."""
     text = json.dumps(marl_eval(table, **selection))
     with files.atomic(path) as temporary:

@@ -4,7 +4,7 @@ Every function takes rows of one statistic, the algorithms in their order and th
 figure is for. Bands and bars are 95 % bootstrap intervals.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -191,7 +191,9 @@ def _single(page: Page) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-def _by_algorithm(rows: pd.DataFrame, algorithms: Sequence[str]):
+def _by_algorithm(
+    rows: pd.DataFrame, algorithms: Sequence[str]
+) -> Iterator[tuple[str, pd.DataFrame]]:
     """The rows of each algorithm that has some, least important first: the first one is on top."""
     for name in reversed(algorithms):
         part = rows[rows["algorithm"] == name]

@@ -179,7 +179,14 @@ def make(results: dict[str, pd.DataFrame]) -> list[Table]:
     ]
 
 
-def _scores(rows, metric, family, phase, maps, algorithms) -> tuple:
+def _scores(
+    rows: pd.DataFrame,
+    metric: str,
+    family: str,
+    phase: str,
+    maps: list[str],
+    algorithms: list[str],
+) -> tuple:
     """One row per map, one column per method: the mean over runs."""
     usual = int(rows["n"].max()) if len(rows) else 0
     noted = " unless noted" if (rows["n"] != usual).any() else ""
@@ -192,7 +199,7 @@ def _scores(rows, metric, family, phase, maps, algorithms) -> tuple:
     return caption, "Map", cells, rows
 
 
-def _aggregate(rows, phase, algorithms) -> tuple:
+def _aggregate(rows: pd.DataFrame, phase: str, algorithms: list[str]) -> tuple:
     """One row per suite and aggregate metric, one column per method."""
     caption = (
         f"Win rate {_PHASES[phase]}, aggregated over runs and maps, with 95 % stratified"
@@ -208,7 +215,13 @@ def _aggregate(rows, phase, algorithms) -> tuple:
     return caption, "Metric", cells, rows
 
 
-def _improvement(rows, aggregates, suite, phase, algorithms) -> tuple:
+def _improvement(
+    rows: pd.DataFrame,
+    aggregates: pd.DataFrame,
+    suite: str,
+    phase: str,
+    algorithms: list[str],
+) -> tuple:
     """One row per X, one column per Y: the probability that X beats Y.
 
     Args:

@@ -9,6 +9,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmark import files
 from benchmark.commands import streams
@@ -104,10 +105,10 @@ def _parser(first: Sequence[str]) -> argparse.ArgumentParser:
 class _Version(argparse.Action):
     """Prints the version and the commit, which git is only asked for here."""
 
-    def __init__(self, **options) -> None:
+    def __init__(self, **options: Any) -> None:
         super().__init__(nargs=0, help="print the version and the commit", **options)
 
-    def __call__(self, parser: argparse.ArgumentParser, *_) -> None:
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         from importlib.metadata import version
 
         from benchmark.training.provenance import commit

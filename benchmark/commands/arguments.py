@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from benchmark.envs import BACKENDS
 
@@ -15,7 +16,7 @@ def add_study(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_output(parser: argparse.ArgumentParser, help: str, **options) -> None:
+def add_output(parser: argparse.ArgumentParser, help: str, **options: Any) -> None:
     """``--output``, where the command writes."""
     parser.add_argument("--output", "-o", type=Path, help=help, **options)
 

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmark.commands.arguments import add_output, add_study
@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
     steps = parser.add_subparsers(dest="step", required=True, metavar="STEP")
 
-    def step(function, text: str) -> argparse.ArgumentParser:
+    def step(function: Callable[..., None], text: str) -> argparse.ArgumentParser:
         name = function.__name__.strip("_")
         found = steps.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         found.set_defaults(run=function)

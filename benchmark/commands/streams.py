@@ -9,7 +9,7 @@ import io
 import os
 import sys
 from collections.abc import Callable
-from typing import TextIO
+from typing import Any, TextIO
 
 from benchmark.files import reason
 
@@ -29,7 +29,7 @@ class _Stream(io.FileIO):
         super().__init__(number, "w", closefd=False)
         self.needed = needed
 
-    def write(self, data) -> int:
+    def write(self, data: Any) -> int:
         try:
             return super().write(data)
         except OSError as error:

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 
 from benchmark import files
-from benchmark.analysis.labels import DEFAULT
 from benchmark.errors import BenchmarkError
 from benchmark.published import audit, claims
 from benchmark.published.audit import Audit
@@ -21,6 +20,7 @@ from benchmark.published.claims import AS_RELEASED, CLEANED, WIDEST, Claims, Dat
 from benchmark.published.release import Cell, Curve
 from benchmark.published.replot import MeanCurve, drawn_curve, mean_curve
 from benchmark.published.scores import WINDOW, Measurement, estimate, scores
+from benchmark.training.config import DEFAULT
 
 FOLDER = files.ROOT / "results" / "published"
 

@@ -15,10 +15,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from benchmark import strict_yaml
-from benchmark.analysis.labels import DEFAULT, METRICS, Metric
+from benchmark.analysis.labels import METRICS, Metric
 from benchmark.errors import BenchmarkError
 from benchmark.published.formats import EVALUATIONS, Column, seed_of
-from benchmark.training.config import one_line_errors
+from benchmark.training.config import DEFAULT, one_line_errors
 
 _FOLDER = Path(__file__).parent / "sources"
 _GROUPS = {"map", "algorithm", "variant", "seed", "panel", "metric"}

@@ -24,6 +24,7 @@ from pydantic import (
     SerializeAsAny,
     TypeAdapter,
     ValidationError,
+    ValidationInfo,
     field_validator,
 )
 
@@ -65,7 +66,7 @@ class RunConfig(BaseModel):
 
     @field_validator("hyperparameters", mode="before")
     @classmethod
-    def _typed_hyperparameters(cls, value: Any, info) -> Any:
+    def _typed_hyperparameters(cls, value: Any, info: ValidationInfo) -> Any:
         if isinstance(value, dict):
             return ALGORITHMS[info.data["algorithm"]].Config.model_validate(value)
         return value

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import FrameType
 
 from benchmark import files
 from benchmark.amounts import duration
@@ -50,7 +51,7 @@ class Monitor:
         command = shlex.join(["snakemake", *sys.argv[1:]])
         print(f"interrupted: {what}; go on with: {command}", file=sys.stderr)
 
-    def _interrupt(self, number, frame) -> None:
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
         self._interrupted = True
         print("stopping: runs save their state after the battles under way", file=sys.stderr)
         signal.signal(number, signal.default_int_handler)

@@ -4,7 +4,7 @@
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -130,7 +130,7 @@ def is_finished(folder: Path) -> bool:
     return all((folder / name).exists() for name in RECORDS)
 
 
-def is_stale(about: dict, source_hash=None) -> bool:
+def is_stale(about: dict, source_hash: Callable[[str, str], str] | None = None) -> bool:
     """Whether code that decides a run's numbers has changed since it was made.
 
     Args:
@@ -143,7 +143,7 @@ def is_stale(about: dict, source_hash=None) -> bool:
     return algorithm not in ALGORITHMS or made_by != {source_hash(algorithm, backend)}
 
 
-def _finished(run: dict, about: dict, source_hash) -> dict:
+def _finished(run: dict, about: dict, source_hash: Callable[[str, str], str]) -> dict:
     """A run with a record: done, changed or stale."""
     found = {"steps_per_second": about["steps_per_second"]}
     if not same_configuration(about["config"], run):

@@ -12,6 +12,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -126,7 +127,7 @@ class Study(BaseModel):
 
     @field_validator("backend", "protocol", mode="before")
     @classmethod
-    def _single(cls, value: Any, info) -> Any:
+    def _single(cls, value: Any, info: ValidationInfo) -> Any:
         if isinstance(value, list):
             raise ValueError(
                 f"a study has one {info.field_name}; write a second study file for another,"

@@ -4,10 +4,11 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
+from types import FrameType
 
 import numpy as np
 import pandas as pd
@@ -388,11 +389,11 @@ def make_replay(spec: EnvSpec, rules: Training) -> ReplayBuffer:
 
 
 @contextmanager
-def _deferred_signals():
+def _deferred_signals() -> Iterator[list[int]]:
     """Ctrl-C and SIGTERM are only noted, so that the run stops at a point it can resume from."""
     received: list[int] = []
 
-    def note(number, frame):
+    def note(number: int, frame: FrameType | None) -> None:
         # The second Ctrl-C is meant at once. SIGTERM may come twice by itself: Slurm sends it
         # before a time limit, at the limit, and once more.
         if received and number == signal.SIGINT:
