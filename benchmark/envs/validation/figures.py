@@ -54,10 +54,10 @@ def _random_play(axes, rows):
         place = np.arange(len(rows)) + 0.16 * (2 * k - 1)
         axes.errorbar(ratio, place, xerr=ratio * error, fmt="os"[k], ms=4, lw=0.8, label=name)
     axes.set_yticks(range(len(rows)), [row["map"] for row in rows], fontsize=8)
-    axes.invert_yaxis()
     axes.set(xlabel="here / in the game", title="Random play")
+    axes.set_ylim(len(rows) - 0.5, -1.3)  # downwards, with room for the legend
     if rows:
-        axes.legend(fontsize=7, frameon=False)
+        axes.legend(fontsize=7, frameon=False, loc="upper center", ncols=2)
 
 
 def _steps(axes, found):
