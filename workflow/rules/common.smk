@@ -132,11 +132,13 @@ def no_files(wildcards):
 def raw_files(wildcards):
     """The folder with the raw files of a release."""
     if RAW is None or not Path(RAW, wildcards.release).is_dir():
-        raise WorkflowError(
-            f"published results need their raw files: {RAW or 'nowhere'} holds no folder"
+        print(
+            f"error: published results need their raw files: {RAW or 'nowhere'} holds no folder"
             f" {wildcards.release}; --config published=FOLDER names the folder that holds"
-            f" {' and '.join(RELEASES)}"
+            f" {' and '.join(RELEASES)}",
+            file=sys.stderr,
         )
+        sys.exit(2)  # an exception would be shown as a fault of the workflow
     return f"{RAW}/{wildcards.release}"
 
 
