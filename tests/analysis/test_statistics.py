@@ -88,6 +88,12 @@ def test_unequal_runs_weigh_maps_equally():
     assert unequal.mass.sum(axis=1) == pytest.approx(1)
 
 
+def test_scores_above_one_close_no_gap():
+    scores = np.array([0.5, 3.0])
+    gap = sample([1, 1]).optimality_gap(scores, np.array([0.5, 0.5]))
+    assert gap == RLIABLE["optimality_gap"](scores[:, None]) == 0.25
+
+
 def test_iqm_of_repeated_runs_is_unchanged():
     """Each run of one map twice: the map's weight, hence the IQM, must stay what it was."""
     scores = win_rates(4, 2, seed=3)
