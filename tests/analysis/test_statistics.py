@@ -388,6 +388,8 @@ def test_probability_of_improvement_equals_rliable(x, y):
     assert improvement([ours], [theirs], [drawn[0]], [drawn[1]]).value == expected
     both = improvement([ours, theirs], [theirs, theirs], drawn, [drawn[1]] * 2)
     assert both.value == pytest.approx((expected + 0.5) / 2, abs=1e-12)
+    turned = improvement([ours, theirs], [theirs, ours], drawn, drawn[::-1])
+    assert turned.value == pytest.approx(0.5, abs=1e-12)
 
 
 def test_interval_of_improvement_equals_rliable_within_monte_carlo_error():
