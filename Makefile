@@ -69,7 +69,7 @@ test-slurm: $(READY)
 
 mutants: $(READY)
 	$(PIP) install -c requirements.lock -e '.[mutants]'
-	$(BIN)/python tests/mutants.py $(MODULE) $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python tests/mutants.py $(MODULE) $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) $(if $(AGAIN),--again)
 
 bench: $(READY)
 	@set -e; for each in $(filter-out speed/gpu.py,$(sort $(wildcard speed/*.py))); do \

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rliable import library, metrics
 
 from benchmark import commands, files
-from benchmark.analysis import statistics
+from benchmark.analysis import labels, statistics
 from benchmark.analysis.bootstrap import Bootstrap, Sample, improvement
 from benchmark.analysis.scores import Scores, evaluations_to_points, source
 from benchmark.errors import BenchmarkError
@@ -275,6 +275,23 @@ def test_profiles_fall_from_all_to_none_and_equal_rliable(small):
     curve = profiles.query("suite == 'all' and algorithm == 'qmix'")
     theirs = library.score_distributions(final, statistics.THRESHOLDS)
     assert curve["value"].to_numpy() == pytest.approx(theirs, abs=1e-12)
+
+
+def test_improvement_has_both_orders_of_every_pair_and_equals_rliable(small):
+    table = statistics.compute(small, replications=50)["improvement"]
+    assert table.groupby(["suite", "phase"]).size().to_dict() == {
+        (suite, phase): 2 for suite in ("smac", "smacv2", "all") for phase in labels.PHASES
+    }
+    for phase in labels.PHASES:
+        rows = small[(small["phase"] == phase) & (small["step"] == 40_000)]
+        means = rows.groupby(["algorithm", "seed", "map"])["battle_won"].mean()
+        final = {name: means[name].to_numpy().reshape(4, 3) for name in ("qmix", "r3dm")}
+        for row in table[(table["suite"] == "all") & (table["phase"] == phase)].itertuples():
+            expected = metrics.probability_of_improvement(
+                final[row.algorithm_x], final[row.algorithm_y]
+            )
+            assert row.value == pytest.approx(expected)
+            assert row.low <= row.value <= row.high
 
 
 @pytest.mark.parametrize("column", ["backend", "protocol"])
