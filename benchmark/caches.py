@@ -30,15 +30,18 @@ def provide() -> None:
         "MPLCONFIGDIR": _writable(kept) and _writable(settings),
         "TRITON_CACHE_DIR": _writable(os.path.expanduser("~/.triton")),
     }
-    lacking = [name for name, place in found.items() if not (place or os.environ.get(name))]
+    for name in found:
+        if own := os.environ.get(name):
+            found[name] = _writable(os.path.abspath(own))
+    lacking = [name for name, place in found.items() if not place]
     if not lacking:
         return
     folder = tempfile.mkdtemp(prefix="r3dm-benchmark-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ.update({name: os.path.join(folder, name) for name in lacking})
     print(
-        f"caches are kept in {folder} until this process ends, because the checkout or the home"
-        f" folder is read-only; to keep them set {', '.join(lacking)} to folders of your own",
+        f"caches are kept in {folder} until this process ends, because their own folders are"
+        f" read-only; to keep them set {', '.join(lacking)} to folders that can be written",
         file=sys.stderr,
     )
 

@@ -35,6 +35,15 @@ def test_caches_go_to_a_private_folder(read_only, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_a_variable_may_name_a_read_only_folder_too(read_only, monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path))
+    monkeypatch.setenv("TRITON_CACHE_DIR", "/dev/null/triton")
+    caches.provide()
+    assert os.environ["MPLCONFIGDIR"] == str(tmp_path)
+    assert Path(os.environ["TRITON_CACHE_DIR"]).parent.name.startswith("r3dm-benchmark-")
+    assert "MPLCONFIGDIR" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("place", "lacking"),
     [("HOME", []), ("XDG_CACHE_HOME", ["MPLCONFIGDIR", "TRITON_CACHE_DIR"])],
