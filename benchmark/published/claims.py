@@ -6,7 +6,7 @@ same cleaned, the cleaned ones against another release of the compared method, a
 Numbers of two backends never meet in one.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
@@ -14,17 +14,18 @@ from typing import Annotated, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+from scipy import stats
 
 from benchmark import files, strict_yaml
 from benchmark.analysis import labels
-from benchmark.analysis.bootstrap import REPLICATIONS, Bootstrap
+from benchmark.analysis.bootstrap import REPLICATIONS, Bootstrap, interval
 from benchmark.analysis.labels import Metric
 from benchmark.analysis.scores import Method
 from benchmark.errors import BenchmarkError
 from benchmark.published import scores
 from benchmark.published.audit import Audit
 from benchmark.published.release import Cell, Curve
-from benchmark.published.scores import Difference, Measurement, Moments, Sample
+from benchmark.published.scores import Estimate, Measurement, estimate
 from benchmark.training.config import DEFAULT, one_line_errors
 
 #: The claims of the R3DM paper.
@@ -207,14 +208,40 @@ class Sides(NamedTuple):
         return int(part * min(self.left.ends.get(map, 0), self.right.ends.get(map, 0)))
 
 
+class Difference(NamedTuple):
+    """Left minus right; NaN where it cannot be estimated."""
+
+    value: float = np.nan
+    low: float = np.nan
+    high: float = np.nan
+    p: float = np.nan  #: two-sided, corrected
+
+
+class _Side(NamedTuple):
+    """One method on one map."""
+
+    map: str
+    method: Method
+    scores: np.ndarray  #: [n], of its runs
+    flags: list[str]
+
+    @property
+    def mean(self) -> float:
+        """Over runs."""
+        return estimate(self.scores).mean
+
+    def redrawn(self, bootstrap: Bootstrap) -> np.ndarray:
+        """Means of redrawn runs, [R]."""
+        n = len(self.scores)
+        return bootstrap.counts(n, self.map, *self.method) @ self.scores / n
+
+
 class _Pair(NamedTuple):
     """Two methods on one map."""
 
-    map: str
-    at: int
-    left: Sample
-    right: Sample
-    flags: list[str]
+    at: int  #: env step of the scores
+    left: _Side
+    right: _Side
 
     @property
     def whole(self) -> bool:
@@ -263,12 +290,13 @@ def _known(claim: Comparison, sides: Sides) -> tuple[list[str], list[Method]]:
 
 def _pair(claim: Comparison, sides: Sides, map: str, right: Method, part: float = 1.0) -> _Pair:
     at = sides.at(map, part)
-    samples, flags = [], []
-    for side, method in ((sides.left, claim.methods[0]), (sides.right, right)):
+
+    def side(data: Dataset, method: Method) -> _Side:
         cell = Cell(map, *method, claim.metric)
-        samples.append(Sample(side.scores(cell, at), (map, *method)))
-        flags += [f"{method}: {flag}" for flag in side.flagged(cell)]
-    return _Pair(map, at, *samples, flags)
+        flags = [f"{method}: {flag}" for flag in data.flagged(cell)]
+        return _Side(map, method, data.scores(cell, at), flags)
+
+    return _Pair(at, side(sides.left, claim.methods[0]), side(sides.right, right))
 
 
 def _per_map(claim: PerMap, sides: Sides, alpha: float, bootstrap: Bootstrap) -> _Tested:
@@ -276,43 +304,115 @@ def _per_map(claim: PerMap, sides: Sides, alpha: float, bootstrap: Bootstrap) ->
     maps, others = _known(claim, sides)
     for map in maps:
         pairs = [_pair(claim, sides, map, right, claim.at) for right in others]
-        samples = [(Moments.of(pair.left.scores), Moments.of(pair.right.scores)) for pair in pairs]
-        differences = scores.welch(samples, alpha)
-        for right, pair, difference in zip(others, pairs, differences, strict=True):
-            yield map, str(right), [pair], difference
+        of_runs = [(estimate(pair.left.scores), estimate(pair.right.scores)) for pair in pairs]
+        for pair, difference in zip(pairs, welch(of_runs, alpha), strict=True):
+            yield map, str(pair.right.method), [pair], difference
 
 
 def _per_suite(claim: PerSuite, sides: Sides, alpha: float, bootstrap: Bootstrap) -> _Tested:
+    """Differences of the means over maps, with a bootstrap over runs stratified by map."""
     maps, others = _known(claim, sides)
     for right in others if maps else ():
         pairs = [_pair(claim, sides, map, right) for map in maps]
         whole = [pair for pair in pairs if pair.whole]
-        difference = scores.suite([(pair.left, pair.right) for pair in whole], bootstrap)
-        left_out = ", ".join(pair.map for pair in pairs if not pair.whole)
-        place = claim.suite + (f" without {left_out}" if left_out and whole else "")
+        place, difference = claim.suite, Difference()
+        if whole:
+            value = float(np.mean([pair.left.mean - pair.right.mean for pair in whole]))
+            redrawn = [[side.redrawn(bootstrap) for side in pair[1:]] for pair in whole]
+            samples = np.mean([left - right for left, right in redrawn], axis=0)
+            difference = Difference(value, *interval(samples))
+            left_out = ", ".join(pair.left.map for pair in pairs if not pair.whole)
+            place += f" without {left_out}" if left_out else ""
         yield place, str(right), whole, difference
 
 
 def _largest_gain(claim: LargestGain, sides: Sides, alpha: float, bootstrap: Bootstrap) -> _Tested:
+    """The largest lead, over maps, of one method over the best of the others.
+
+    The largest of several noisy leads is too large on average, and the best of the others too good;
+    the bootstrap redraws both choices.
+    """
     maps, others = _known(claim, sides)
     if not maps or not others:
         return
     among = f"best of {', '.join(map(str, others))}"
-    found: list[dict[Method, _Pair]] = []
+    leads, samples = [], []
     for place in maps:
-        pairs = {right: _pair(claim, sides, place, right) for right in others}
-        found.append({right: pair for right, pair in pairs.items() if pair.whole})
-    found = [pairs for pairs in found if pairs]
-    samples = [
-        (next(iter(pairs.values())).left, [pair.right for pair in pairs.values()])
-        for pairs in found
-    ]
-    difference, best = scores.largest_gain(samples, bootstrap)
-    if best is None:
-        yield claim.suite, among, [], difference
-    else:
-        right, pair = max(found[best].items(), key=lambda item: np.mean(item[1].right.scores))
-        yield f"{claim.suite}: {pair.map}", f"{right}, {among}", [pair], difference
+        pairs = [_pair(claim, sides, place, right) for right in others]
+        if pairs := [pair for pair in pairs if pair.whole]:
+            best = max(pairs, key=lambda pair: pair.right.mean)
+            leads.append((best.left.mean - best.right.mean, best))
+            theirs = np.max([pair.right.redrawn(bootstrap) for pair in pairs], axis=0)
+            samples.append(best.left.redrawn(bootstrap) - theirs)
+    if not leads:
+        yield claim.suite, among, [], Difference()
+        return
+    lead, pair = max(leads, key=lambda lead: lead[0])
+    difference = Difference(lead, *interval(np.max(samples, axis=0)))
+    yield f"{claim.suite}: {pair.left.map}", f"{pair.right.method}, {among}", [pair], difference
+
+
+def welch(pairs: Sequence[tuple[Estimate, Estimate]], alpha: float = 0.05) -> list[Difference]:
+    """Differences of means within one family of comparisons.
+
+    Welch's t for each pair; Holm's correction over the pairs: the smallest p is compared with
+    alpha / m, the next one against alpha / (m - 1), and so on until one fails. The interval of a
+    pair has the level of its step (of the first failing one from there on), so that it leaves out
+    zero exactly where Holm rejects. The rate alpha holds for these decisions together (which of two
+    means is higher); the intervals do not cover all differences together.
+
+    Args:
+        pairs: left and right; a side with fewer than two scores has no interval.
+    """
+    found = [Difference(left.mean - right.mean) for left, right in pairs]
+    tests = {
+        number: _welch_test(left, right)
+        for number, (left, right) in enumerate(pairs)
+        if min(left.n, right.n) > 1
+    }
+    corrected, failed, level = 0.0, False, alpha
+    for done, number in enumerate(sorted(tests, key=lambda number: tests[number][0])):
+        remaining = len(tests) - done
+        p, error, freedom = tests[number]
+        if not failed:
+            level = alpha / remaining
+        failed = failed or p > level
+        corrected = max(corrected, min(1.0, p * remaining))
+        value, reach = found[number].value, float(stats.t.ppf(1 - level / 2, freedom) * error)
+        found[number] = Difference(value, value - reach, value + reach, corrected)
+    return found
+
+
+def _welch_test(left: Estimate, right: Estimate) -> tuple[float, float, float]:
+    """The two-sided p of a difference of means, its standard error and degrees of freedom."""
+    gap = abs(left.mean - right.mean)
+    parts = [(side.sd**2 / side.n, side.n) for side in (left, right)]
+    error = float(np.sqrt(sum(part for part, _ in parts)))
+    if not error:  # no run differs from another one: there is nothing to estimate
+        return float(gap == 0), 0.0, np.inf
+    freedom = error**4 / sum(part**2 / (n - 1) for part, n in parts)
+    return float(2 * stats.t.sf(gap / error, freedom)), error, freedom
+
+
+def verdict(difference: Difference, margin: float, around: float = 0.0) -> str:
+    """What an interval says of a difference.
+
+    Args:
+        margin: differences up to this count as none, fixed beforehand.
+        around: what the difference is compared with.
+
+    Returns:
+        "equal" where the whole interval lies within the margin, "higher" or "lower" where it lies
+        on one side, "inconclusive" otherwise, "no valid data" where there is no interval.
+    """
+    if np.isnan(difference.low):
+        return "no valid data"
+    low, high = difference.low - around, difference.high - around
+    if -margin <= low and high <= margin:
+        return "equal"
+    if low > 0:
+        return "higher"
+    return "lower" if high < 0 else "inconclusive"
 
 
 def _row(
@@ -325,7 +425,8 @@ def _row(
     difference: Difference,
 ) -> dict:
     around = claim.gain if isinstance(claim, LargestGain) else 0.0
-    verdict = scores.verdict(difference, claims.margins[claim.metric], around)
+    found = verdict(difference, claims.margins[claim.metric], around)
+    outcome = {"no valid data": "no valid data", "inconclusive": "open"}
     steps = {pair.at for pair in pairs}
     row = {
         **claim.model_dump(include={"says", "stated", "metric", "left"}),
@@ -333,27 +434,14 @@ def _row(
         **{"at": steps.pop() if len(steps) == 1 else None, "right": right},
         **difference._asdict(),
         "difference": difference.value,
-        "verdict": verdict,
+        "verdict": found,
         "expected": " or ".join(claim.expect),
-        "outcome": _outcome(verdict, claim.expect),
-        "flags": "; ".join(dict.fromkeys(flag for pair in pairs for flag in pair.flags)),
+        "outcome": outcome.get(found, "holds" if found in claim.expect else "fails"),
     }
     for side in ("left", "right"):
-        of_runs = [getattr(pair, side).scores for pair in pairs]
-        row[f"n_{side}"] = sum(map(len, of_runs))
-        means = [np.mean(values) for values in of_runs if len(values)]
-        row[f"mean_{side}"] = scores.mean(means)  # over maps of the mean over runs
-    return row
-
-
-def _outcome(verdict: str, expected: list[str]) -> str:
-    if verdict in ("no valid data", "inconclusive"):
-        return "open" if verdict == "inconclusive" else verdict
-    return "holds" if verdict in expected else "fails"
-
-
-def summary(tested: pd.DataFrame) -> pd.DataFrame:
-    """How many comparisons of each claim hold, fail, stay open or have no valid data, by data."""
-    groups = tested.groupby(["claim", "says", "stated", "data"], sort=False)["outcome"]
-    counts = groups.value_counts().unstack(fill_value=0)  # noqa: PD010, counts, no averaging
-    return counts.reindex(columns=list(OUTCOMES), fill_value=0).reset_index()
+        of_maps = [getattr(pair, side) for pair in pairs]
+        row[f"n_{side}"] = sum(len(one.scores) for one in of_maps)
+        means = [one.mean for one in of_maps if len(one.scores)]
+        row[f"mean_{side}"] = estimate(means).mean  # over maps of the mean over runs
+    flags = [flag for pair in pairs for side in (pair.left, pair.right) for flag in side.flags]
+    return {**row, "flags": "; ".join(dict.fromkeys(flags))}

@@ -15,11 +15,12 @@ from matplotlib.figure import Figure
 
 from benchmark.analysis import figures, labels, plots
 from benchmark.analysis.scores import evaluations_to_points
+from benchmark.analysis.statistics import select
 from benchmark.published import claims, facts
-from benchmark.published.claims import CLEANED, Claims, Dataset, Sides
+from benchmark.published.claims import CLEANED, Claims, Dataset, Difference, Sides, welch
 from benchmark.published.release import Cell, Curve
-from benchmark.published.replot import WIDTH, MeanCurve, line, mean_curve
-from benchmark.published.scores import WINDOW, Difference, Measurement, Moments, mean, welch
+from benchmark.published.replot import WIDTH, mean_curve, panel
+from benchmark.published.scores import WINDOW, Estimate, Measurement, estimate
 from benchmark.training.config import DEFAULT
 
 NAMES = ("claims.csv", "reproduction.csv", "compare.png", "compare.pdf")  #: files that are written
@@ -149,29 +150,18 @@ def _reproduction(
         cell = Cell(*(published[name] for name in Cell._fields))
         if cell not in ours.cells:
             continue
-        at, n = int(published["at"]), int(published["n"])
-        scores = ours.scores(cell, at)
+        mine = estimate(ours.scores(cell, published["at"]))
+        theirs = Estimate(int(published["n"]), published["mean"], published["sd"])
         other = _other((ours.backend, protocol), made_by[published["source"]])
-        difference = Difference(np.nan, np.nan, np.nan)
-        if not other:
-            theirs = Moments(n, published["mean"], published["sd"])
-            (difference,) = welch([(Moments.of(scores), theirs)])
+        (difference,) = welch([(mine, theirs)]) if not other else [Difference()]
         rows.append(
             {
-                "source": published["source"],
-                "published_backend": published["backend"],
-                "backend": ours.backend,
-                **cell._asdict(),
-                "at": at,
-                "n_published": n,
-                "mean_published": published["mean"],
-                "n_ours": len(scores),
-                "mean_ours": mean(scores),
-                "difference": difference.value,
-                "low": difference.low,
-                "high": difference.high,
-                "verdict": other
-                or reproduction(difference, claimed.reproduction[published["metric"]]),
+                **{name: published[name] for name in ("source", *Cell._fields, "at")},
+                **{"published_backend": published["backend"], "backend": ours.backend},
+                **{"n_published": theirs.n, "mean_published": theirs.mean},
+                **{"n_ours": mine.n, "mean_ours": mine.mean, "difference": difference.value},
+                **{"low": difference.low, "high": difference.high},
+                "verdict": other or reproduction(difference, claimed.reproduction[cell.metric]),
             }
         )
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -202,8 +192,7 @@ def reproduction(difference: Difference, margin: float) -> str:
 def _figure(curves: pd.DataFrame, sources: list[dict], ours: Dataset, protocol: str) -> Figure:
     """A row per map of the study that somebody published: a panel per source, and ours."""
     plots.style()
-    kept = (curves["data"] == CLEANED) & (curves["variant"] == DEFAULT)
-    curves = curves[kept & (curves["metric"] == "win_rate")]
+    curves = select(curves, data=CLEANED, variant=DEFAULT, metric="win_rate")
     maps = sorted({cell.map for cell in ours.cells} & set(curves["map"]), key=labels.map_order)
     if not maps:
         figure = Figure(figsize=(WIDTH, 1.0))
@@ -216,11 +205,11 @@ def _figure(curves: pd.DataFrame, sources: list[dict], ours: Dataset, protocol: 
     for row, map in zip(grid, maps, strict=True):
         end = max(source["ends"].get(map, 0) for source in sources)
         for axes, source in zip(row, sources, strict=False):
-            part = curves[(curves["map"] == map) & (curves["source"] == source["name"])]
-            _panel(axes, _published(part), end)
-            axes.set_title(f"{map}: {source['title']}\n{labels.played_by(source['backend'])}")
-        _panel(row[-1], _own(ours, map), end)
-        row[-1].set_title(f"{map}: ours, {protocol}\n{labels.played_by(ours.backend)}")
+            published = select(curves, map=map, source=source["name"]).groupby("algorithm")
+            title = f"{map}: {source['title']}\n{labels.played_by(source['backend'])}"
+            _panel(axes, title, dict(list(published)), end)
+        title = f"{map}: ours, {protocol}\n{labels.played_by(ours.backend)}"
+        _panel(row[-1], title, _own(ours, map), end)
     for axes in grid[-1]:
         axes.set_xlabel("env steps (millions)")
     figure.supylabel("test win rate", fontsize=7)
@@ -230,14 +219,7 @@ def _figure(curves: pd.DataFrame, sources: list[dict], ours: Dataset, protocol: 
     return figures.finish(figure, CAPTION)
 
 
-def _published(rows: pd.DataFrame) -> dict[str, MeanCurve]:
-    return {
-        algorithm: MeanCurve(*(part[name].to_numpy(float) for name in MeanCurve._fields))
-        for algorithm, part in rows.groupby("algorithm")
-    }
-
-
-def _own(ours: Dataset, map: str) -> dict[str, MeanCurve]:
+def _own(ours: Dataset, map: str) -> dict[str, pd.DataFrame]:
     found = {}
     for cell, runs in ours.cells.items():
         if (cell.map, cell.variant, cell.metric) == (map, DEFAULT, "win_rate"):
@@ -247,13 +229,11 @@ def _own(ours: Dataset, map: str) -> dict[str, MeanCurve]:
     return found
 
 
-def _panel(axes: Axes, found: dict[str, MeanCurve], end: int) -> None:
-    for algorithm in sorted(found, key=labels.order, reverse=True):
-        line(axes, found[algorithm], labels.plot_style(algorithm))
+def _panel(axes: Axes, title: str, found: dict[str, pd.DataFrame], end: int) -> None:
+    ordered = sorted(found, key=labels.order)
+    panel(axes, title, {labels.plot_style(name): found[name] for name in ordered}, end)
     if not found:
         axes.text(0.5, 0.5, "not released", transform=axes.transAxes, ha="center", color="#777777")
-    plots.steps_axis(axes, end, 1e6)
-    axes.set_ylim(-0.03, 1.03)
 
 
 def write(found: Comparison, folder: Path) -> None:

@@ -14,11 +14,11 @@ import pandas as pd
 
 from benchmark import files
 from benchmark.errors import BenchmarkError
-from benchmark.published import audit, claims
+from benchmark.published import audit, claims, paper_plots
 from benchmark.published.audit import Audit
 from benchmark.published.claims import AS_RELEASED, CLEANED, WIDEST, Claims, Dataset, Sides
 from benchmark.published.release import Cell, Curve
-from benchmark.published.replot import MeanCurve, drawn_curve, mean_curve
+from benchmark.published.replot import mean_curve
 from benchmark.published.scores import WINDOW, Measurement, estimate, scores
 from benchmark.training.config import DEFAULT
 
@@ -136,8 +136,9 @@ def final(found: Audit) -> Iterator[dict]:
             "flags": "; ".join(data.flagged(cell)),
         }
     for cell, curve in _drawn(found):
-        ends = {name: getattr(curve, name)[-1] for name in ("mean", "low", "high")}
-        yield {**_named(found, DRAWN, cell), "at": int(curve.step[-1]), **ends}
+        last = curve.iloc[-1]
+        values = {"at": int(last["step"]), **last[["mean", "low", "high"]]}
+        yield {**_named(found, DRAWN, cell), **values}
 
 
 def _scores(found: Audit) -> Iterator[dict]:
@@ -153,18 +154,17 @@ def _curves(found: Audit) -> Iterator[dict]:
     cleaned = claims.of_release(found, CLEANED, WINDOW)
     for cell, curves in cleaned.cells.items():
         curve = mean_curve(curves, cleaned.ends[cell.map], cleaned.how)
-        for point in zip(*curve, strict=True):
-            values = dict(zip(curve._fields, point, strict=True))
-            yield {**_named(found, CLEANED, cell), **values}
+        for point in curve.to_dict("records"):
+            yield {**_named(found, CLEANED, cell), **point}
     for cell, curve in _drawn(found):
         for step in range(WINDOW, found.release.end(cell.map) + 1, WINDOW):
-            last = np.searchsorted(curve.step, step, side="right") - 1
-            if last >= 0 and step - curve.step[last] < WINDOW:
-                values = {name: getattr(curve, name)[last] for name in ("mean", "low", "high")}
+            near = curve[(curve["step"] <= step) & (step - curve["step"] < WINDOW)]
+            if len(near):
+                values = near.iloc[-1][["mean", "low", "high"]]
                 yield {**_named(found, DRAWN, cell), "step": step, **values}
 
 
-def _drawn(found: Audit) -> Iterator[tuple[Cell, MeanCurve]]:
+def _drawn(found: Audit) -> Iterator[tuple[Cell, pd.DataFrame]]:
     """What the published figures draw, by cell; a cell counts in its first panel."""
     panels = {name for figure in found.release.source.figures for name in figure.panels}
     for cell, curves in found.release.cells.items():
@@ -172,43 +172,27 @@ def _drawn(found: Audit) -> Iterator[tuple[Cell, MeanCurve]]:
         drawn = [curve for curve in curves if curve.panel == first]
         end = found.release.end(cell.map)
         if first in panels and any(len(curve.between(-1, end).steps) for curve in drawn):
-            yield cell, drawn_curve(drawn, end)
+            yield cell, paper_plots.draw(drawn, end)
 
 
-def _exclusions(found: Audit) -> Iterator[dict]:
+def _exclusions(found: Audit) -> Iterator[list]:
     """Per finding and curve: what the cleaned data do without; no rows mean the whole curve."""
     for finding in found.findings:
         for curve, rows in finding.excludes:
-            first, last = rows or (None, None)
-            yield {
-                "source": found.release.source.name,
-                "rule": finding.rule,
-                "severity": finding.severity,
-                **curve.cell._asdict(),
-                "file": curve.file,
-                "column": curve.column,
-                "first_row": first,
-                "last_row": last,
-            }
+            about = [found.release.source.name, finding.rule, finding.severity, *curve.cell]
+            yield [*about, curve.file, curve.column, *(rows or (None, None))]
 
 
-def _offsets(found: Audit) -> Iterator[dict]:
+def _offsets(found: Audit) -> Iterator[list]:
     """Per map, panel and method that counts its steps from elsewhere: the groups of offsets."""
     for finding in found.findings:
+        map, _, panel, metric = finding.cell
         for method, offsets in finding.numbers.get("offsets", {}).items():
             for offset, share in offsets:
-                yield {
-                    "source": found.release.source.name,
-                    "map": finding.cell.map,
-                    "metric": finding.cell.metric,
-                    "panel": finding.cell.variant,
-                    "method": method,
-                    "offset": offset,
-                    "share": share,
-                }
+                yield [found.release.source.name, map, metric, panel, method, offset, share]
 
 
-def _recovery(found: Audit) -> Iterator[dict]:
+def _recovery(found: Audit) -> Iterator[list]:
     """How well scores by rank show the spread of runs: tried on win rates of runs that are known.
 
     The identities are taken away, as a wandb group does, and the spread compared with the true one.
@@ -229,16 +213,8 @@ def _recovery(found: Audit) -> Iterator[dict]:
             float(np.std(scores([group], end, how._replace(widest=bound)).value, ddof=1))
             for bound in (False, True)
         )
-        yield {
-            "source": cleaned.source.name,
-            "map": cell.map,
-            "algorithm": cell.algorithm if cell.variant == DEFAULT else "/".join(cell[1:3]),
-            "at": end,
-            "n": len(known),
-            "sd": true,
-            "sd_estimated": estimated,
-            "sd_widest": widest,
-        }
+        method = cell.algorithm if cell.variant == DEFAULT else "/".join(cell[1:3])
+        yield [cleaned.source.name, cell.map, method, end, len(known), true, estimated, widest]
 
 
 def _as_group(runs: list[Curve], end: int, interval: int) -> Curve:

@@ -23,11 +23,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmark.errors import first_line
+from benchmark.errors import BenchmarkError, first_line
 
 _STEP = re.compile(r"_?(global_)?steps?$", re.IGNORECASE)
 _GROUP = re.compile(r"[\w. ]+: ")  # wandb names a group's column "Group: name - metric"
 _SEED = re.compile(r"seed[_-]?(\d+)", re.IGNORECASE)
+#: TensorBoard's tag, which its CSV export writes into the file's name.
+_TAG = re.compile(r"tag[-_]([\w-]+)|(?:^|_)((?:test_)?(?:battle_won|return)_mean)(?=_|$)")
 _EXTREMES = ("__MIN", "__MAX")  # wandb's suffixes
 _CELLS = 5_000_000  #: a CSV file with more is no table of results, and would not fit into memory
 _COLUMNS = 10_000  #: the same of curves in a file
@@ -53,18 +55,13 @@ class Column(NamedTuple):
     name: str  #: unique in the file
     kind: str  #: "run" or "group"
     tag: str  #: what the file calls the number
-    rows: np.ndarray  #: [N] row of the file, from 0
-    steps: np.ndarray | None  #: [N] env steps
-    value: np.ndarray  #: [N]
-    low: np.ndarray | None = None  #: [N] the column __MIN, NaN where it is empty
-    high: np.ndarray | None = None  #: [N] the column __MAX, NaN where it is empty
-    wall: np.ndarray | None = None  #: [N] seconds since 1970
-    episodes: np.ndarray | None = None  #: [N] index within an evaluation
+    #: [N] each, by their names in ``release.SCHEMA``: row, value, and what the file has of step,
+    #: low, high, wall_time and episode
+    points: dict[str, np.ndarray | None]
     seed: str | None = None
     map: str | None = None
     algorithm: str | None = None
     phase: str = "training"
-    problems: tuple[str, ...] = ()  #: what of the column could not be read
 
 
 class Content(NamedTuple):
@@ -75,10 +72,6 @@ class Content(NamedTuple):
     problems: list[Problem]
 
 
-class _Unreadable(Exception):
-    """A whole file or column that cannot be used; the message says why."""
-
-
 def read(path: str, data: bytes, last: int) -> Content:
     """Reads one file by its suffix and its columns.
 
@@ -87,15 +80,16 @@ def read(path: str, data: bytes, last: int) -> Content:
         data: the file's bytes.
         last: a larger number is no number of env steps.
     """
-    problems: list[Problem] = []
+    file = _File(path, data, last, [])
     name, reader = _READERS[PurePosixPath(path).suffix.lower()]
+    columns: list[Column] = []
     try:
         if not data.strip():
-            raise _Unreadable("the file is empty")
-        name, columns = reader(_File(path, data, last, problems))
-    except _Unreadable as error:
-        return Content(name, [], [*problems, Problem(path, "", str(error))])
-    return Content(name, columns, problems)
+            raise BenchmarkError("the file is empty")
+        name, columns = reader(file)
+    except BenchmarkError as error:
+        file.note("", str(error))
+    return Content(name, columns, file.problems)
 
 
 def suffixes() -> tuple[str, ...]:
@@ -115,7 +109,7 @@ def seed_of(text: str) -> int:
 
 
 class _File(NamedTuple):
-    """What a reader gets."""
+    """What a reader gets; it raises BenchmarkError where the whole file cannot be used."""
 
     path: str
     data: bytes
@@ -128,14 +122,20 @@ class _File(NamedTuple):
             text = self.data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             reason = f"byte {error.start} is not UTF-8; save the file as UTF-8"
-            raise _Unreadable(reason) from error
+            raise BenchmarkError(reason) from error
         if "\0" in text:
-            raise _Unreadable("holds NUL characters, the file is damaged")
+            raise BenchmarkError("holds NUL characters, the file is damaged")
         return text
 
     def note(self, column: str, reason: str) -> None:
         """Notes something that is not read as it stands."""
         self.problems.append(Problem(self.path, column, reason))
+
+    def leave_out(self, column: str, odd: list[str], reason: str) -> None:
+        """Notes why some things are left out, if there are any, and names the first one."""
+        if odd:
+            more = f", like {len(odd) - 1} more" if len(odd) > 1 else ""
+            self.note(column, f"{odd[0]} {reason}{more}; left out")
 
     def step(self, text: str) -> int:
         """A number of env steps, exactly; those that are written as floats are rounded."""
@@ -145,132 +145,123 @@ class _File(NamedTuple):
         return step
 
 
-def _left_out(odd: list[str], reason: str) -> str:
-    """Says of some things why they are left out, and names the first one."""
-    more = f", like {len(odd) - 1} more" if len(odd) > 1 else ""
-    return f"{odd[0]} {reason}{more}; left out"
-
-
 def _few(columns: Sequence) -> None:
     if len(columns) > _COLUMNS:
-        raise _Unreadable(f"{len(columns):,} columns, more than {_COLUMNS:,}")
+        raise BenchmarkError(f"{len(columns):,} columns, more than {_COLUMNS:,}")
+
+
+# CSV
+
+
+class _Table(NamedTuple):
+    """The cells of a CSV file; only rows that have as many fields as the header."""
+
+    file: _File
+    header: list[str]
+    rows: list[tuple[int, int, list[str]]]  #: number (from 0), line of the file (from 1), cells
+
+    def place(self, name: str) -> int:
+        """The place of a column that the header names once."""
+        count = self.header.count(name)
+        if count != 1:
+            found = "is missing" if not count else f"stands {count} times in the header"
+            raise BenchmarkError(f"the column {name!r} {found}, the file cannot be used")
+        return self.header.index(name)
+
+    def steps(self, place: int, column: str) -> list[int | None]:
+        """Env steps of a column of the file [N], None where there is none.
+
+        Args:
+            column: that problems name.
+        """
+        what = f"number of env steps up to {self.file.last:,}"
+        return self._numbers(place, column, self.file.step, what)
+
+    def points(
+        self, column: str, steps: list[int | None], **places: int | None
+    ) -> dict[str, np.ndarray]:
+        """The points of a column, where there are a step and a value; a written NaN is one.
+
+        Args:
+            column: that problems name.
+            places: name of a number, ``value`` among them -> its column of the file, if any.
+        """
+        columns = {
+            name: self._numbers(place, column, float, "number")
+            for name, place in places.items()
+            if place is not None
+        }
+        given = enumerate(zip(steps, columns["value"], strict=True))
+        kept = [row for row, numbers in given if None not in numbers]
+        return {
+            "row": np.array([self.rows[row][0] for row in kept], np.int64),
+            "step": np.array([steps[row] for row in kept], np.int64),
+            **{
+                name: np.array([numbers[row] for row in kept], float)  # None becomes NaN
+                for name, numbers in columns.items()
+            },
+        }
+
+    def _numbers(self, place: int, column: str, parse: Callable, what: str) -> list:
+        found, odd = [], []
+        for _, line, cells in self.rows:
+            cell, number = cells[place].strip(), None
+            try:
+                if "_" in cell or not cell.isascii():  # int() and float() would take them
+                    raise ValueError
+                number = parse(cell) if cell else None
+            except (ValueError, OverflowError):
+                odd.append(f"{cell[:40]!r} in line {line}")
+            found.append(number)
+        self.file.leave_out(column, odd, f"is no {what}")
+        return found
 
 
 def _csv(file: _File) -> tuple[str, list[Column]]:
-    table = _Table(file)
+    table = _table(file)
     if {"Value", "Wall time"} & set(table.header):
         return "tensorboard", _tensorboard(table)
     if _STEP.match(table.header[0].strip()) and len(table.header) > 1:
         columns = _wandb(table)
         kinds = sorted({column.kind for column in columns})
         return f"wandb {'/'.join(kinds) or 'unknown'}", columns
-    raise _Unreadable(
+    raise BenchmarkError(
         f"its columns ({', '.join(table.header[:3])}, ...) are neither TensorBoard's"
         " (Wall time, Step, Value) nor wandb's (Step, ...)"
     )
 
 
-class _Table:
-    """The cells of a CSV file; only rows that have as many fields as the header."""
-
-    def __init__(self, file: _File) -> None:
-        self.file = file
-        self.cells: list[list[str]] = []
-        self.numbers: list[int] = []  #: of the rows, from 0
-        self.lines: list[int] = []  #: of the file, from 1
-        reader = csv.reader(io.StringIO(file.text(), newline=""), strict=True)
-        self.header: list[str] = []
-        odd, read = [], 0
-        try:
-            for number, row in enumerate(filter(None, reader), start=-1):
-                read += len(row)
-                if read > _CELLS:
-                    raise _Unreadable(f"more than {_CELLS:,} cells")
-                if not self.header:
-                    self.header = row
-                elif len(row) != len(self.header):
-                    odd.append(f"line {reader.line_num}")
-                else:
-                    self.cells.append(row)
-                    self.numbers.append(number)
-                    self.lines.append(reader.line_num)
-        except csv.Error as error:
-            raise _Unreadable(
-                f"not a table of comma-separated values (line {reader.line_num}: {error})"
-            ) from error
-        if odd:
-            file.note("", _left_out(odd, f"does not have the header's {len(self.header)} fields"))
-        if not self.cells:
-            raise _Unreadable("no line is as long as the header" if odd else "no rows")
-        _few(self.header)
-
-    def column(self, name: str) -> int:
-        """The place of a column that the header names once."""
-        count = self.header.count(name)
-        if count != 1:
-            found = "is missing" if not count else f"stands {count} times in the header"
-            raise _Unreadable(f"the column {name!r} {found}, the file cannot be used")
-        return self.header.index(name)
-
-    def steps(self, place: int, problems: list[str]) -> np.ma.MaskedArray:
-        """Env steps of a column [N]; masked where there is none."""
-        what = f"number of env steps up to {self.file.last:,}"
-        return self._numbers(place, np.ma.masked_all(len(self.cells), np.int64), what, problems)
-
-    def values(self, place: int, problems: list[str]) -> np.ma.MaskedArray:
-        """Numbers of a column [N]; masked where there is none, a written NaN is one."""
-        return self._numbers(place, np.ma.masked_all(len(self.cells)), "number", problems)
-
-    def _numbers(
-        self, place: int, numbers: np.ma.MaskedArray, what: str, problems: list[str]
-    ) -> np.ma.MaskedArray:
-        parse = float if numbers.dtype == float else self.file.step
-        values, unknown, odd = numbers.data, numbers.mask, []
-        for row, cells in enumerate(self.cells):
-            if cell := cells[place].strip():
-                try:
-                    if "_" in cell or not cell.isascii():  # float() would take them
-                        raise ValueError
-                    values[row], unknown[row] = parse(cell), False
-                except (ValueError, OverflowError):
-                    odd.append(f"{cell[:40]!r} in line {self.lines[row]}")
-        if odd:
-            problems.append(_left_out(odd, f"is no {what}"))
-        return numbers
-
-    def points(
-        self, steps: np.ma.MaskedArray, value: int, problems: list[str], **others: int | None
-    ) -> dict[str, np.ndarray | None]:
-        """The fields of ``Column`` where there are a step and a value.
-
-        Args:
-            value: the place of the value's column.
-            others: the places of further columns, None where there is none.
-        """
-        values = self.values(value, problems)
-        kept = np.flatnonzero(~(steps.mask | values.mask))
-        further = {
-            name: None if place is None else self.values(place, problems).filled(np.nan)[kept]
-            for name, place in others.items()
-        }
-        rows = np.array(self.numbers)[kept]
-        return {"rows": rows, "steps": steps.data[kept], "value": values.data[kept], **further}
+def _table(file: _File) -> _Table:
+    reader = csv.reader(io.StringIO(file.text(), newline=""), strict=True)
+    lines, read = [], 0
+    try:
+        for cells in filter(None, reader):
+            lines.append((reader.line_num, cells))
+            read += len(cells)
+            if read > _CELLS:
+                raise BenchmarkError(f"more than {_CELLS:,} cells")
+    except csv.Error as error:
+        raise BenchmarkError(
+            f"not a table of comma-separated values (line {reader.line_num}: {error})"
+        ) from error
+    if len(lines) < 2:
+        raise BenchmarkError("no rows")
+    (_, header), *rows = lines
+    _few(header)
+    whole = [(number, *row) for number, row in enumerate(rows) if len(row[1]) == len(header)]
+    odd = [f"line {line}" for line, cells in rows if len(cells) != len(header)]
+    file.leave_out("", odd, f"does not have the header's {len(header)} fields")
+    if not whole:
+        raise BenchmarkError("no line is as long as the header")
+    return _Table(file, header, whole)
 
 
 def _tensorboard(table: _Table) -> list[Column]:
-    problems: list[str] = []
-    steps = table.steps(table.column("Step"), problems)
-    wall = table.column("Wall time") if "Wall time" in table.header else None
-    points = table.points(steps, table.column("Value"), problems, wall=wall)
-    tag = _tag_of_name(table.file.path)
-    return [Column("Value", "run", tag, **points, problems=tuple(problems))]
-
-
-def _tag_of_name(path: str) -> str:
-    """TensorBoard's tag, which its CSV export writes into the file's name; empty without one."""
-    stem = PurePosixPath(path).stem
-    found = re.search(r"tag[-_]([\w-]+)|(?:^|_)((?:test_)?(?:battle_won|return)_mean)(?=_|$)", stem)
-    return next(filter(None, found.groups()), "") if found else ""
+    steps = table.steps(table.place("Step"), "Value")
+    wall = table.place("Wall time") if "Wall time" in table.header else None
+    points = table.points("Value", steps, value=table.place("Value"), wall_time=wall)
+    tag = _TAG.search(PurePosixPath(table.file.path).stem)
+    return [Column("Value", "run", (tag[1] or tag[2]) if tag else "", points)]
 
 
 def _wandb(table: _Table) -> list[Column]:
@@ -282,10 +273,7 @@ def _wandb(table: _Table) -> list[Column]:
     places: dict[str, list[int]] = {}
     for place, name in enumerate(table.header[1:], start=1):
         places.setdefault(name, []).append(place)
-    of_steps: list[str] = []
-    steps = table.steps(0, of_steps)
-    for reason in of_steps:
-        table.file.note(table.header[0], reason)
+    steps = table.steps(0, table.header[0])
     columns = []
     for name, same in places.items():
         run, _, tag = name.rpartition(" - ")
@@ -295,8 +283,9 @@ def _wandb(table: _Table) -> list[Column]:
             continue
         if tag.startswith("_"):
             continue
-        extremes = [places.get(name + end, []) for end in _EXTREMES]
-        if any(len(found) not in (0, len(same)) for found in extremes):
+        nowhere = [None] * len(same)
+        extremes = [places.get(name + end, nowhere) for end in _EXTREMES]
+        if any(len(found) != len(same) for found in extremes):
             reason = "the columns of this name and of its extremes differ in number; left out"
             table.file.note(name, reason)
             continue
@@ -304,20 +293,15 @@ def _wandb(table: _Table) -> list[Column]:
             reason = f"{len(same)} columns have this name; read as so many runs, in their order"
             table.file.note(name, reason)
         seed = _SEED.search(run) if len(same) == 1 else None
-        for number, place in enumerate(same):
-            problems: list[str] = []
-            low, high = (found[number] if found else None for found in extremes)
-            columns.append(
-                Column(
-                    name=name if len(same) == 1 else f"{name} [column {place + 1}]",
-                    kind="group" if _GROUP.match(name) else "run",
-                    tag=tag,
-                    **table.points(steps, place, problems, low=low, high=high),
-                    seed=seed[1] if seed else None,
-                    problems=tuple(problems),
-                )
-            )
+        for place, low, high in zip(same, *extremes, strict=True):
+            unique = name if len(same) == 1 else f"{name} [column {place + 1}]"
+            points = table.points(unique, steps, value=place, low=low, high=high)
+            kind = "group" if _GROUP.match(name) else "run"
+            columns.append(Column(unique, kind, tag, points, seed=seed[1] if seed else None))
     return columns
+
+
+# Arrays and JSON
 
 
 def _array(file: _File) -> tuple[str, list[Column]]:
@@ -325,28 +309,22 @@ def _array(file: _File) -> tuple[str, list[Column]]:
     try:
         array = np.lib.format.read_array(stream, allow_pickle=False)
     except Exception as error:  # whatever a damaged header makes NumPy and its parser raise
-        raise _Unreadable(f"not a whole NumPy array of numbers ({first_line(error)})") from error
+        raise BenchmarkError(f"not a whole NumPy array of numbers ({first_line(error)})") from error
     if array.dtype.kind not in "biuf" or array.ndim not in (1, 2) or not array.size:
         shape = "x".join(map(str, array.shape))
-        raise _Unreadable(
+        raise BenchmarkError(
             f"an array of {array.dtype} [{shape}]; not numbers [evaluations] or [runs, ...]"
         )
     if stream.read(1):
-        raise _Unreadable("there are more bytes than the array has, the file is damaged")
-    runs = np.atleast_2d(array)
+        raise BenchmarkError("there are more bytes than the array has, the file is damaged")
+    runs = np.atleast_2d(array).astype(float)
     _few(runs)
     if runs.shape[1] > EVALUATIONS:
-        raise _Unreadable(f"more than {EVALUATIONS:,} evaluations of a run")
+        raise BenchmarkError(f"more than {EVALUATIONS:,} evaluations of a run")
+    names = ["array"] if array.ndim == 1 else [f"array[{number}]" for number in range(len(runs))]
     return "array", [
-        Column(
-            name="array" if array.ndim == 1 else f"array[{number}]",
-            kind="run",
-            tag="",
-            rows=np.arange(len(values)),
-            steps=None,
-            value=values.astype(float),
-        )
-        for number, values in enumerate(runs)
+        Column(name, "run", "", {"row": np.arange(len(values)), "value": values})
+        for name, values in zip(names, runs, strict=True)
     ]
 
 
@@ -362,12 +340,12 @@ def _marl_eval(file: _File) -> tuple[str, list[Column]]:
             for run, evaluations in found.items()
         ]
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise _Unreadable(
+        raise BenchmarkError(
             f"not marl-eval's environment/task/algorithm/run/step ({first_line(error)})"
         ) from error
     if any(count > 1 for count in tasks.values()):
-        raise _Unreadable(f"several environments have the task {max(tasks, key=tasks.get)!r}")
-    columns = []
+        raise BenchmarkError(f"several environments have the task {max(tasks, key=tasks.get)!r}")
+    columns: list[Column] = []
     for *names, evaluations in runs:
         try:
             columns += _marl_eval_run(file, names, evaluations)
@@ -394,44 +372,30 @@ def _marl_eval_run(file: _File, names: list[str], evaluations: dict) -> list[Col
     """
     _, task, algorithm, run = names
     found: dict[tuple[str, str], list[tuple[int, str, object]]] = {}
-    for name, metrics in evaluations.items():
-        phase = "absolute" if name == "absolute_metrics" else "training"
+    for key, metrics in evaluations.items():
+        phase = "absolute" if key == "absolute_metrics" else "training"
         step = 0 if phase == "absolute" else file.step(str(metrics["step_count"]))
         for tag, values in metrics.items():
             if tag != "step_count":
-                found.setdefault((tag, phase), []).append((step, name, values))
+                found.setdefault((tag, phase), []).append((step, key, values))
     seed = _SEED.search(run) or re.search(r"(\d+)$", run)
     columns = []
-    for (tag, phase), points in found.items():
-        points.sort(key=lambda point: point[0])  # the order of keys means nothing in JSON
-        steps, episodes, value, odd = [], [], [], []
-        for number, (step, name, values) in enumerate(points):
-            again = bool(number) and step == points[number - 1][0]
-            for episode, one in enumerate(values if isinstance(values, list) else [values]):
-                if again or not isinstance(one, int | float) or not np.isfinite(one):
-                    odd.append(f"{one!r:.40} in {name!r:.40}")
+    for (tag, phase), logged in found.items():
+        name, numbers, odd, first = "/".join((*names, tag)), [], [], {}
+        # the order of keys means nothing in JSON
+        for step, key, values in sorted(logged, key=lambda evaluation: evaluation[0]):
+            again = first.setdefault(step, key) != key
+            for episode, value in enumerate(values if isinstance(values, list) else [values]):
+                if again or not isinstance(value, int | float) or not np.isfinite(value):
+                    odd.append(f"{value!r:.40} in {key!r:.40}")
                 else:
-                    steps.append(step)
-                    episodes.append(episode)
-                    value.append(float(one))
-        reason = "is no finite number, or its step_count is that of another one"
-        problems = (_left_out(odd, reason),) if odd else ()
-        columns.append(
-            Column(
-                name="/".join((*names, tag)),
-                kind="run",
-                tag=tag,
-                rows=np.arange(len(value)),
-                steps=np.array(steps, np.int64),
-                value=np.array(value),
-                episodes=np.array(episodes, np.int64),
-                seed=seed[1] if seed else None,
-                map=task,
-                algorithm=algorithm,
-                phase=phase,
-                problems=problems,
-            )
-        )
+                    numbers.append((step, episode, value))
+        file.leave_out(name, odd, "is no finite number, or its step_count is that of another one")
+        step, episode, value = np.array(numbers, float).reshape(-1, 3).T
+        points = {"row": np.arange(len(value)), "value": value, "episode": episode.astype(np.int64)}
+        points["step"] = step.astype(np.int64) if phase == "training" else None
+        seed_text = seed[1] if seed else None
+        columns.append(Column(name, "run", tag, points, seed_text, task, algorithm, phase))
     return columns
 
 

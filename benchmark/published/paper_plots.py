@@ -12,8 +12,6 @@ Described, not copied. Two ways, by method:
 The band is 0.75 of that spread to each side. Which file is first depends on the file system.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 import pandas as pd
 
@@ -24,39 +22,25 @@ SMOOTH = 7  #: rows
 BAND = 0.75  #: of the standard deviation
 
 
-class Drawn(NamedTuple):
-    """A curve as drawn."""
+def draw(curves: list[Curve], end: float = np.inf) -> pd.DataFrame:
+    """The curve of one method on one map, as one figure shows it: step, mean, spread, low, high.
 
-    steps: np.ndarray  #: [N]
-    value: np.ndarray  #: [N]
-    spread: np.ndarray  #: [N] standard deviation
-
-    @property
-    def low(self) -> np.ndarray:
-        """Lower edge of the band."""
-        return self.value - BAND * self.spread
-
-    @property
-    def high(self) -> np.ndarray:
-        """Upper edge of the band."""
-        return self.value + BAND * self.spread
-
-    def until(self, step: float) -> "Drawn":
-        """The curve up to a step."""
-        kept = self.steps <= step
-        return Drawn(*(array[kept] for array in self))
-
-
-def draw(curves: list[Curve]) -> Drawn:
-    """Draws the curves of one method on one map, as one figure shows them."""
+    Args:
+        curves: that the figure draws.
+        end: env step at which the figure ends.
+    """
     if np.isfinite(curves[0].low).any():
         first = curves[0].file  # the notebook takes the first file and no other
-        return pooled([curve for curve in curves if curve.file == first])
-    return row_by_row(curves)
+        drawn = pooled([curve for curve in curves if curve.file == first])
+    else:
+        drawn = row_by_row(curves)
+    band = BAND * drawn["spread"]
+    drawn = drawn.assign(low=drawn["mean"] - band, high=drawn["mean"] + band)
+    return drawn[drawn["step"] <= end]
 
 
-def pooled(curves: list[Curve], extremes: bool = True) -> Drawn:
-    """Draws the columns of one wandb file.
+def pooled(curves: list[Curve], extremes: bool = True) -> pd.DataFrame:
+    """Step, mean and spread of the columns of one wandb file.
 
     Args:
         extremes: take minimum and maximum for values too, as the notebook does.
@@ -80,20 +64,26 @@ def pooled(curves: list[Curve], extremes: bool = True) -> Drawn:
     variance = np.maximum((squares / n)[number].to_numpy() - mean**2, 0)
     at = np.zeros(len(number), steps.dtype)
     at[place] = steps
-    return Drawn(at, _smooth(mean), _smooth(np.sqrt(variance)))
+    return _smoothed(at, mean, np.sqrt(variance))
 
 
-def row_by_row(runs: list[Curve]) -> Drawn:
-    """Draws runs that have a file each."""
+def row_by_row(runs: list[Curve]) -> pd.DataFrame:
+    """Step, mean and spread of runs that have a file each."""
     if len(runs) == 1:
-        only = runs[0]
-        return Drawn(only.steps, only.value, np.zeros(len(only.value)))
+        return pd.DataFrame({"step": runs[0].steps, "mean": runs[0].value, "spread": 0.0})
     length = min(len(run.value) for run in runs)
     steps = np.mean([run.steps[:length] for run in runs], axis=0)
     values = np.array([run.value[:length] for run in runs])
     mean = values.mean(axis=0)
     squares = (values[1:] - mean) ** 2  # the first file's deviation is lost
-    return Drawn(steps, _smooth(mean), _smooth(np.sqrt(squares.sum(axis=0) / len(runs))))
+    return _smoothed(steps, mean, np.sqrt(squares.sum(axis=0) / len(runs)))
+
+
+def _smoothed(steps: np.ndarray, mean: np.ndarray, spread: np.ndarray) -> pd.DataFrame:
+    smoothed = pd.DataFrame({"mean": mean, "spread": spread}).rolling(
+        SMOOTH, min_periods=1, center=True
+    )
+    return smoothed.mean().assign(step=steps)
 
 
 def difference_by_extremes(curves: list[Curve]) -> tuple[float, float]:
@@ -101,10 +91,5 @@ def difference_by_extremes(curves: list[Curve]) -> tuple[float, float]:
     by_file: dict[str, list[Curve]] = {}
     for curve in curves:
         by_file.setdefault(curve.file, []).append(curve)
-    pairs = [(pooled(found), pooled(found, extremes=False)) for found in by_file.values()]
-    value = max(float(np.abs(a.value - b.value).max()) for a, b in pairs)
-    return value, max(float(np.abs(a.spread - b.spread).max()) for a, b in pairs)
-
-
-def _smooth(values: np.ndarray) -> np.ndarray:
-    return pd.Series(values).rolling(SMOOTH, min_periods=1, center=True).mean().to_numpy()
+    moved = [(pooled(found) - pooled(found, extremes=False)).abs() for found in by_file.values()]
+    return tuple(max(float(part[name].max()) for part in moved) for name in ("mean", "spread"))

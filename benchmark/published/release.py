@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from benchmark import files
 from benchmark.errors import BenchmarkError, first_line
-from benchmark.published.formats import Column, Problem, read, suffixes
+from benchmark.published.formats import Column, Content, Problem, read, suffixes
 from benchmark.published.sources import Source, identify
 from benchmark.training.config import one_line_errors
 
@@ -185,11 +185,6 @@ class Imported(NamedTuple):
     problems: list[Problem]
 
 
-class _File(NamedTuple):
-    path: str  #: inside the release, with forward slashes
-    open: Callable  #: gives a binary stream; raises what folders and zips raise
-
-
 def import_release(release: Path, source: Source) -> Imported:
     """Reads every file of a release that its mapping names.
 
@@ -202,55 +197,35 @@ def import_release(release: Path, source: Source) -> Imported:
     Raises:
         BenchmarkError: there is no such release, or no file in it could be imported.
     """
-    listed = sorted(_files(Path(release)), key=lambda file: file.path)
-    named = [(file, found) for file in listed if (found := source.match(file.path))]
-    readable = [(file, found) for file, found in named if file.path.lower().endswith(suffixes())]
+    listed = sorted(_files(Path(release)), key=lambda file: file[0])
+    named = [(file, found) for file in listed if (found := source.match(file[0]))]
+    readable = [(file, found) for file, found in named if file[0].lower().endswith(suffixes())]
     if not readable:
         raise BenchmarkError(
             f"{release}: none of {len(listed)} files is one that the mapping {source.name} names;"
             " give the folder that holds the released results, or another mapping"
         )
-    times = Counter(file.path for file, _ in readable)
-    problems, tables, known, numbers = [], [], [], 0
-    for file, (rule, groups) in readable:
+    times = Counter(path for (path, _), _ in readable)
+    problems, tables, known, room = [], [], [], _NUMBERS
+    for (path, opens), (rule, groups) in readable:
         try:
-            if times[file.path] > 1:
+            if times[path] > 1:
                 raise BenchmarkError("several files have this name; left out")
-            if numbers >= _NUMBERS:
+            if room <= 0:
                 raise BenchmarkError(f"the release has more than {_NUMBERS:,} numbers; left out")
-            data = _data(file)
+            data = _data(opens)
         except BenchmarkError as error:
-            problems.append(Problem(file.path, "", str(error)))
+            problems.append(Problem(path, "", str(error)))
             continue
-        content = read(file.path, data, source.last)
-        problems += content.problems
-        curves = 0
-        for column in content.columns:
-            try:
-                identity = identify(source, rule, groups, column)
-                if identity is None:
-                    continue
-                problems += [Problem(file.path, column.name, text) for text in column.problems]
-                if not np.isfinite(column.value).any():
-                    raise BenchmarkError("holds no finite number")
-                if numbers + len(column.value) > _NUMBERS:
-                    raise BenchmarkError(
-                        f"is more than {_NUMBERS:,} numbers of a release; left out"
-                    )
-                tables.append(_table(column, source, file.path, identity))
-            except (BenchmarkError, UnicodeEncodeError) as error:
-                problems.append(Problem(file.path, column.name, str(error)))
-                continue
-            curves, numbers = curves + 1, numbers + len(column.value)
-        known.append(
-            {
-                "file": file.path,
-                "sha256": hashlib.sha256(data).hexdigest(),
-                "bytes": len(data),
-                "format": content.format,
-                "curves": curves,
-            }
+        content = read(path, data, source.last)
+        found, odd = _curves_of(
+            content, path, source, partial(identify, source, rule, groups), room
         )
+        problems += odd
+        tables += found
+        room -= sum(map(len, found))
+        about = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+        known.append({"file": path, **about, "format": content.format, "curves": len(found)})
     if not tables:
         raise BenchmarkError(
             f"nothing in {release} could be imported; the first of {len(problems)} problems:"
@@ -259,8 +234,37 @@ def import_release(release: Path, source: Source) -> Imported:
     return Imported(source, pa.concat_tables(tables).combine_chunks(), known, problems)
 
 
-def _files(release: Path) -> Iterator[_File]:
-    """The files of a release; hidden files and folders are left out."""
+def _curves_of(
+    content: Content, path: str, source: Source, naming: Callable, room: int
+) -> tuple[list[pa.Table], list[Problem]]:
+    """The tables of a file's columns, as far as they are of a metric that is compared.
+
+    Args:
+        naming: column -> what it is; None for another metric.
+        room: so many numbers may come.
+    """
+    tables, problems, others = [], [], set()
+    for column in content.columns:
+        try:
+            identity = naming(column)
+            if identity is None:
+                others.add(column.name)
+                continue
+            value = column.points["value"]
+            if not np.isfinite(value).any():
+                raise BenchmarkError("holds no finite number")
+            if len(value) > room:
+                raise BenchmarkError(f"is more than {_NUMBERS:,} numbers of a release; left out")
+            tables.append(_table(column, source, path, identity))
+            room -= len(value)
+        except (BenchmarkError, UnicodeEncodeError) as error:
+            problems.append(Problem(path, column.name, str(error)))
+    said = [problem for problem in content.problems if problem.column not in others]
+    return tables, said + problems
+
+
+def _files(release: Path) -> Iterator[tuple[str, Callable]]:
+    """The files of a release without hidden ones: path with forward slashes, what opens it."""
     if release.is_dir():
         paths = [Path(folder, name) for folder, _, names in _walk(release) for name in names]
         listed = [
@@ -286,7 +290,7 @@ def _files(release: Path) -> Iterator[_File]:
     for name, opens in listed:
         name = "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
         if not any(part.startswith(".") for part in PurePosixPath(name).parts):
-            yield _File(name, opens)
+            yield name, opens
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
@@ -296,9 +300,9 @@ def _walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
     return os.walk(folder, onerror=fail)
 
 
-def _data(file: _File) -> bytes:
+def _data(opens: Callable) -> bytes:
     try:
-        with file.open() as stream:
+        with opens() as stream:
             data = stream.read(_BYTES + 1)
     except Exception as error:  # whatever a damaged or encrypted zip makes its libraries raise
         raise BenchmarkError(f"damaged, or cannot be read ({first_line(error)})") from error
@@ -309,22 +313,19 @@ def _data(file: _File) -> bytes:
 
 def _table(column: Column, source: Source, path: str, identity: dict) -> pa.Table:
     """The rows of one column of a file; what it does not say is null."""
-    n = len(column.value)
-    steps = column.rows * source.interval if column.steps is None else column.steps
-    if column.phase == "absolute":
-        steps = None
+    rows = column.points["row"]
     values = {
         **identity,
-        **{"source": source.name, "backend": source.backend, "protocol": source.protocol},
-        **{"file": path, "column": column.name, "tag": column.tag, "phase": column.phase},
-        **{"step": steps, "episode": column.episodes, "row": column.rows, "value": column.value},
-        **{"low": column.low, "high": column.high, "wall_time": column.wall},
+        **source.model_dump(include={"backend", "protocol"}),
+        **{"source": source.name, "file": path, "column": column.name},
+        **{"tag": column.tag, "phase": column.phase, "step": rows * source.interval},
+        **column.points,
     }
     arrays = [
-        pa.array(value, from_pandas=True).cast(column.type)  # NaN becomes null
-        if isinstance(value := values[column.name], np.ndarray)
-        else pa.repeat(pa.scalar(value, column.type), n)
-        for column in SCHEMA
+        pa.array(value, from_pandas=True).cast(field.type)  # NaN becomes null
+        if isinstance(value := values.get(field.name), np.ndarray)
+        else pa.repeat(pa.scalar(value, field.type), len(rows))
+        for field in SCHEMA
     ]
     return pa.Table.from_arrays(arrays, schema=SCHEMA)
 

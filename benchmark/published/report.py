@@ -9,14 +9,16 @@ import pandas as pd
 from benchmark import files
 from benchmark.analysis import labels
 from benchmark.analysis.report import Section, embed
+from benchmark.analysis.statistics import select
 from benchmark.envs.maps import MAPS
 from benchmark.errors import BenchmarkError
 from benchmark.published import claims, compare, facts, sources
-from benchmark.published.claims import AS_RELEASED, CLEANED, OUTCOMES, summary
+from benchmark.published.claims import AS_RELEASED, CLEANED, OUTCOMES
 from benchmark.published.rules import RULES, SEVERITIES
 from benchmark.training.config import DEFAULT
 
 _RELEASES = ["r3dm_release", "acorm_release"]
+_CLAIM = ["claim", "says", "stated", "data"]
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -36,7 +38,7 @@ def write(folder: Path, output: Path) -> None:
             f" {' and '.join(names)}"
         )
     findings, first = tables["findings"], names[0]
-    errors = findings[(findings["source"] == first) & (findings["severity"] == "error")]
+    errors = select(findings, source=first, severity="error")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         trim_blocks=True,
@@ -59,8 +61,8 @@ def write(folder: Path, output: Path) -> None:
         final=_final(tables["final"], names),
         claims=claims_by_outcome(tests),
         against=f"against {sources[1]['title']}",
-        compared=lambda *which: _compared(tests, *which),
-        tally=lambda *which: _tally(tests, *which),
+        compared=lambda *which: next(iter(_comparisons(tests, *which).to_dict("records")), None),
+        tally=lambda *which: _tally(_comparisons(tests, *which)),
         recovery=_recovery(tables["recovery"]),
     )
     text = "".join(f"{line.rstrip()}\n" for line in text.splitlines())
@@ -139,65 +141,49 @@ def rules(tables: dict[str, pd.DataFrame]) -> list[dict]:
 
 def claims_by_outcome(tests: pd.DataFrame) -> list[dict]:
     """Per claim: how many comparisons hold, fail, stay open or have no valid data, by data."""
-    stated = tests.groupby("claim")["stated"].first()
-    return [
-        {
-            "id": claim,
-            "says": says,
-            "stated": stated[claim],
-            "data": part.set_index("data")[list(OUTCOMES)].to_dict("index"),
-        }
-        for (claim, says), part in summary(tests).groupby(["claim", "says"], sort=False)
-    ]
+    found: dict[str, dict] = {}
+    for (claim, says, stated, data), rows in tests.groupby(_CLAIM, sort=False):
+        about = found.setdefault(claim, {"id": claim, "says": says, "stated": stated, "data": {}})
+        about["data"][data] = _tally(rows)
+    return list(found.values())
 
 
-def _compared(
-    tests: pd.DataFrame, claim: str, data: str, right: str, place: str = ""
-) -> dict | None:
-    """One comparison of a claim; None where it was not made."""
-    rows = tests[(tests["claim"] == claim) & (tests["data"] == data)]
-    if right:
-        rows = rows[rows["right"] == right]
-    if place:
-        rows = rows[rows["place"] == place]
-    return rows.iloc[0].to_dict() if len(rows) else None
+def _comparisons(tests: pd.DataFrame, *which: str) -> pd.DataFrame:
+    """Comparisons by claim, data, method on the right and place, as far as they are given."""
+    return select(tests, **dict(zip(("claim", "data", "right", "place"), which, strict=False)))
 
 
-def _tally(tests: pd.DataFrame, claim: str, data: str, right: str) -> dict:
-    """How the comparisons of a claim with one method end."""
-    rows = tests[(tests["claim"] == claim) & (tests["data"] == data) & (tests["right"] == right)]
-    counts = {outcome: int((rows["outcome"] == outcome).sum()) for outcome in OUTCOMES}
-    return {**counts, "with_data": len(rows) - counts["no valid data"]}
+def _tally(tests: pd.DataFrame) -> dict:
+    """How comparisons end."""
+    counts = {outcome: int((tests["outcome"] == outcome).sum()) for outcome in OUTCOMES}
+    return {**counts, "with_data": len(tests) - counts["no valid data"]}
 
 
 def _excluded(exclusions: pd.DataFrame, source: str) -> dict:
     """How many curves of a source are left out whole, and how many because they are no tests."""
-    rows = exclusions[(exclusions["source"] == source) & (exclusions["rule"] != "reused")]
+    rows = select(exclusions, source=source)
+    rows = rows[rows["rule"] != "reused"]
     whole = rows[rows["first_row"].isna()]
     no_tests = whole[whole["rule"].isin(("not_test", "not_test_kin", "training_tag"))]
-    curve = ["file", "column"]
     return {
-        "curves": len(whole.drop_duplicates(curve)),
-        "no_tests": len(no_tests.drop_duplicates(curve)),
+        "curves": len(whole[["file", "column"]].drop_duplicates()),
+        "no_tests": len(no_tests[["file", "column"]].drop_duplicates()),
         "algorithms": sorted(set(rows["algorithm"]), key=labels.order),
     }
 
 
 def _gone(final: pd.DataFrame, source: str) -> list[str]:
     """Methods of which no valid run is left on a map."""
-    rows = final[(final["source"] == source) & (final["variant"] == DEFAULT) & (final["n"] > 0)]
-    had, has = (
-        {(row["map"], row["algorithm"]) for row in rows[rows["data"] == data].to_dict("records")}
-        for data in (AS_RELEASED, CLEANED)
-    )
+    rows = select(final, source=source, variant=DEFAULT)
+    valid = rows[rows["n"] > 0].set_index("data")[["map", "algorithm"]]
+    had, has = (set(valid.loc[[d]].itertuples(index=False)) for d in (AS_RELEASED, CLEANED))
     lost = sorted(had - has, key=lambda cell: (labels.map_order(cell[0]), labels.order(cell[1])))
     return [f"{labels.label(algorithm)} on {map}" for map, algorithm in lost]
 
 
 def _offsets(offsets: pd.DataFrame, source: str) -> dict:
     """On which maps methods, or runs of one method, began to count elsewhere."""
-    rows = offsets[(offsets["source"] == source) & (offsets["metric"] == "win_rate")]
-    rows = rows[rows["panel"] == DEFAULT]
+    rows = select(offsets, source=source, metric="win_rate", panel=DEFAULT)
     by_map = {
         map: part.groupby("method")["offset"].agg(list).to_dict()
         for map, part in rows.groupby("map", sort=True)
@@ -216,13 +202,11 @@ def _offsets(offsets: pd.DataFrame, source: str) -> dict:
 
 def _final(final: pd.DataFrame, sources: list[str]) -> list[dict]:
     """Per map: the final win rates of the methods, drawn and cleaned, and from other releases."""
-    rows = final[(final["metric"] == "win_rate") & (final["variant"] == DEFAULT)]
-    rows = rows[rows["mean"].notna()].to_dict("records")
-    known = {(r["source"], r["map"], r["algorithm"], r["data"]): r for r in rows}
+    rows = select(final, metric="win_rate", variant=DEFAULT).dropna(subset="mean")
+    known = rows.set_index(["source", "map", "algorithm", "data"])[["n", "mean"]].to_dict("index")
     first, *others = sources
-    maps = {row["map"] for row in rows if row["source"] == first}
-    present = {row["algorithm"] for row in rows if row["source"] == first}
-    algorithms = sorted(present, key=labels.order)
+    ours = select(rows, source=first)
+    algorithms = sorted(set(ours["algorithm"]), key=labels.order)
     return [
         {
             "map": map,
@@ -235,7 +219,7 @@ def _final(final: pd.DataFrame, sources: list[str]) -> list[dict]:
                 for other in others
             },
         }
-        for map in sorted(maps, key=labels.map_order)
+        for map in sorted(set(ours["map"]), key=labels.map_order)
     ]
 
 

@@ -126,7 +126,11 @@ class Source(_Model):
         """
         if any(part in path for part in self.skip):
             return None
-        with _limited(_SECONDS, f"the expressions of the mapping {self.name}", path):
+        endless = (
+            f"the expressions of the mapping {self.name} need more than {_SECONDS:g} s for"
+            f" {path!r}; simplify them"
+        )
+        with _limited(_SECONDS, endless):
             for rule in self.files:
                 if found := re.fullmatch(rf"(?:|.*/)(?:{rule.match})", path):
                     return rule, found.groupdict()
@@ -134,19 +138,17 @@ class Source(_Model):
 
 
 @contextmanager
-def _limited(seconds: float, what: str, path: str) -> Iterator[None]:
+def _limited(seconds: float, message: str) -> Iterator[None]:
     """Ends what takes too long, where Python can: in the main thread."""
 
     def stop(*_: object) -> None:
-        raise BenchmarkError(f"{what} need more than {seconds:g} s for {path!r}; simplify them")
+        raise BenchmarkError(message)
 
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    handler, timer = (
-        signal.signal(signal.SIGALRM, stop),
-        signal.setitimer(signal.ITIMER_REAL, seconds),
-    )
+    handler = signal.signal(signal.SIGALRM, stop)
+    timer = signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:
@@ -170,34 +172,27 @@ def identify(
         BenchmarkError: nothing tells the map or the algorithm, or the seed is no number.
     """
     inside = {"map": column.map, "algorithm": column.algorithm, "metric": column.tag}
-
-    def named(what: str) -> str | None:
+    found: dict[str, str] = {}
+    for what in ("metric", "map", "algorithm", "variant"):
         given = (groups.get(what), getattr(rule, what), inside.get(what))
         name = next((text for text in given if text is not None), None)
-        if not name and what != "variant":
+        if what == "variant" and name is None:
+            name = DEFAULT
+        elif what != "variant" and not name:
             raise BenchmarkError(
                 f"nothing tells the {what}; name it in the mapping {source.name}, as a group of"
                 f" `match` or next to it"
             )
-        return getattr(source.names, what).get(name, name)
-
-    metric = named("metric")
-    if metric not in METRICS:
-        return None
-    variant, seed = named("variant"), groups.get("seed") or column.seed
+        found[what] = getattr(source.names, what).get(name, name)
+        if what == "metric" and found[what] not in METRICS:
+            return None
+    seed = groups.get("seed") or column.seed
     try:
         number = seed_of(seed) if seed else None
     except ValueError as error:
         raise BenchmarkError(f"{error}; mend the group in the mapping {source.name}") from error
-    return {
-        "map": named("map"),
-        "algorithm": named("algorithm"),
-        "variant": DEFAULT if variant is None else variant,
-        "metric": metric,
-        "panel": groups.get("panel") or rule.panel,
-        "kind": rule.kind or column.kind,
-        "seed": number,
-    }
+    panel, kind = groups.get("panel") or rule.panel, rule.kind or column.kind
+    return {**found, "panel": panel, "kind": kind, "seed": number}
 
 
 def built_in() -> dict[str, Path]:

@@ -17,13 +17,14 @@ from benchmark.published import (
     claims,
     compare,
     facts,
+    paper_plots,
     release,
     replot,
     report,
     sources,
 )
+from benchmark.published.claims import Difference
 from benchmark.published.release import Cell
-from benchmark.published.scores import Difference
 from benchmark.training.evaluations import write_evaluations
 from tests.analysis import synthetic
 from tests.analysis.pdf import assert_fonts_are_embedded
@@ -159,7 +160,7 @@ def test_a_drawn_curve_is_the_notebooks_and_a_clean_one_the_mean(audited):
     last = np.mean([curve.between(END - 100_000, END).value.mean() for curve in runs])
     assert orange.get_ydata()[-1] == pytest.approx(last)
     drawn = next(line for line in axes[2].get_lines() if line.get_color() == "#D55E00")
-    assert drawn.get_ydata() == pytest.approx(replot.drawn_curve(runs, END).mean)
+    assert drawn.get_ydata() == pytest.approx(paper_plots.draw(runs, END)["mean"].to_numpy())
 
 
 def test_a_release_without_figures_cannot_be_replotted():

@@ -409,6 +409,6 @@ def test_names_in_the_releases(name, path, known):
     if known is None:  # another base method
         assert matched is None
         return
-    column = formats.Column("Value", "run", "", np.arange(2), None, np.zeros(2))
+    column = formats.Column("Value", "run", "", {"value": np.zeros(2)})
     found = sources.identify(source, *matched, column)
     assert tuple(value for name, value in found.items() if name != "kind") == known

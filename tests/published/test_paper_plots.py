@@ -30,10 +30,12 @@ def test_groups_are_pooled_with_their_extremes():
     group = releases.group([releases.run(seed=seed) for seed in range(4)])
     drawn = paper_plots.draw([group])
     means, spreads = pooled_plainly([group.value, group.low, group.high])
-    assert drawn.steps.tolist() == group.steps.tolist()
-    assert drawn.value == pytest.approx(means)
-    assert drawn.spread == pytest.approx(spreads, abs=1e-9)
-    assert drawn.high - drawn.low == pytest.approx(1.5 * np.array(spreads), abs=1e-9)
+    assert drawn["step"].tolist() == group.steps.tolist()
+    assert drawn["mean"].to_numpy() == pytest.approx(means)
+    assert drawn["spread"].to_numpy() == pytest.approx(spreads, abs=1e-9)
+    assert (drawn["high"] - drawn["low"]).to_numpy() == pytest.approx(
+        1.5 * np.array(spreads), abs=1e-9
+    )
 
 
 def test_columns_of_one_file_are_pooled():
@@ -49,15 +51,15 @@ def test_columns_of_one_file_are_pooled():
         columns += [column] * 3
     drawn = paper_plots.draw(runs)
     means, spreads = pooled_plainly(columns)
-    assert drawn.steps.tolist() == [100 * row for row in range(len(means))]
-    assert drawn.value == pytest.approx(means)
-    assert drawn.spread == pytest.approx(spreads, abs=1e-9)
+    assert drawn["step"].tolist() == [100 * row for row in range(len(means))]
+    assert drawn["mean"].to_numpy() == pytest.approx(means)
+    assert drawn["spread"].to_numpy() == pytest.approx(spreads, abs=1e-9)
 
 
 def test_only_the_first_file_of_a_pooled_method_is_drawn():
     one = releases.group([releases.run(seed=seed) for seed in range(3)])
     other = replace(one, file="another.csv", value=one.value * 0)
-    assert paper_plots.draw([one, other]).value == pytest.approx(paper_plots.draw([one]).value)
+    assert paper_plots.draw([one, other])["mean"].equals(paper_plots.draw([one])["mean"])
 
 
 def test_files_are_averaged_row_by_row_without_the_first_deviation():
@@ -66,24 +68,25 @@ def test_files_are_averaged_row_by_row_without_the_first_deviation():
     values = np.array([curve.value[:58] for curve in runs])
     mean = values.mean(axis=0)
     lost = np.sqrt(((values[1:] - mean) ** 2).sum(axis=0) / 4)
-    assert len(drawn.steps) == 58
-    assert drawn.steps == pytest.approx(np.mean([curve.steps[:58] for curve in runs], axis=0))
-    assert drawn.value == pytest.approx(smoothed(mean))
-    assert drawn.spread == pytest.approx(smoothed(lost))
-    assert (drawn.spread <= np.array(smoothed(values.std(axis=0))) + 1e-12).all()
+    assert len(drawn["step"]) == 58
+    assert drawn["step"].to_numpy() == pytest.approx(
+        np.mean([curve.steps[:58] for curve in runs], axis=0)
+    )
+    assert drawn["mean"].to_numpy() == pytest.approx(smoothed(mean))
+    assert drawn["spread"].to_numpy() == pytest.approx(smoothed(lost))
+    assert (drawn["spread"] <= np.array(smoothed(values.std(axis=0))) + 1e-12).all()
 
 
 def test_one_file_is_drawn_as_it_is():
     one = releases.run()
     drawn = paper_plots.draw([one])
-    assert drawn.value.tolist() == one.value.tolist()
-    assert not drawn.spread.any()
+    assert drawn["mean"].tolist() == one.value.tolist()
+    assert not drawn["spread"].any()
 
 
 def test_curves_are_cut_at_the_figures_end():
-    drawn = paper_plots.draw([releases.run()]).until(300_000)
-    assert drawn.steps.max() <= 300_000
-    assert len(drawn.steps) == len(drawn.value) == len(drawn.spread)
+    drawn = paper_plots.draw([releases.run()], end=300_000)
+    assert drawn["step"].max() <= 300_000
 
 
 def test_what_the_extremes_change():
