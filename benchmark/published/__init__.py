@@ -9,7 +9,8 @@ The way of a number:
 * ``paper_plots``, ``replot``, ``pictures``: the paper's figures, as published and cleaned;
 * ``claims``: which of the paper's claims the numbers support;
 * ``facts``: what the repository keeps in ``results/published/``;
-* ``compare``: our own runs compared with these facts; ``report``: ``docs/published_audit.md``.
+* ``compare``: our own runs compared with these facts;
+* ``report``: ``docs/published_audit.md``; ``conclusions``: ``docs/results.md``.
 
 Numbers of different backends are never put into one statistic.
 """

@@ -62,6 +62,8 @@ class Comparison(_Model):
     right: list[str] = Field(min_length=1)
     expect: list[Verdict] = Field(min_length=1)
     """The verdicts that the claim expects."""
+    at: float = Field(default=1.0, gt=0, le=1)
+    """Which part of training, of the length of the published curve."""
 
     @field_validator("expect", mode="before")
     @classmethod
@@ -82,8 +84,6 @@ class PerMap(Comparison):
     """Left against each of right, on each map: Welch intervals with Holm's correction per map."""
 
     kind: Literal["per_map"]
-    at: float = Field(default=1.0, gt=0, le=1)
-    """Which part of training, of the length of the published curve."""
 
 
 class PerSuite(Comparison):
@@ -203,10 +203,6 @@ class Sides(NamedTuple):
     left: Dataset
     right: Dataset
 
-    def at(self, map: str, part: float = 1.0) -> int:
-        """The step at which both are compared: the earlier end, or a part of it; 0 without data."""
-        return int(part * min(self.left.ends.get(map, 0), self.right.ends.get(map, 0)))
-
 
 class Difference(NamedTuple):
     """Left minus right; NaN where it cannot be estimated."""
@@ -239,7 +235,7 @@ class _Side(NamedTuple):
 class _Pair(NamedTuple):
     """Two methods on one map."""
 
-    at: int  #: env step of the scores
+    at: int  #: env step of the scores: the earlier end, or a part of it; 0 without data
     left: _Side
     right: _Side
 
@@ -274,82 +270,81 @@ def run(claims: Claims, sides: Iterable[Sides], replications: int = REPLICATIONS
         _row(claims, claim, data, *tested)
         for claim in claims.claims
         for data in sides
-        for tested in tests[claim.kind](claim, data, claims.alpha, bootstrap)
+        for tested in tests[claim.kind](claim, _pairs(claim, data), claims.alpha, bootstrap)
     ]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _known(claim: Comparison, sides: Sides) -> tuple[list[str], list[Method]]:
-    """Maps and methods of the right side; of another release only those that it has."""
-    if sides.left is sides.right:
-        return claim.maps, claim.methods[1]
+def _pairs(claim: Comparison, sides: Sides) -> dict[str, list[_Pair]]:
+    """Left with each of right, by map; of another release only what it has."""
+    left, others = claim.methods
     there = [cell for cell in sides.right.cells if cell.metric == claim.metric]
     maps, methods = {cell.map for cell in there}, {cell[1:3] for cell in there}
-    return [m for m in claim.maps if m in maps], [m for m in claim.methods[1] if m in methods]
 
-
-def _pair(claim: Comparison, sides: Sides, map: str, right: Method, part: float = 1.0) -> _Pair:
-    at = sides.at(map, part)
-
-    def side(data: Dataset, method: Method) -> _Side:
+    def side(data: Dataset, map: str, method: Method, at: int) -> _Side:
         cell = Cell(map, *method, claim.metric)
         flags = [f"{method}: {flag}" for flag in data.flagged(cell)]
         return _Side(map, method, data.scores(cell, at), flags)
 
-    return _Pair(at, side(sides.left, claim.methods[0]), side(sides.right, right))
+    found: dict[str, list[_Pair]] = {}
+    for map in claim.maps:
+        at = int(claim.at * min(data.ends.get(map, 0) for data in sides[1:]))
+        for other in others:
+            if sides.left is sides.right or (map in maps and other in methods):
+                pair = side(sides.left, map, left, at), side(sides.right, map, other, at)
+                found.setdefault(map, []).append(_Pair(at, *pair))
+    return found
 
 
-def _per_map(claim: PerMap, sides: Sides, alpha: float, bootstrap: Bootstrap) -> _Tested:
+def _per_map(
+    claim: PerMap, pairs: dict[str, list[_Pair]], alpha: float, bootstrap: Bootstrap
+) -> _Tested:
     """Comparisons on single maps; those on one map are one family."""
-    maps, others = _known(claim, sides)
-    for map in maps:
-        pairs = [_pair(claim, sides, map, right, claim.at) for right in others]
-        of_runs = [(estimate(pair.left.scores), estimate(pair.right.scores)) for pair in pairs]
-        for pair, difference in zip(pairs, welch(of_runs, alpha), strict=True):
+    for map, family in pairs.items():
+        of_runs = [(estimate(pair.left.scores), estimate(pair.right.scores)) for pair in family]
+        for pair, difference in zip(family, welch(of_runs, alpha), strict=True):
             yield map, str(pair.right.method), [pair], difference
 
 
-def _per_suite(claim: PerSuite, sides: Sides, alpha: float, bootstrap: Bootstrap) -> _Tested:
+def _per_suite(
+    claim: PerSuite, pairs: dict[str, list[_Pair]], alpha: float, bootstrap: Bootstrap
+) -> _Tested:
     """Differences of the means over maps, with a bootstrap over runs stratified by map."""
-    maps, others = _known(claim, sides)
-    for right in others if maps else ():
-        pairs = [_pair(claim, sides, map, right) for map in maps]
-        whole = [pair for pair in pairs if pair.whole]
+    for of_maps in zip(*pairs.values(), strict=True):
+        whole = [pair for pair in of_maps if pair.whole]
         place, difference = claim.suite, Difference()
         if whole:
             value = float(np.mean([pair.left.mean - pair.right.mean for pair in whole]))
             redrawn = [[side.redrawn(bootstrap) for side in pair[1:]] for pair in whole]
             samples = np.mean([left - right for left, right in redrawn], axis=0)
             difference = Difference(value, *interval(samples))
-            left_out = ", ".join(pair.left.map for pair in pairs if not pair.whole)
+            left_out = ", ".join(pair.left.map for pair in of_maps if not pair.whole)
             place += f" without {left_out}" if left_out else ""
-        yield place, str(right), whole, difference
+        yield place, str(of_maps[0].right.method), whole, difference
 
 
-def _largest_gain(claim: LargestGain, sides: Sides, alpha: float, bootstrap: Bootstrap) -> _Tested:
+def _largest_gain(
+    claim: LargestGain, pairs: dict[str, list[_Pair]], alpha: float, bootstrap: Bootstrap
+) -> _Tested:
     """The largest lead, over maps, of one method over the best of the others.
 
     The largest of several noisy leads is too large on average, and the best of the others too good;
     the bootstrap redraws both choices.
     """
-    maps, others = _known(claim, sides)
-    if not maps or not others:
-        return
-    among = f"best of {', '.join(map(str, others))}"
-    leads, samples = [], []
-    for place in maps:
-        pairs = [_pair(claim, sides, place, right) for right in others]
-        if pairs := [pair for pair in pairs if pair.whole]:
-            best = max(pairs, key=lambda pair: pair.right.mean)
+    leads, samples, among = [], [], ""
+    for of_map in pairs.values():
+        among = f"best of {', '.join(str(pair.right.method) for pair in of_map)}"
+        if whole := [pair for pair in of_map if pair.whole]:
+            best = max(whole, key=lambda pair: pair.right.mean)
             leads.append((best.left.mean - best.right.mean, best))
-            theirs = np.max([pair.right.redrawn(bootstrap) for pair in pairs], axis=0)
+            theirs = np.max([pair.right.redrawn(bootstrap) for pair in whole], axis=0)
             samples.append(best.left.redrawn(bootstrap) - theirs)
-    if not leads:
+    if leads:
+        lead, pair = max(leads, key=lambda lead: lead[0])
+        difference = Difference(lead, *interval(np.max(samples, axis=0)))
+        yield f"{claim.suite}: {pair.left.map}", f"{pair.right.method}, {among}", [pair], difference
+    elif pairs:
         yield claim.suite, among, [], Difference()
-        return
-    lead, pair = max(leads, key=lambda lead: lead[0])
-    difference = Difference(lead, *interval(np.max(samples, axis=0)))
-    yield f"{claim.suite}: {pair.left.map}", f"{pair.right.method}, {among}", [pair], difference
 
 
 def welch(pairs: Sequence[tuple[Estimate, Estimate]], alpha: float = 0.05) -> list[Difference]:

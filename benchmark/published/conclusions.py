@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
 import numpy as np
 import pandas as pd
 from statsmodels.stats.power import TTestIndPower
@@ -13,7 +12,7 @@ from benchmark import files
 from benchmark.analysis import labels
 from benchmark.analysis.aggregate import missing_and_changed
 from benchmark.envs.validation import distance
-from benchmark.published import claims, compare
+from benchmark.published import claims, compare, report
 from benchmark.published.claims import Claims, Dataset, PerMap, Sides
 from benchmark.published.release import Cell
 from benchmark.published.scores import Estimate, estimate
@@ -23,7 +22,6 @@ from benchmark.training.study import Study
 
 POWER = 0.8  #: how often a difference should be found
 _SEEDS = (3, 5)
-_TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)
@@ -53,15 +51,7 @@ def write(
     runs = files.read_sealed(folder / "runs.json", ["runs"])["runs"]
     missing, changed = missing_and_changed(runs, study, folder)
     family = max(len(claim.right) for claim in claimed.claims)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,
-    )
-    environment.filters.update(label=labels.label, number="{:,.0f}".format)
-    text = environment.get_template("results.md.j2").render(
+    text = report.markdown("results.md.j2").render(
         study=study,
         backend=labels.played_by(study.backend),
         distance=distance.sentence(study.maps) if study.backend == "simulator" else "",

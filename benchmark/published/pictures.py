@@ -61,22 +61,19 @@ def _counted_twice(axes: Axes, finding: Finding, found: Audit) -> str:
 
 def _under_two_names(axes: Axes, finding: Finding, found: Audit) -> str:
     first, second = finding.curves[:2]
-    axes.plot(second.steps / 1e6, second.value, color="#bbbbbb", linewidth=3, label=_name(second))
-    axes.plot(first.steps / 1e6, first.value, color=_WRONG, linewidth=0.7, label=_name(first))
+    _on_top(axes, second, "#bbbbbb", 3, _name(second))
+    _on_top(axes, first, _WRONG, 0.7, _name(first))
     axes.set_ylim(top=1.45 * _highest(first, second))
-    axes.set_ylabel(_metric(first))
-    axes.legend(handles=axes.lines, loc="upper left", frameon=False)
+    axes.legend(loc="upper left", frameon=False)
     return "one run under two names"
 
 
 def _shared_stretch(axes: Axes, finding: Finding, found: Audit) -> str:
     made, kept = finding.curves[:2]
-    for curve, colour, width in ((kept, "#bbbbbb", 2.5), (made, _WRONG, 0.6)):
-        step = curve.steps / 1e6
-        axes.plot(step, curve.value, color=colour, linewidth=width, label=_run(curve))
+    _on_top(axes, kept, "#bbbbbb", 2.5, _run(kept))
+    _on_top(axes, made, _WRONG, 0.6, _run(made))
     axes.set_ylim(top=1.3 * _highest(made, kept))
-    axes.set_ylabel(_metric(made))
-    axes.legend(handles=axes.lines, loc="upper left", ncols=2, frameon=False)
+    axes.legend(loc="upper left", ncols=2, frameon=False)
     return f"one run, made into two\n({_name(made)})"
 
 
@@ -87,7 +84,7 @@ def _filled(axes: Axes, finding: Finding, found: Audit) -> str:
     made_up = (curve.rows >= first) & (curve.rows <= last)
     axes.plot(curve.steps[near] / 1e6, curve.value[near], ".-", color=_RIGHT, linewidth=0.6)
     axes.plot(curve.steps[made_up] / 1e6, curve.value[made_up], ".-", color=_WRONG)
-    axes.set_ylabel(_metric(curve))
+    axes.set_ylabel(f"test {labels.METRICS[curve.cell.metric]}")
     return f"values that nobody measured\n({_name(curve)})"
 
 
@@ -137,6 +134,11 @@ def _return_scale(axes: Axes, finding: Finding, found: Audit) -> str:
     return f"returns, a colour per run\n({_name(finding.curves[0])})"
 
 
+def _on_top(axes: Axes, curve: Curve, colour: str, width: float, label: str) -> None:
+    axes.plot(curve.steps / 1e6, curve.value, color=colour, linewidth=width, label=label)
+    axes.set_ylabel(f"test {labels.METRICS[curve.cell.metric]}")
+
+
 def _name(curve: Curve) -> str:
     return f"{labels.label(curve.cell.algorithm)}, {curve.cell.map}"
 
@@ -147,10 +149,6 @@ def _highest(*curves: Curve) -> float:
 
 def _run(curve: Curve) -> str:
     return f"seed {curve.seed}" if curve.seed is not None else curve.name[-12:]
-
-
-def _metric(curve: Curve) -> str:
-    return f"test {labels.METRICS[curve.cell.metric]}"
 
 
 #: rule -> draws a finding and returns the panel's title

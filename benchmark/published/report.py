@@ -39,15 +39,7 @@ def write(folder: Path, output: Path) -> None:
         )
     findings, first = tables["findings"], names[0]
     errors = select(findings, source=first, severity="error")
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,
-    )
-    environment.filters.update(number="{:,.0f}".format, label=labels.label)
-    text = environment.get_template("published_audit.md.j2").render(
+    text = markdown("published_audit.md.j2").render(
         label=labels.label,
         sources=sources,
         window=about["window"],
@@ -68,6 +60,19 @@ def write(folder: Path, output: Path) -> None:
     text = "".join(f"{line.rstrip()}\n" for line in text.splitlines())
     with files.atomic(Path(output)) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def markdown(name: str) -> jinja2.Template:
+    """A template of a Markdown page."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,
+    )
+    environment.filters.update(number="{:,.0f}".format, label=labels.label)
+    return environment.get_template(name)
 
 
 def section(folder: Path, maps: list[str]) -> Section:

@@ -540,7 +540,7 @@ def number_of_runs(release: Release, curves: list[Curve]) -> Findings:
     changes = _changes(*visible_runs(release, curves))
     if len(changes) > 1 and changes[-1][1] < max(n for _, n in changes):
         parts = ", ".join(f"{n} from step {step:,}" for step, n in changes)
-        yield _finding("warning", curves, numbers=parts, end=release.end(curves[0].cell.map))
+        yield _finding("warning", curves, words=parts, end=release.end(curves[0].cell.map))
 
 
 def different_numbers(
@@ -552,7 +552,7 @@ def different_numbers(
         # a variant is named with its algorithm here
         names = {m: m[0] if m[1] == DEFAULT else " ".join(m) for m in counts}
         words = ", ".join(f"{names[method]} {n}" for method, n in counts.items())
-        numbers = {"fewest": min(counts.values()), "most": max(counts.values()), "numbers": words}
+        numbers = {"fewest": min(counts.values()), "most": max(counts.values()), "words": words}
         shown = [curve for curves in drawn.values() for curve in curves]
         yield _finding("note", shown, cell=cell, **numbers)
 

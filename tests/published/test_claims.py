@@ -74,26 +74,23 @@ def test_runs_that_do_not_vary():
 
 
 @pytest.mark.parametrize(
-    ("interval", "expected"),
+    ("interval", "around", "expected"),
     [
-        ((0.1, 0.3), "higher"),
-        ((-0.3, -0.1), "lower"),
-        ((-0.04, 0.05), "equal"),
-        ((0.01, 0.05), "equal"),  # sure to differ, but by less than counts
-        ((-0.01, 0.3), "inconclusive"),
-        ((-0.3, 0.3), "inconclusive"),
-        ((np.nan, np.nan), "no valid data"),
+        ((0.1, 0.3), 0, "higher"),
+        ((-0.3, -0.1), 0, "lower"),
+        ((-0.04, 0.05), 0, "equal"),
+        ((0.01, 0.05), 0, "equal"),  # sure to differ, but by less than counts
+        ((-0.01, 0.3), 0, "inconclusive"),
+        ((-0.3, 0.3), 0, "inconclusive"),
+        ((np.nan, np.nan), 0, "no valid data"),
+        ((0.16, 0.24), 0.2, "equal"),
+        ((0.26, 0.5), 0.2, "higher"),
+        ((0.0, 0.14), 0.2, "lower"),
+        ((0.0, 0.5), 0.2, "inconclusive"),
     ],
 )
-def test_verdicts(interval, expected):
-    assert verdict(Difference(0.0, *interval), margin=0.05) == expected
-
-
-def test_verdicts_around_a_number():
-    assert verdict(Difference(0.2, 0.16, 0.24), 0.05, around=0.2) == "equal"
-    assert verdict(Difference(0.3, 0.26, 0.5), 0.05, around=0.2) == "higher"
-    assert verdict(Difference(0.1, 0.0, 0.14), 0.05, around=0.2) == "lower"
-    assert verdict(Difference(0.1, 0.0, 0.5), 0.05, around=0.2) == "inconclusive"
+def test_verdicts(interval, around, expected):
+    assert verdict(Difference(0.0, *interval), margin=0.05, around=around) == expected
 
 
 CLAIM = {
