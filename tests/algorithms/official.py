@@ -4,6 +4,7 @@ A *table* maps an official parameter's name to our parameter and the view of it 
 official shape; one of ours may hold several of theirs side by side.
 """
 
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,11 +14,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from algorithms.acorm import ACORM
 from algorithms.learner import Learner
 from benchmark.envs.spec import EnvSpec
 from benchmark.training.protocol import RULES, Training
 from benchmark.training.replay import Batch, ReplayBuffer
-from tests.algorithms.parity import SPEC, drawn, random_episodes
+from tests.algorithms.parity import SPEC, drawn, fill_parameters, random_episodes
 
 Table = dict[str, tuple[nn.Parameter, Callable[[Tensor], Tensor]]]
 
@@ -76,6 +78,29 @@ def by_first_feature(points: Tensor, *_) -> Tensor:
     """The clusters that the recorded measurements of ACORM and R3DM used."""
     first = points[..., 0]
     return (first > first.mean(-1, keepdim=True)).long()
+
+
+def fill_acorm(learner: ACORM) -> dict[str, nn.Module]:
+    """The weights of ACORM's and R3DM's recorded comparisons; networks by the recordings' names."""
+    online = nn.ModuleList([learner.state_encoder, learner.mixer])
+    # The authors' target mixer has a state encoder of its own that is never used.
+    target = nn.ModuleList([copy.deepcopy(learner.state_encoder), learner.targets["mixer"]])
+    names = ("trajectory_encoder", "trajectory_decoder", "role_encoder", "key_encoder")
+    for seed, name in enumerate(names, start=1):
+        fill_parameters(getattr(learner, name), seed)
+    weights = np.random.default_rng(5).random(learner.bilinear.shape).astype(np.float32)
+    learner.bilinear.data.copy_(torch.from_numpy(weights))
+    fill_parameters(learner.agent, 6)
+    fill_parameters(learner.targets["agent"], 8)
+    fill_parameters(target, 9)
+    fill_parameters(online, 7)
+    own = {"agent": learner.agent, "mixer": online, "target_agent": learner.targets["agent"]}
+    return own | {name: getattr(learner, name) for name in names}
+
+
+def sums(module: nn.Module) -> list[float]:
+    """Of each parameter's values."""
+    return [float(p.detach().double().sum()) for p in module.parameters()]
 
 
 @torch.no_grad()

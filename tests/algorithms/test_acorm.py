@@ -1,14 +1,11 @@
 """ACORM: parity with the authors' module, and invariants of its roles, losses and schedules."""
 
-import copy
 import dataclasses
 import itertools
 import math
 
-import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from algorithms import acorm
 from algorithms.acorm import ACORM, AttentionMixer
@@ -18,9 +15,11 @@ from benchmark.training.config import resolve_run
 from tests.algorithms.official import (
     EPISODES,
     by_first_feature,
+    fill_acorm,
     make,
     make_batch,
     measured_in,
+    sums,
 )
 from tests.algorithms.parity import (
     SPEC,
@@ -51,24 +50,7 @@ def test_released_acorm_equals_the_authors_module(monkeypatch, ends):
         embedding_pretraining=0 if at_limit else 2,
         contrastive_pretraining=0 if at_limit else 2,
     )
-    online = nn.ModuleList([learner.state_encoder, learner.mixer])
-    fill_parameters(learner.trajectory_encoder, 1)
-    fill_parameters(learner.trajectory_decoder, 2)
-    fill_parameters(learner.role_encoder, 3)
-    fill_parameters(learner.key_encoder, 4)
-    weights = np.random.default_rng(5).random(learner.bilinear.shape).astype(np.float32)
-    learner.bilinear.data.copy_(torch.from_numpy(weights))
-    fill_parameters(learner.agent, 6)
-    fill_parameters(learner.targets["agent"], 8)
-    # The authors' target mixer has a state encoder of its own that is never used.
-    target = nn.ModuleList([copy.deepcopy(learner.state_encoder), learner.targets["mixer"]])
-    fill_parameters(target, 9)
-    fill_parameters(online, 7)
-    modules = {name: getattr(learner, name) for name in ("trajectory_encoder", "role_encoder")}
-    modules |= {"agent": learner.agent, "mixer": online}
-    others = {"trajectory_decoder": learner.trajectory_decoder, "key_encoder": learner.key_encoder}
-    others |= {"target_agent": learner.targets["agent"]}
-
+    modules = fill_acorm(learner)
     episodes = random_episodes(7, EPISODES)
     if not at_limit:
         episodes.terminated[:] = True
@@ -81,9 +63,9 @@ def test_released_acorm_equals_the_authors_module(monkeypatch, ends):
         for name, norms in step.get("gradient_norms", {}).items():
             mine = [float(p.grad.norm()) for p in modules[name].parameters()]
             assert mine == pytest.approx(norms, rel=2e-4, abs=1e-6), name
-        for name, module in (modules | others).items():
-            sums = [float(p.detach().double().sum()) for p in module.parameters()]
-            assert sums == pytest.approx(step["weights"][name], rel=1e-4, abs=1e-3), name
+        for name, module in modules.items():
+            expected = pytest.approx(step["weights"][name], rel=1e-4, abs=1e-3)
+            assert sums(module) == expected, name
         bilinear = float(learner.bilinear.detach().double().sum())
         assert bilinear == pytest.approx(step["weights"]["bilinear"][0], rel=1e-5)
 

@@ -20,9 +20,11 @@ from tests.algorithms.official import (
     EPISODES,
     NO_PRETRAINING,
     by_first_feature,
+    fill_acorm,
     make,
     make_batch,
     measured_in,
+    sums,
 )
 from tests.algorithms.parity import (
     SPEC,
@@ -49,26 +51,13 @@ def set_uniforms(monkeypatch, value=0.5):
 
 def fill(learner: R3DM) -> dict[str, nn.Module]:
     """The weights of the recorded comparisons; the networks by the names of the recordings."""
-    online = nn.ModuleList([learner.state_encoder, learner.mixer])
-    fill_parameters(learner.trajectory_encoder, 1)
-    fill_parameters(learner.trajectory_decoder, 2)
-    fill_parameters(learner.role_encoder, 3)
-    fill_parameters(learner.key_encoder, 4)
-    weights = np.random.default_rng(5).random(learner.bilinear.shape).astype(np.float32)
-    learner.bilinear.data.copy_(torch.from_numpy(weights))
-    fill_parameters(learner.agent, 6)
-    fill_parameters(learner.targets["agent"], 8)
-    target = nn.ModuleList([copy.deepcopy(learner.state_encoder), learner.targets["mixer"]])
-    fill_parameters(target, 9)
-    fill_parameters(online, 7)
     models = {name: learner.models[name] for name in ("agnostic", "role")}
     models |= {f"ema_{name}": learner.ema_models[name] for name in ("agnostic", "role")}
     for seed, model in enumerate(models.values(), start=21):
         fill_parameters(model, seed)
         for head in (model.prior[-1], model.posterior[-1]):
             head.weight.data.mul_(6)
-    names = ("trajectory_encoder", "role_encoder", "agent")
-    return models | {"mixer": online} | {name: getattr(learner, name) for name in names}
+    return models | fill_acorm(learner)
 
 
 def assert_equals_recorded(step: dict, metrics: dict, modules: dict[str, nn.Module]) -> None:
@@ -83,8 +72,8 @@ def assert_equals_recorded(step: dict, metrics: dict, modules: dict[str, nn.Modu
         norm = metrics[f"model_{name}_gradient_norm"]
         assert norm == pytest.approx(step[f"model_{name}"]["gradient_norm"], rel=1e-3)
     for name in modules.keys() & step["weights"].keys():
-        sums = [float(p.detach().double().sum()) for p in modules[name].parameters()]
-        assert sums == pytest.approx(step["weights"][name], rel=1e-4, abs=3e-3), name
+        expected = pytest.approx(step["weights"][name], rel=1e-4, abs=3e-3)
+        assert sums(modules[name]) == expected, name
 
 
 @pytest.mark.parametrize("fixture", ["r3dm_released", "r3dm_released_horizon"])

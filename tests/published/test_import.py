@@ -414,4 +414,5 @@ def test_names_in_the_releases(name, path, known):
         return
     column = formats.Column("Value", "run", "", {"value": np.zeros(2)})
     found = sources.identify(source, *matched, column)
-    assert tuple(value for name, value in found.items() if name != "kind") == known
+    names = ("map", "algorithm", "variant", "metric", "panel", "seed")
+    assert tuple(found[name] for name in names) == known
