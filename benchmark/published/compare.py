@@ -161,7 +161,8 @@ def _reproduction(
                 **{"n_published": theirs.n, "mean_published": theirs.mean},
                 **{"n_ours": mine.n, "mean_ours": mine.mean, "difference": difference.value},
                 **{"low": difference.low, "high": difference.high},
-                "verdict": other or reproduction(difference, claimed.reproduction[cell.metric]),
+                "verdict": other
+                or reproduction(difference, claimed.reproduction[published["metric"]]),
             }
         )
     return pd.DataFrame(rows, columns=COLUMNS)

@@ -92,4 +92,5 @@ def difference_by_extremes(curves: list[Curve]) -> tuple[float, float]:
     for curve in curves:
         by_file.setdefault(curve.file, []).append(curve)
     moved = [(pooled(found) - pooled(found, extremes=False)).abs() for found in by_file.values()]
-    return tuple(max(float(part[name].max()) for part in moved) for name in ("mean", "spread"))
+    mean = max(float(part["mean"].max()) for part in moved)
+    return mean, max(float(part["spread"].max()) for part in moved)

@@ -64,7 +64,7 @@ def _under_two_names(axes: Axes, finding: Finding, found: Audit) -> str:
     _on_top(axes, second, "#bbbbbb", 3, _name(second))
     _on_top(axes, first, _WRONG, 0.7, _name(first))
     axes.set_ylim(top=1.45 * _highest(first, second))
-    axes.legend(loc="upper left", frameon=False)
+    axes.legend(handles=axes.lines, loc="upper left", frameon=False)
     return "one run under two names"
 
 
@@ -73,7 +73,7 @@ def _shared_stretch(axes: Axes, finding: Finding, found: Audit) -> str:
     _on_top(axes, kept, "#bbbbbb", 2.5, _run(kept))
     _on_top(axes, made, _WRONG, 0.6, _run(made))
     axes.set_ylim(top=1.3 * _highest(made, kept))
-    axes.legend(loc="upper left", ncols=2, frameon=False)
+    axes.legend(handles=axes.lines, loc="upper left", ncols=2, frameon=False)
     return f"one run, made into two\n({_name(made)})"
 
 

@@ -147,9 +147,8 @@ def _two_panels(
     kept = {styles[method]: mean for method, mean in means.items() if len(mean)}
     panel(right, f"{title}, cleaned", kept, end, about.metric)
     if lost := [labels.label(*method) for method, mean in means.items() if mean.empty]:
-        where = {"transform": right.transAxes, "va": "top"}
-        text = f"no test data:\n{', '.join(lost)}"
-        right.text(0.04, 0.96, text, size=6, color="#555555", **where)
+        text, where = f"no test data:\n{', '.join(lost)}", right.transAxes
+        right.text(0.04, 0.96, text, size=6, color="#555555", transform=where, va="top")
     return styles
 
 
@@ -194,8 +193,8 @@ def panel(
             markersize=2.5,
             markeredgewidth=0,
         )
-        band = {"color": style.colour, "alpha": _BAND, "linewidth": 0}
-        axes.fill_between(step, curve["low"], curve["high"], **band)
+        low, high = curve["low"], curve["high"]
+        axes.fill_between(step, low, high, color=style.colour, alpha=_BAND, linewidth=0)
     axes.set_title(title)
     plots.steps_axis(axes, end, 1e6)
     if metric == "win_rate":

@@ -17,10 +17,10 @@ import pandas as pd
 
 from benchmark import strict_yaml
 from benchmark.analysis import labels
-from benchmark.analysis.labels import DEFAULT
 from benchmark.published import paper_plots
 from benchmark.published.release import Cell, Curve, Release, off_grid
 from benchmark.published.scores import per_evaluation
+from benchmark.training.config import DEFAULT
 
 SEVERITIES = ("error", "warning", "note")  #: the worst first
 EVERYWHERE = Cell("", "", "", "")  #: the cell of a finding that is about a whole release
