@@ -9,6 +9,7 @@ import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -107,7 +108,8 @@ def measure_all(
         try:
             for done in as_completed(pending):
                 run, measured = pending[done], done.result()
-                files.write_sealed(asdict(measured), _file(run, at_a_time))
+                with suppress(BenchmarkError):  # a home that cannot be written keeps nothing
+                    files.write_sealed(asdict(measured), _file(run, at_a_time))
                 yield run, measured
         except BaseException:  # Ctrl-C above all: do not wait for what is being measured
             pool.shutdown(wait=False, cancel_futures=True)
