@@ -121,7 +121,7 @@ def test_measures_every_kind_of_update(algorithm, monkeypatch):
         count(ALGORITHMS[algorithm], "contrast")
     run = run_of(algorithm)
     measured = measure.measure(run, seconds=0.01)
-    assert counted["optimizer_step"] >= 7  # of memory; to warm up, two that are timed, one due
+    assert counted["optimizer_step"] >= 6  # two for memory, to warm up, two timed, one due
     assert measured.pretraining.keys() == measure.pretraining(run).keys()
     numbers = [measured.env_step, measured.update, measured.evaluation_step, measured.length]
     assert all(number > 0 for number in [*numbers, *measured.pretraining.values()])
