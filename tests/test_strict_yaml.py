@@ -1,13 +1,15 @@
 """YAML: what is valid is read, whatever the locale; every mistake is one line."""
 
 import os
+import random
+import re
 import subprocess
 import sys
 
 import pytest
 import yaml
 
-from benchmark import strict_yaml
+from benchmark import files, strict_yaml
 from benchmark.commands import main
 from benchmark.errors import BenchmarkError
 from benchmark.training.study import parse_study
@@ -71,6 +73,30 @@ def test_mistakes_are_one_line(text, words):
     assert words in str(error.value)
     assert str(error.value).startswith("study.yaml")
     assert "\n" not in str(error.value)
+
+
+#: What damaged studies get: tags on other values, signs of YAML, no text.
+PARTS = ["&a ", "*a", "<<: ", "!!int ", "!!omap [a: 1]", "!!set {a}", "!!float ''", "? ", "[", "|"]
+PARTS += ["%YAML 9.9\n", "---\n", "\0", "\t", "0b_", "1:2:3", "=", '"\\ud800"', "!<x> ", "'", "@"]
+
+
+def test_damaged_studies_are_one_line():
+    stream = random.Random(0)
+    whole = (files.ROOT / "config" / "smoke.yaml").read_bytes()[:600]
+    refused = 0
+    for _ in range(300):
+        study = bytearray(whole)
+        for _ in range(stream.randrange(1, 4)):
+            at = stream.choice([found.end() for found in re.finditer(rb"(?m): |^ *", study)])
+            lost = stream.choice([0, 0, 1, 20])
+            put = stream.choice([stream.choice(PARTS).encode(), stream.randbytes(1), b""])
+            study[at : at + lost] = put
+        try:
+            strict_yaml.parse(bytes(study), "study")
+        except BenchmarkError as error:
+            refused += 1
+            assert "\n" not in str(error)  # noqa: PT017, many are valid
+    assert refused > 100
 
 
 @pytest.mark.parametrize("value", ["9" * 5000, "[" * 3000, r'"\0"', "2024-13-45", "x" * 5000])
