@@ -253,6 +253,7 @@ def test_variants_stay_out_of_aggregates():
     variant = results["final"].query("variant == 'no_contrastive' and metric == 'win_rate'")
     assert variant["map"].unique().tolist() == ["3m"]
     assert set(variant["n_missing"]) == {0}  # its own seeds, not those of the default variant
+    assert variant["sd"].notna().all()  # two runs have one
 
 
 def test_a_study_of_variants_alone_is_one_line(tmp_path, capsys):
