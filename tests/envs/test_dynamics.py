@@ -274,10 +274,13 @@ def test_zealots_hit_twice(arena, act):
     assert life(env, 1) == 45 - 16
 
 
-def test_colossus_burns_a_line_across_its_fire(arena, act):
-    # Marines (radius .375) left and right of the target, behind it, and just off the line's ends.
-    at = [(10, 16), (15, 16), (15, 17.2), (15, 14.3), (15.9, 16), (15, 18.0), (15, 12.5)]
-    env = arena(["colossus"], ["marine"] * 6, at)
+@pytest.mark.parametrize("turn", [1, 1j, -1])
+def test_colossus_burns_a_line_across_its_fire(arena, act, turn):
+    # Marines (radius .375) left and right of the target, behind it, and just off the line's ends;
+    # places as complex numbers around the middle of the map.
+    at = [-5, 0, 1.2j, -1.7j, 0.9, 2j, -3.5j]
+    places = [16 + 16j + turn * place for place in at]
+    env = arena(["colossus"], ["marine"] * 6, [(place.real, place.imag) for place in places])
     act(env, ATTACK_0)
     losses = [45 - life(env, k) for k in range(1, 7)]
     assert losses == [40, 40, 40, 0, 0, 0]  # both lances hit everybody on the line
