@@ -112,11 +112,12 @@ def annotations(path: Path) -> list[tuple[tuple[int, int], tuple[int, int]]]:
     return found
 
 
-def mutations(module: Path, sample: int, seed: int) -> list:
+def mutations(module: Path, sample: int, seed: int, interpreted: bool = False) -> list:
     """Mutations of a module, drawn at random: first one of every place, then a second one, ...
 
     Args:
         sample: how many at most; 0 for all.
+        interpreted: leaves decorators alone, which only compile.
     """
     OPERATOR_PROVIDERS["own"] = {"LeaveOut": LeaveOut}
     with use_db(":memory:") as session:
@@ -127,6 +128,8 @@ def mutations(module: Path, sample: int, seed: int) -> list:
     for one in found:
         # "is" for "==" is a matter of style: the same for small numbers and literal strings.
         if one.operator_name.endswith(("_Eq_Is", "_NotEq_IsNot")):
+            continue
+        if interpreted and one.operator_name == "core/RemoveDecorator":
             continue
         if not any(start <= one.start_pos < end for start, end in types):
             places[one.start_pos].append(one)
@@ -184,7 +187,8 @@ def main() -> None:
     sys.path[0] = str(tree)
     sys.dont_write_bytecode = True  # two mutants of one second would pass for the same file
     os.environ["NUMBA_CACHE_DIR"] = str(WORK / f"{name}.numba")
-    if concern.get("interpreted"):
+    interpreted = concern.get("interpreted", False)
+    if interpreted:
         os.environ["NUMBA_DISABLE_JIT"] = "1"
     runpy.run_path("tests/conftest.py")  # settings for torch, which is imported once, here
     for library in LIBRARIES:
@@ -196,7 +200,7 @@ def main() -> None:
         sys.exit("error: the tests fail without any mutant")
     limit = 30 + 5 * (time.monotonic() - started)
     module = Path(arguments.module)
-    chosen = mutations(module, arguments.sample, arguments.seed)
+    chosen = mutations(module, arguments.sample, arguments.seed, interpreted)
     trying = set(range(1, len(chosen) + 1))
     if arguments.again:
         found = re.findall(r"^--- mutant (\d+)", report.read_text(), re.MULTILINE)
