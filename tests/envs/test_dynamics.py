@@ -303,6 +303,12 @@ def test_banelings_explode_when_they_attack_and_when_killed(arena, act, dies):
     assert lost == [35, 19, 0, 0]
 
 
+def test_explosions_stay_on_the_ground(arena, act):
+    env = arena(["baneling"], ["marine", "medivac"], [(16, 16), (16.7, 16), (16.7, 16)])
+    act(env, ATTACK_0)
+    assert [life(env, k) for k in (1, 2)] == [45 - 35, 150]
+
+
 def test_banelings_set_each_other_off(arena, act):
     at = [(16, 16), (16.8, 16), (18.5, 16), (26, 16)]
     env = arena(["baneling", "marine"], ["baneling", "zealot"], [at[0], at[2], at[1], at[3]])
