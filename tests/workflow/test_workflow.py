@@ -287,10 +287,16 @@ def test_every_rule_runs_one_plain_command():
 
 
 def test_published_results_need_their_raw_files(study):
-    done = snakemake(study, "--dry-run", "published")
-    assert done.code == 2
-    assert "--config published=FOLDER" in done.output
-    assert "Traceback" not in done.output
+    missing = ("error: published results need their raw files: ", "--config published=FOLDER")
+    for options, where in (
+        (["published"], "nowhere holds no folder r3dm_release; "),
+        (["all", "--config", "published=nowhere"], "nowhere holds no folder r3dm_release or acorm"),
+    ):
+        done = snakemake(study, "--dry-run", *options)
+        (line,) = [line for line in done.output.splitlines() if "raw files" in line]
+        assert done.code == 2
+        assert all(part in line for part in (*missing, where))
+        assert "Traceback" not in done.output
     for name in ("r3dm_release", "acorm_release"):
         (study / "raw" / name).mkdir(parents=True)
     assert planned(study, "published", "--config", "published=raw") == {
@@ -345,6 +351,16 @@ def test_another_study_takes_nothing_from_the_default_one(study):
     (study / "config").mkdir()
     (study / "config" / "paper.yaml").write_text("no_such_key: 1\nset: {no_such_rule: 1}\n")
     assert planned(study, "all") == {}
+
+
+def test_a_study_file_that_is_not_there_is_one_line(tmp_path, monkeypatch):
+    """Snakemake reads it before its Snakefile, but after the profile, which looks for it."""
+    wanted = ["--configfile", "nowhere.yaml"]
+    monkeypatch.setattr(sys, "argv", ["snakemake", *wanted])
+    done = snakemake(tmp_path, study=tmp_path / "nowhere.yaml")
+    assert done.code == 2
+    error = "error: cannot read the study nowhere.yaml: No such file or directory"
+    assert done.output.splitlines()[1:] == [error]  # the first names the profile
 
 
 def test_a_mistake_in_the_study_is_one_clear_line(study):

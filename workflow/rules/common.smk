@@ -4,7 +4,6 @@ import os
 import sys
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 sys.path.insert(0, workflow.basedir)  # finds the package also where it is not installed
@@ -18,6 +17,26 @@ os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.ge
 # What --config takes besides keys of a study: the folder with the raw files of published results, and
 # which finished runs are trained again.
 RAW, RERUN = config.pop("published", None), config.pop("rerun", None)
+RELEASES = ["r3dm_release", "acorm_release"]  # claims are tested on the first one
+
+
+def stop(mistake):
+    """Ends the workflow with one line, where an exception would become Snakemake's traceback."""
+    print(f"error: {mistake}", file=sys.stderr)
+    sys.exit(2)
+
+
+def no_raw_files(releases):
+    """Ends the workflow: the raw files of releases are not there."""
+    stop(
+        f"published results need their raw files: {RAW or 'nowhere'} holds no folder"
+        f" {' or '.join(releases)}; --config published=FOLDER names the folder that holds"
+        f" {' and '.join(RELEASES)}"
+    )
+
+
+if RAW and not any(Path(str(RAW), release).is_dir() for release in RELEASES):
+    no_raw_files(RELEASES)
 
 try:
     from benchmark import strict_yaml
@@ -49,8 +68,7 @@ try:
             if run.state in OTHERWISE:
                 OTHERWISE[run.state].append(run.folder)
 except BenchmarkError as error:
-    print(f"error: {error}", file=sys.stderr)
-    sys.exit(2)
+    stop(error)
 
 RUN = f"{RESULTS}/runs/{{backend}}/{{map}}/{{algorithm}}/{{variant}}/{{seed}}"
 # A study that came as its aggregated table is not trained again.
@@ -75,7 +93,6 @@ ABLATIONS = [
     *(f"{RESULTS}/tables/{name}" for name in ablations.table_files(STUDY.ablations)),
 ]
 COMPARED = [f"{RESULTS}/published/{name}" for name in compare.NAMES]
-RELEASES = ["r3dm_release", "acorm_release"]  # claims are tested on the first one
 IMPORTED = [f"results/imported/{release}/findings.csv" for release in RELEASES]
 FACTS_HASH = facts.content_hash()
 ROLE_RUNS = [f"results/{run.path.as_posix()}" for run in STUDY.role_runs()]
@@ -102,8 +119,7 @@ onstart:
         lock.hold(Path(RESULTS))
         study_folder.save(STUDY, Path(RESULTS))
     except BenchmarkError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        stop(error)
     MONITOR = Monitor([run.resolved() for run in RUNS.values()], Path(RESULTS), logger)
 
 
@@ -123,7 +139,7 @@ def no_files(wildcards):
     """Has a finished run repeated that is not as it is now wanted; a run needs no input files."""
     folder = RUN.format(**wildcards)
     if folder not in RUNS:
-        raise WorkflowError(f"{folder} is not a run of the study {STUDY.name}")
+        stop(f"{folder} is not a run of the study {STUDY.name}")
     if folder in REPEATED:
         workflow.dag.forcefiles.add(f"{folder}/run.json")
     return []
@@ -131,14 +147,8 @@ def no_files(wildcards):
 
 def raw_files(wildcards):
     """The folder with the raw files of a release."""
-    if RAW is None or not Path(RAW, wildcards.release).is_dir():
-        print(
-            f"error: published results need their raw files: {RAW or 'nowhere'} holds no folder"
-            f" {wildcards.release}; --config published=FOLDER names the folder that holds"
-            f" {' and '.join(RELEASES)}",
-            file=sys.stderr,
-        )
-        sys.exit(2)  # an exception would be shown as a fault of the workflow
+    if not RAW or not Path(str(RAW), wildcards.release).is_dir():
+        no_raw_files([wildcards.release])
     return f"{RAW}/{wildcards.release}"
 
 
