@@ -92,21 +92,11 @@ def finished_otherwise(folder: Path) -> None:
 
 
 def study(folder: Path) -> None:
-    """A study's folder with two runs, all that is made of them, and one that has begun."""
+    """A study's folder with two finished runs, and one that has begun."""
     for seed in range(2):
         table = synthetic.run("3m", "qmix", seed, study=folder.name, episodes=2, absolute=2)
         synthetic.save(table, folder / f"runs/simulator/3m/qmix/default/{seed}")
     killed(folder / "runs/simulator/3m/qmix/default/2")
-
-
-def aggregated(folder: Path) -> None:
-    study(folder)
-    assert main(["aggregate", str(folder)]) == 0
-
-
-def summarised(folder: Path) -> None:
-    aggregated(folder)
-    assert main(["statistics", str(folder), "--replications=50"]) == 0
 
 
 def release(folder: Path) -> None:
@@ -134,10 +124,6 @@ SCENARIOS = {
     ),
     "status": Scenario(study, lambda folder: ["status", str(folder)]),
     "aggregate": Scenario(study, lambda folder: ["aggregate", str(folder)]),
-    "statistics": Scenario(
-        aggregated, lambda folder: ["statistics", str(folder), "--replications=50"]
-    ),
-    "tables": Scenario(summarised, lambda folder: ["tables", str(folder)]),
     "import": Scenario(
         release,
         lambda folder: [

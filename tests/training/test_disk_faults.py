@@ -15,11 +15,7 @@ import pytest
 
 HERE = Path(__file__).parent
 SHORT = ("train", "go on", "status", "aggregate")
-LONG = (
-    *SHORT,
-    *("go on from the previous checkpoint", "restore", "replace"),
-    *("statistics", "tables", "import"),
-)
+LONG = (*SHORT, "go on from the previous checkpoint", "restore", "replace", "import")
 
 
 @pytest.fixture(scope="module")

@@ -159,6 +159,18 @@ def test_a_file_system_without_locks_is_one_line(tmp_path, monkeypatch):
         train.train(small_run(budget=400), tmp_path, device="cpu")
 
 
+def test_a_lock_that_cannot_be_released_is_no_error(tmp_path, monkeypatch):
+    """It ends with the process; the run has its record, or an error of its own."""
+
+    def unlocking(handle, operation):
+        if operation == fcntl.LOCK_UN:
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(fcntl, "flock", unlocking)
+    with exclusive(tmp_path):
+        pass
+
+
 def test_a_slurm_job_waits_for_the_one_that_still_trains_its_run(tmp_path, monkeypatch, caplog):
     """A workflow that was killed leaves its jobs behind; the next one submits the run again."""
     monkeypatch.setenv("SLURM_JOB_ID", "7")
