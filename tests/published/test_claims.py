@@ -113,7 +113,9 @@ FILE = {
     "claims": [
         CLAIM,
         CLAIM | {"id": "suite", "kind": "per_suite", "suite": "both"},
-        CLAIM | {"id": "gain", "kind": "largest_gain", "suite": "both", "gain": 0.2},
+        CLAIM
+        | {"id": "gain", "kind": "largest_gain", "suite": "both", "gain": 0.2}
+        | {"right": ["qmix", "cia"]},
         CLAIM | {"id": "wrong", "left": "qmix", "right": ["r3dm"]},
         CLAIM | {"id": "half", "at": 0.5, "right": ["qmix"]},
     ],
@@ -128,9 +130,10 @@ def write(folder, **changes):
 
 @pytest.fixture(scope="module")
 def found() -> Audit:
-    """The audit of a made-up release in which one curve of qmix is a copy."""
+    """The audit of a made-up release: one curve of qmix is a copy, cia is good on corridor."""
     copy = replace(releases.run(skill=0.4), file="win/corridor/qmix_seed0 copy.csv")
-    return audit(releases.release([*releases.clean(seeds=5), copy]))
+    cia = [releases.run(algorithm="cia", seed=seed, skill=0.7) for seed in range(5)]
+    return audit(releases.release([*releases.clean(seeds=5), *cia, copy]))
 
 
 @pytest.fixture(scope="module")
@@ -178,23 +181,37 @@ def test_claims_on_a_part_of_training(tested):
     assert set(tested.query("claim == 'half'")["at"]) == {END // 2}
 
 
+def of_runs(found: Audit, *algorithms: str) -> dict[tuple[str, str], np.ndarray]:
+    """Final win rates by map and method."""
+    cleaned = claims.of_release(found, CLEANED, 100_000)
+    return {
+        cell[:2]: cleaned.scores(cell, END)
+        for cell in cleaned.cells
+        if cell.metric == "win_rate" and cell.algorithm in algorithms
+    }
+
+
 def test_suites_are_averaged_over_maps(tested, found):
     suite = tested.query("claim == 'suite' and data == 'cleaned' and right == 'qmix'").iloc[0]
     assert (suite["place"], suite["n_left"], suite["verdict"]) == ("both", 10, "higher")
     on_maps = tested.query("claim == 'better' and data == 'cleaned' and right == 'qmix'")
     assert suite["difference"] == pytest.approx(on_maps["difference"].mean())
-    cleaned = claims.of_release(found, CLEANED, 100_000)
-    of_cells = [cleaned.scores(c, END) for c in cleaned.cells if c.metric == "win_rate"]
-    error = np.sqrt(sum(np.var(values) / len(values) for values in of_cells)) / 2
+    scores = of_runs(found, "r3dm", "qmix").values()
+    error = np.sqrt(sum(np.var(values) / len(values) for values in scores)) / 2
     assert suite["high"] - suite["low"] == pytest.approx(2 * 1.96 * error, rel=0.1)
 
 
-def test_the_largest_gain_is_over_the_best_other(tested):
+def test_the_largest_gain_is_over_the_best_other(tested, found):
+    scores = of_runs(found, "r3dm", "qmix", "cia")
+    means = {cell: values.mean() for cell, values in scores.items()}
+    leads = {
+        "corridor": means["corridor", "r3dm"] - means["corridor", "cia"],
+        "MMM2": means["MMM2", "r3dm"] - means["MMM2", "qmix"],
+    }
+    assert means["corridor", "cia"] > means["corridor", "qmix"]
     gain = tested.query("claim == 'gain' and data == 'cleaned'").iloc[0]
-    on_maps = tested.query("claim == 'better' and data == 'cleaned' and right == 'qmix'")
-    largest = on_maps.loc[on_maps["difference"].idxmax()]
-    assert gain["place"] == f"both: {largest['place']}"
-    assert gain["difference"] == pytest.approx(largest["difference"])
+    assert (gain["place"], gain["right"]) == ("both: MMM2", "qmix, best of qmix, cia")
+    assert gain["difference"] == pytest.approx(max(leads.values()))
     assert gain["low"] < gain["difference"] < gain["high"]
 
 
