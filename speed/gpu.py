@@ -45,8 +45,8 @@ LIMITS = {
     "shared 4 mps": 75,
     "study": 30,
 }
-#: How many times as long everything may take on a CPU: eight processes of R3DM at small sizes are
-#: 50 seconds of one core, most of them for the Python of updates on episodes of full length.
+#: How many times as long everything may take on a CPU: eight processes of R3DM at small sizes take
+#: 70 seconds of one core, most of them for the Python of updates on episodes of full length.
 SLOWER = 3
 
 
