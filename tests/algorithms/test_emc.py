@@ -233,6 +233,17 @@ def test_memory_drops_what_was_not_used_for_longest():
     assert kept.read(old)[0].tolist() == [0.0, 0.0, 2.0, 3.0]
 
 
+def test_memory_hides_a_state_that_came_back_to_its_old_place():
+    kept = memory(capacity=1)
+    kept.write(states(1), torch.ones(1))
+    kept.refresh()
+    kept.write(states(1, seed=1), torch.ones(1))
+    kept.write(states(1), torch.ones(1))
+    assert not kept.read(states(1))[1].any()
+    kept.refresh()
+    assert kept.read(states(1))[1].all()
+
+
 def test_memory_continues_bit_for_bit():
     first, second = memory(8), memory(8)
     first.write(states(6), torch.arange(6.0))
