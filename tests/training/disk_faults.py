@@ -219,7 +219,8 @@ def examine(scenario: Scenario, every: int, disk: Disk, folder: Path) -> dict:
     sys.unraisablehook = lambda about: output.problems.append(f"ignored: {about.exc_value!r}")
     start, work = folder / "start", folder / "work"
     work.mkdir()
-    scenario.start(work)
+    with contextlib.redirect_stdout(output.stream):
+        scenario.start(work)
     work.rename(start)
 
     def begin() -> None:
