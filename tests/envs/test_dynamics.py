@@ -383,6 +383,17 @@ def test_medivacs_heal_for_energy(arena, act):
     assert life(env, 0) < 10 + 1.5  # only what regenerates in the meantime
 
 
+def test_medivacs_heal_one_friend_after_the_other(arena, act):
+    at = [(1, 1), (20, 16), (21, 16), (20.5, 17)]
+    env = arena(["marine"], ["marine", "marine", "medivac"], at)
+    change(env, 3, autonomous=True, energy=50)
+    for index, health in ((1, 35), (2, 40)):
+        change(env, index, health=health)
+    for _ in range(4):
+        act(env, STOP)
+    assert [life(env, index) for index in (1, 2)] == [45, 45]
+
+
 def test_medivacs_do_not_heal_flyers_or_far_friends(arena):
     env = arena(["marine", "marine", "medivac", "medivac"], ["marine"],
                 [(16, 16), (25, 16), (18, 16), (18, 18), (1, 1)])  # fmt: skip
