@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmark.envs import EnvOptions, make
-from benchmark.envs.simulator.records import ATTACK, IDLE
+from benchmark.envs.simulator.records import ATTACK, FOLLOW, IDLE
 from benchmark.envs.simulator.units import TYPE_ID
 
 STOP, NORTH, SOUTH, EAST, WEST, ATTACK_0 = 1, 2, 3, 4, 5, 6
@@ -392,6 +392,13 @@ def test_medivacs_heal_one_friend_after_the_other(arena, act):
     for _ in range(4):
         act(env, STOP)
     assert [life(env, index) for index in (1, 2)] == [45, 45]
+
+
+def test_medivacs_that_follow_go_where_the_first_fighter_is(arena, act):
+    env = arena(["marine", "medivac"], ["marine"], [(20, 16), (10, 16), (1, 1)])
+    change(env, 1, autonomous=True, order=FOLLOW)
+    act(env, STOP, STOP)
+    assert env.units()[0, 1]["x"] > 10
 
 
 def test_medivacs_do_not_heal_flyers_or_far_friends(arena):
