@@ -68,6 +68,21 @@ def test_the_strip_has_walls(arena, act):
     assert env.units()[0, 0]["y"] <= 25 - 0.34375 + 1e-9
 
 
+def test_walls_push_out_who_stands_too_near(arena, act):
+    env = arena(["zealot"], ["marine"], [(16.5, 24.9), (4, 9)], terrain="strip")
+    act(env, STOP)
+    unit, need = env.units()[0, 0], env._world.types["separation"][TYPE_ID["zealot"]]
+    assert (unit["x"], unit["y"]) == pytest.approx((16.5, 25 - need))
+
+
+def test_units_on_one_place_part(arena, act):
+    env = arena(["zealot", "zealot"], ["marine"], [(16, 16), (16, 16), (1, 1)])
+    act(env, STOP, STOP)
+    x, y = env.units()["x"][0], env.units()["y"][0]
+    need = 2 * env._world.types["separation"][TYPE_ID["zealot"]]
+    assert (abs(x[1] - x[0]), y[1] - y[0]) == pytest.approx((need, 0))
+
+
 def test_standing_units_block_walkers_and_flyers_and_colossi_pass(arena, act):
     wall = [(18, 14.5 + 0.7 * k) for k in range(5)]
     for kind, passes in (("zealot", False), ("colossus", True), ("medivac", True)):
