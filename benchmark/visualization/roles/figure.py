@@ -294,7 +294,7 @@ def _scale(axes: Axes, plays: Sequence[Play]) -> None:
     """Ticks; decisions along the time axis, with a mark at each that has a still."""
     sns.despine(ax=axes)
     axes.yaxis.set_major_locator(MaxNLocator(4))
-    axes.ticklabel_format(axis="y", scilimits=(-2, 3), useMathText=True)
+    axes.ticklabel_format(axis="y", scilimits=(-2, 3))
     axes.yaxis.get_offset_text().set(size=5, x=-0.2)
     last = max((max(line.get_xdata(), default=0) for line in axes.lines), default=0)
     if not last:
