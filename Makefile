@@ -49,8 +49,9 @@ smoke: $(READY)
 	@echo "figures  results/smoke/figures/"
 	@echo "report   results/smoke/report.html"
 
+# One process more than cores, because some tests wait.
 test: $(READY)
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal --durations 12 -m "not slow and not gpu and not slurm"
+	$(BIN)/python -m pytest --numprocesses $$(($$(nproc) + 1)) --maxprocesses 8 --dist worksteal --durations 12 -m "not slow and not gpu and not slurm"
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m "slow and not gpu"
