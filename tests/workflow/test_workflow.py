@@ -9,7 +9,6 @@ import multiprocessing
 import os
 import re
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -531,6 +530,7 @@ def test_whatever_slurm_gets_has_resources():
         assert {"gres", "mem_mb", "runtime"} <= set(values["set-resources"]["train"])
 
 
+@pytest.mark.slow  # `make smoke` does so too
 def test_trains_and_shows_roles_for_real(tmp_path):
     short = {"budget": 100, "n_envs": 2, "batch_size": 2, "replay_episodes": 8}
     grid = {"evaluation_interval": 100, "evaluation_episodes": 2, "absolute_episodes": 2}
@@ -545,10 +545,3 @@ def test_trains_and_shows_roles_for_real(tmp_path):
     about = files.read_json(run_folder(tmp_path, "3m", 0, "acorm") / "run.json")
     assert about["hardware"]["threads"] == 1
     assert about["config_hash"] == load_study(tmp_path / "study.yaml").runs()[0].hash
-
-
-def test_snakefiles_are_clean(tmp_path):
-    assert snakemake(tmp_path, "--lint", study=ROOT / "config" / "smoke.yaml").code == 0
-    layout = [sys.executable, "-m", "snakefmt", "--check", "-l", "100", "Snakefile", "workflow"]
-    done = subprocess.run(layout, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
