@@ -23,3 +23,8 @@ def cache_folder(tmp_path_factory, monkeypatch):
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setattr(files, "cache_folder", lambda: folder)
     return folder
+
+
+def pytest_collection_modifyitems(items: list) -> None:
+    """Tests that start whole workflows come first: several processes then end at the same time."""
+    items.sort(key=lambda item: "workflow" not in item.path.parts)
