@@ -162,7 +162,14 @@ def test_every_figure_names_its_band(drawn):
         assert f": {figures.INTERVAL}" in texts(figure), name
 
 
-@pytest.mark.parametrize("page", plots.PAGES.values(), ids=str)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=() if key in (("paper", 1), ("slides", 2)) else pytest.mark.slow)
+        for key, page in plots.PAGES.items()
+    ],
+    ids=str,
+)
 def test_labels_of_the_full_study_neither_leave_nor_collide(page, monkeypatch):
     """Seven methods on the twelve maps, on every page."""
     few = {"absolute": 0, "episodes": 2, "interval": 500_000, "seeds": 2}
