@@ -120,7 +120,7 @@ def write(
             source=statistics.source_of(main),
             distance=distance.sentence(maps) if set(main["backend"]) == {"simulator"} else "",
             protocol=main["protocol"].iloc[0],
-            dates=_dates(runs),
+            dates=dates(runs),
             maps=maps,
             algorithms=algorithms,
             verdicts=list(_verdicts(results, maps, algorithms)),
@@ -133,9 +133,9 @@ def write(
             roles=_roles(folder / "roles"),
             tables=tables.make(results),
             runs=runs,
-            stale=_by_cell(stale),
+            stale=by_cell(stale),
             missing=missing,
-            changed=_by_cell(changed),
+            changed=by_cell(changed),
             broken=summary["broken"],
             provenance=_provenance(runs),
             total=_total(runs),
@@ -272,7 +272,7 @@ def _finals(points: pd.DataFrame) -> dict[tuple, float]:
     }
 
 
-def _dates(runs: list[dict]) -> str:
+def dates(runs: list[dict]) -> str:
     """From the first day of training to the last."""
     attempts = [attempt for run in runs for attempt in run["attempts"]]
     days = sorted(
@@ -293,7 +293,7 @@ def _run_order(run: dict) -> tuple:
     return (labels.map_order(run["map"]), *method, run["seed"])
 
 
-def _by_cell(runs: list[dict]) -> list[tuple[str, str, list[int]]]:
+def by_cell(runs: list[dict]) -> list[tuple[str, str, list[int]]]:
     """Map, method and seeds of runs, so that many of them stay readable."""
     cells: dict[tuple[str, str], list[int]] = {}
     for run in sorted(runs, key=_run_order):

@@ -11,6 +11,7 @@ from statsmodels.stats.power import TTestIndPower
 from benchmark import files
 from benchmark.analysis import labels
 from benchmark.analysis.aggregate import missing_and_changed
+from benchmark.analysis.report import by_cell, dates
 from benchmark.envs.validation import distance
 from benchmark.published import claims, compare, report
 from benchmark.published.claims import Claims, Dataset, PerMap, Sides
@@ -65,11 +66,11 @@ def write(
         share=POWER,
         family=family,
         cost=_cost(runs),
-        missing=_by_cell(missing),
-        changed=_by_cell(changed),
+        missing=by_cell(missing),
+        changed=by_cell(changed),
         versions=sorted({run["backend_version"] for run in runs}),
         commits=sorted({run["commit"][:7] for run in runs if run["commit"]}),
-        dates=[found[:10] for found in _between(runs)],
+        dates=dates(runs),
     )
     with files.atomic(Path(output)) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -137,28 +138,13 @@ def _silent(tests: pd.DataFrame, claimed: Claims) -> Iterator[tuple[str, str]]:
 
 
 def _cost(runs: list[dict]) -> dict[tuple[str, str], tuple[int, float]]:
-    """By map and method: how many runs, and the CPU hours of all their threads."""
+    """By map and method: how many runs, and the CPU hours of all their threads.
+
+    NaN where a run does not say: records before 2026-11-27 hold no CPU time.
+    """
     found: dict[tuple[str, str], tuple[int, float]] = {}
     for run in runs:
         n, hours = found.get((run["map"], run["algorithm"]), (0, 0.0))
-        used = sum(attempt.get("cpu_seconds", 0.0) for attempt in run["attempts"])
+        used = sum(attempt.get("cpu_seconds", np.nan) for attempt in run["attempts"])
         found[run["map"], run["algorithm"]] = (n + 1, hours + used / 3600)
     return found
-
-
-def _by_cell(runs: list[dict]) -> dict[tuple[str, str], list[int]]:
-    """Seeds of some runs, by map and method."""
-    found: dict[tuple[str, str], list[int]] = {}
-    for run in runs:
-        found.setdefault((run["map"], run["algorithm"]), []).append(run["seed"])
-    return found
-
-
-def _between(runs: list[dict]) -> tuple[str, str]:
-    times = [
-        attempt[name]
-        for run in runs
-        for attempt in run["attempts"]
-        for name in ("started", "ended")
-    ]
-    return min(times), max(times)

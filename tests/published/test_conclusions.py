@@ -28,6 +28,7 @@ def ours():
 def page(ours, tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("reference")
     table, runs, alone = ours
+    runs[0] |= {"attempts": [{"started": "2025-12-31T00:00:00", "cpu_seconds": 7200.0}]}  # killed
     digest = write_evaluations(pd.concat([table, alone]), folder / "evaluations.parquet")
     summary = {"runs": runs, "missing": [], "changed": [], "broken": [], DIGEST: digest}
     files.write_sealed(summary, folder / "runs.json")
@@ -53,6 +54,11 @@ def test_what_is_not_there_is_named(page):
     assert "over the SMAC maps: needs all of its 6 maps" in page
     assert "imagining 10 steps ends lower than imagining 1, 2 or 5: needs" in page
     assert "nothing on this page is a result of another backend" in page
+
+
+def test_cost_and_dates_of_runs_that_were_killed_or_say_nothing(page):
+    assert "2025-12-31 to 2026-01-01" in page
+    assert page.count("| 3 | not recorded |") == 4
 
 
 def test_power_is_how_often_a_difference_is_found(ours):
