@@ -161,6 +161,7 @@ class CDS(QPLEX):
         predictor_clip: float = Field(1.0, gt=0)
         """Largest gradient norm per predictor."""
 
+    #: The harness of PyMARL, and padding counted in means as in all methods on QPLEX.
     RELEASED: ClassVar[dict[str, Any]] = (
         PYMARL
         | QPLEX.RELEASED

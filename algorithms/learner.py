@@ -393,7 +393,11 @@ class Learner(nn.Module):
         return self._action_codes[actions + 1]
 
     def log(self, **metrics: Tensor) -> None:
-        """Adds to the running means; the values stay on the device until they are read."""
+        """Adds to running means of losses and other metrics; they stay on the device until read.
+
+        Every evaluation reads them: into the run's ``train.log``, and TensorBoard or wandb
+        (``benchmark/training/progress.py``).
+        """
         for name, value in metrics.items():
             self._metric_sums[name] = self._metric_sums.get(name, 0) + value.detach()
             self._metric_counts[name] = self._metric_counts.get(name, 0) + 1

@@ -30,26 +30,31 @@ SMOOTHING = (
     "Smoothing: a drawn point is the mean of consecutive evaluations, and its bounds are the means"
     f" of theirs; as many evaluations as leave at most {plots.POINTS} points of the longest curve."
 )
-#: Figures of a suite: the statistic of that name, the function that draws it, and the caption, with
-#: {} for the name of the suite. A new figure is an entry here and a function in ``plots``.
+#: Figures of a suite: name -> the statistic that it shows (a key of ``statistics.COLUMNS``), the
+#: function that draws it, and the caption, with {} for the name of the suite. A new figure is an
+#: entry here and a function in ``plots``; workflow and report take the names from here.
 _SUITE_FIGURES = {
     "aggregate": (
+        "aggregate",
         plots.aggregate,
         "Aggregate metrics of the final test win rate over all runs of the {} maps, with 95 %"
         " stratified bootstrap intervals. Arrows point to where better is.",
     ),
     "profiles": (
+        "profiles",
         plots.profiles,
         "Performance profiles: share of runs on the {} maps whose final test win rate exceeds a"
         " threshold, with 95 % pointwise intervals.",
     ),
     "improvement": (
+        "improvement",
         plots.improvement,
         "Probability of improvement: how often a run of the first method has a higher final win"
         " rate than a run of another one on the same map, draws counted as half, averaged over the"
         " {} maps, with 95 % intervals. The dashed line means no difference.",
     ),
     "efficiency": (
+        "efficiency",
         plots.efficiency,
         "Sample efficiency: interquartile mean of the test win rate over runs and {} maps, as far"
         " as all maps were trained, with 95 % pointwise intervals. Not smoothed.",
@@ -67,7 +72,7 @@ def captions(maps: list[str]) -> dict[str, str]:
                 f" runs, with 95 % bootstrap interval. {SMOOTHING}"
             )
     for suite in labels.suites(maps):
-        for kind, (_, caption) in _SUITE_FIGURES.items():
+        for kind, (*_, caption) in _SUITE_FIGURES.items():
             found[f"{kind}_{suite}"] = caption.format(labels.suite_name(suite))
     return found
 
@@ -103,19 +108,18 @@ def draw(
             footer = f"{source}, {runs} per map{averaged(rows)}; band: {INTERVAL}"
             yield f"learning_{family}_{metric}", finish(figure, footer, page, _PAD)
     for suite in labels.suites(maps):
-        for kind, (function, _) in _SUITE_FIGURES.items():
-            rows, runs = (
-                select(main[name], suite=suite, phase="training") for name in (kind, "aggregate")
-            )
+        for kind, (statistic, function, _) in _SUITE_FIGURES.items():
+            of_suite = {"suite": suite, "phase": "training"}
+            rows, runs = select(main[statistic], **of_suite), select(main["aggregate"], **of_suite)
             if runs.empty:  # only of chosen maps: no aggregate is of them alone
                 continue
             rows = rows.dropna(subset="value")
             figure = function(rows, algorithms, page)
-            if kind == "improvement" and len(algorithms) == 1:
+            if statistic == "improvement" and len(algorithms) == 1:
                 plots.nothing(figure, "one method only: nothing to compare it with")
             elif rows.empty:
                 plots.nothing(figure, "no map has a run of every method")
-            drawn = "band" if kind in ("profiles", "efficiency") else "bar"
+            drawn = "band" if statistic in ("profiles", "efficiency") else "bar"
             footer = f"{source}. {_suite(runs, suite)}; {drawn}: {INTERVAL}"
             yield f"{kind}_{suite}", finish(figure, footer, page, _PAD)
 

@@ -1,5 +1,9 @@
 """Tables of a study as CSV, Markdown and LaTeX (booktabs), made from its statistics alone.
 
+``win_rate_<family>_final`` is the table of win rates, a row per map and a column per method, and
+``return_...`` that of returns; ``aggregate_...`` and ``improvement_...`` are of all maps together.
+``..._absolute`` are the same of the best policies. ``scores`` says what a run's win rate is.
+
 Every caption names the backend and protocol of the numbers, how many runs they were computed from
 and what is missing. The CSV holds the same rows of the statistics, unrounded.
 """

@@ -52,7 +52,8 @@ class Training(BaseModel):
     # Time limit, last actions, padding
 
     truncation: Literal["terminal", "bootstrap"]
-    """The value of the state at the time limit in TD targets: zero, or bootstrapped."""
+    """Time-outs: whether the state at the time limit has the value zero in TD targets, or is
+    bootstrapped; ``Learner.terminal`` applies it."""
     replayed_last_action: Literal["correct", "shifted"]
     """Last action in the replayed inputs: a[t-1], or a[t-2] as in ACORM's and R3DM's buffers."""
     replay_tails: Literal["zeros", "stale"]

@@ -1,6 +1,8 @@
-"""Random streams of a run: one per purpose, all spawned from the run's seed.
+"""From a run's seed to its random streams: one per purpose, all spawned from the seed.
 
-Switching one part off, or evaluating more often, leaves the other streams as they were.
+Switching one part off, or evaluating more often, leaves the other streams as they were. The stream
+"learner" draws one number, the seed of the initial weights and of the method's own streams
+(``STREAMS`` in ``algorithms/learner.py``).
 """
 
 import json
