@@ -17,8 +17,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from benchmark.envs.starcraft2.doctor import LIBRARIES
-from benchmark.envs.starcraft2.installation import PACKAGES
+from benchmark.envs.starcraft2.installation import LIBRARIES, PACKAGES
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -67,6 +66,8 @@ def test_the_environment_for_starcraft2_adds_the_clients_at_their_pinned_commits
     tested = {name: f"=={version}" for name, version in LIBRARIES.items()}
     # Of protobuf the newest that smac and smacv2 accept; websockets is for the stand-in.
     assert pins == tested | {"protobuf": "==3.20.3", "websockets": ">=15"}
+    extra = {each.name: each.specifier for each in map(Requirement, EXTRAS["standin"])}
+    assert all(LIBRARIES.get(name, "15") in wanted for name, wanted in extra.items())
 
 
 @pytest.mark.parametrize("requirement", LOCKED)

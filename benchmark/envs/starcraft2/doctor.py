@@ -21,6 +21,7 @@ import psutil
 from benchmark.envs import make
 from benchmark.envs.starcraft2.installation import (
     BUILDS,
+    LIBRARIES,
     MAP_FILES,
     MAP_FOLDER,
     PACKAGES,
@@ -29,6 +30,7 @@ from benchmark.envs.starcraft2.installation import (
     executable,
     game_folder,
     is_standin,
+    missing_libraries,
     package_problem,
     sha256,
 )
@@ -37,14 +39,6 @@ from benchmark.errors import BenchmarkError
 
 GOOD, NOTE, BAD = "ok", "note", "fix"
 
-#: What the clients need besides themselves, in the versions that were tested.
-LIBRARIES = {
-    "pysc2": "4.0.0",
-    "s2clientprotocol": "5.0.17.98310.0",
-    "websocket-client": "1.9.2",
-    "absl-py": "2.5.1",
-    "portpicker": "1.6.0",
-}
 _TRIALS = ("3m", "protoss_5_vs_5")  #: a map of each client
 
 
@@ -68,7 +62,7 @@ def examine(start: bool = True) -> Iterator[Finding]:
     folder = game_folder()
     missing = False
     for finding in chain(
-        _game(folder, settings), _maps(folder, settings), _clients(), _libraries(), _protobuf(),
+        _game(folder, settings), _maps(folder, settings), _clients(), _libraries(),
         _memory(settings), _leftovers(),
     ):  # fmt: skip
         missing |= finding.state == BAD
@@ -164,36 +158,32 @@ def _clients() -> Iterator[Finding]:
 
 
 def _libraries() -> Iterator[Finding]:
+    """All that are missing together, with one command; then those that are there."""
+    if missing := missing_libraries():
+        pins = " ".join(f"{name}=={LIBRARIES[name]}" for name in missing)
+        text = f"not installed: {', '.join(missing)}"
+        yield Finding(BAD, "libraries", text, f"pip install --no-deps {pins}")
     for name, tested in LIBRARIES.items():
-        try:
+        if name not in missing and name != "protobuf":
             version = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            # pysc2 would bring a dozen packages that nothing here needs.
-            options = "--no-deps " if name == "pysc2" else ""
-            yield Finding(BAD, name, "not installed", f'pip install {options}"{name}=={tested}"')
-            continue
-        text = version if version == tested else f"{version} (tested with {tested})"
-        yield Finding(GOOD, name, text)
+            text = version if version == tested else f"{version} (tested with {tested})"
+            yield Finding(GOOD, name, text)
+    if "protobuf" not in missing:
+        yield _protobuf()
 
 
-def _protobuf() -> Iterator[Finding]:
-    command = 'pip install --no-deps "protobuf==7.36.2"'
-    try:
-        version = metadata.version("protobuf")
-        from google.protobuf.internal import api_implementation
-    except (metadata.PackageNotFoundError, ImportError):
-        yield Finding(BAD, "protobuf", "not installed", command)
-        return
-    kind = api_implementation.Type()
-    if kind == "python":
-        yield Finding(
-            NOTE, "protobuf",
-            f"{version}, in pure Python: a large battle's observation takes 2 ms to parse instead"
-            " of 0.01. Newer ones are fast here, though pip says that they do not suit smac",
-            command,
-        )  # fmt: skip
-    else:
-        yield Finding(GOOD, "protobuf", f"{version} ({kind})")
+def _protobuf() -> Finding:
+    from google.protobuf.internal import api_implementation
+
+    version, kind = metadata.version("protobuf"), api_implementation.Type()
+    if kind != "python":
+        return Finding(GOOD, "protobuf", f"{version} ({kind})")
+    return Finding(
+        NOTE, "protobuf",
+        f"{version}, in pure Python: a large battle's observation takes 2 ms to parse instead of"
+        " 0.01. Newer ones are fast here, though pip says that they do not suit smac",
+        f"pip install --no-deps protobuf=={LIBRARIES['protobuf']}",
+    )  # fmt: skip
 
 
 def _memory(settings: Settings) -> Iterator[Finding]:

@@ -60,6 +60,18 @@ PACKAGES = {
 }
 
 
+#: What the clients need besides themselves, in the versions that were tested. They are
+#: installed without what they ask for: pysc2 would bring a dozen packages that nothing here needs.
+LIBRARIES = {
+    "pysc2": "4.0.0",
+    "s2clientprotocol": "5.0.17.98310.0",
+    "protobuf": "7.36.2",
+    "websocket-client": "1.9.2",
+    "absl-py": "2.5.1",
+    "portpicker": "1.6.0",
+}
+
+
 @dataclass(frozen=True)
 class Settings:
     """How the game is run. Each field is read from ``STARCRAFT2_`` and its name in capitals.
@@ -162,7 +174,7 @@ def check(one: Map, settings: Settings) -> None:
     """Makes sure that a map can be played, as far as files tell.
 
     Raises:
-        BenchmarkError: the first thing that is missing, and the command that fixes it.
+        BenchmarkError: the game, the map or packages are missing; names the command that helps.
     """
     folder = game_folder()
     program = executable(folder, settings.version)
@@ -179,22 +191,19 @@ def check(one: Map, settings: Settings) -> None:
             f"the map file {file} is missing; python -m benchmark install-starcraft2 {folder}"
             " --maps-only puts it there"
         )
-    package = package_of(one)
-    if problem := package_problem(package):
-        raise BenchmarkError(f"{problem}; {PACKAGES[package].command}")
-    for needed in ("pysc2", "s2clientprotocol", "google.protobuf"):
-        if not _importable(needed):
-            raise BenchmarkError(
-                f"{needed} is not installed; conda env create -f environment-starcraft2.yml, or"
-                " python -m benchmark doctor for single commands"
-            )
+    problems = [package_problem(package_of(one))]
+    if missing := missing_libraries():
+        problems.append(f"not installed: {', '.join(missing)}")
+    if any(problems):
+        raise BenchmarkError(
+            f"{'; '.join(filter(None, problems))}; python -m benchmark doctor gives the commands,"
+            " or take the environment of environment-starcraft2.yml"
+        )
 
 
-def _importable(name: str) -> bool:
-    try:
-        return util.find_spec(name) is not None
-    except ModuleNotFoundError:
-        return False
+def missing_libraries() -> list[str]:
+    """Those of ``LIBRARIES`` that are not installed, in any version."""
+    return [name for name in LIBRARIES if not any(metadata.distributions(name=name))]
 
 
 def is_standin(program: Path) -> bool:

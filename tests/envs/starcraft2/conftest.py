@@ -18,7 +18,7 @@ def _missing() -> str:
         except ModuleNotFoundError:
             found = None
         if found is None:
-            return f"{name} is not installed (pip install protobuf s2clientprotocol websockets)"
+            return f"{name} is not installed (pip install -e '.[standin]')"
     return ""
 
 

@@ -3,10 +3,12 @@
 import os
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
 from benchmark.commands import main
+from benchmark.envs import make
 from benchmark.envs.starcraft2 import doctor, installation
 from benchmark.envs.starcraft2.doctor import BAD, GOOD, NOTE
 from benchmark.envs.starcraft2.installation import (
@@ -15,6 +17,7 @@ from benchmark.envs.starcraft2.installation import (
     PACKAGES,
     package_problem,
 )
+from benchmark.errors import BenchmarkError
 
 
 @pytest.fixture
@@ -125,19 +128,32 @@ def test_pypis_smac_is_told_from_oxwhirls(tmp_path, monkeypatch):
     assert PACKAGES["smacv2"].commit in finding.remedy
 
 
-def test_libraries_and_their_versions(monkeypatch):
+@pytest.fixture
+def without_libraries(monkeypatch):
+    """Only two of the clients' libraries are installed, one of them in an old version."""
     installed = {"pysc2": "4.0.0", "websocket-client": "0.1"}
+    monkeypatch.setattr(metadata, "distributions", lambda name: [name] if name in installed else [])
+    monkeypatch.setattr(metadata, "version", installed.__getitem__)
 
-    def version(name):
-        if name not in installed:
-            raise metadata.PackageNotFoundError(name)
-        return installed[name]
 
-    monkeypatch.setattr(doctor.metadata, "version", version)
+def test_all_missing_libraries_at_once(without_libraries, folder):
     assert only("pysc2").text == "4.0.0"
     assert only("websocket-client").text == "0.1 (tested with 1.9.2)"
-    assert only("portpicker").remedy == 'pip install "portpicker==1.6.0"'
-    assert only("protobuf").state == BAD
+    missing = "s2clientprotocol, protobuf, absl-py, portpicker"
+    assert only("libraries").text == f"not installed: {missing}"
+    assert only("libraries").remedy == (
+        "pip install --no-deps s2clientprotocol==5.0.17.98310.0 protobuf==7.36.2 absl-py==2.5.1"
+        " portpicker==1.6.0"
+    )
+    with pytest.raises(BenchmarkError, match=f"not installed: {missing}; .* doctor"):
+        make("3m", 1, "starcraft2")
+
+
+def test_the_docs_install_what_the_doctor_asks_for():
+    docs = Path("docs/starcraft2.md").read_text()
+    pins = " ".join(f"{name}=={version}" for name, version in installation.LIBRARIES.items())
+    assert f"pip install --no-deps {pins}\n" in docs
+    assert all(package.command.split()[-1] in docs for package in PACKAGES.values())
 
 
 def test_memory():

@@ -46,7 +46,7 @@ def install(
         from benchmark.envs.starcraft2 import messages  # noqa: F401
     except ImportError as error:
         raise BenchmarkError(
-            f"the stand-in needs {error.name}; pip install protobuf s2clientprotocol websockets"
+            f"the stand-in needs {error.name}; pip install -e '.[standin]' installs it"
         ) from None
     from benchmark.envs.simulator.engine import warm_up
 
