@@ -18,15 +18,33 @@ from torch.nn.utils.rnn import PackedSequence
 from algorithms.networks import RecurrentAgent
 from algorithms.packing import Packing
 
+#: Whose role is swapped: that of the whole history, or of the last step.
+Counterfactual = Literal["history", "step"]
+
 
 def counterfactual_values(
     agent: RecurrentAgent,
     inputs: Tensor,
     role_size: int,
     mask: Tensor,
-    counterfactual: Literal["history", "step"] = "history",
+    counterfactual: Counterfactual = "history",
 ) -> Tensor:
-    """The q_values of all agents under the roles of all agents.
+    """The q_values of all agents under the roles of all agents, arguments as below.
+
+    Returns:
+        Q_i(. | j) of every real step, [P, N (i), N (j), A].
+    """
+    return read_values(agent, counterfactual_states(agent, inputs, role_size, mask, counterfactual))
+
+
+def counterfactual_states(
+    agent: RecurrentAgent,
+    inputs: Tensor,
+    role_size: int,
+    mask: Tensor,
+    counterfactual: Counterfactual,
+) -> Tensor:
+    """The agents' hidden states after every real step, under the roles of all agents.
 
     Args:
         agent: reads observation, last action and role, in this order.
@@ -36,27 +54,41 @@ def counterfactual_values(
         counterfactual: whose role is swapped, that of the whole history or of the last step.
 
     Returns:
-        Q_i(. | j) of every real step, [P, N (i), N (j), A].
+        [P, N (i), N (j), H].
     """
-    agents = inputs.shape[2]
-    single = Packing(mask, agents, inputs.device)
-    rows = single.pack(inputs)
-    # The first layer is linear: the part of i's history plus the part of j's role.
-    own_weight, role_weight = agent.encoder.weight.split(
-        [rows.shape[-1] - role_size, role_size], dim=1
-    )
-    own_inputs, roles = rows.split([own_weight.shape[1], role_weight.shape[1]], dim=1)
-    of_history = F.linear(own_inputs, own_weight, agent.encoder.bias)
-    of_role = F.linear(roles, role_weight)
-    by_agent = (-1, agents)
-    of_history = of_history.unflatten(0, by_agent).unsqueeze(2)
-    of_role = of_role.unflatten(0, by_agent).unsqueeze(1)
-    features = torch.relu(of_history + of_role)  # [P, N, N, H]
+    packing = Packing(mask, inputs.shape[2], inputs.device)
+    features = _features(agent, packing.pack(inputs), packing.shape[2], role_size)
     if counterfactual == "history":
-        hidden = _whole_history(agent, features, mask)
-    else:
-        hidden = _last_step(agent, features, single)
-    return agent.head(hidden).unflatten(0, (-1, agents, agents))
+        return _whole_history(agent, features, mask)
+    return _last_step(agent, features, packing)
+
+
+def next_states(
+    agent: RecurrentAgent,
+    states: Tensor,
+    rows: Tensor,
+    role_size: int,
+    counterfactual: Counterfactual,
+) -> Tensor:
+    """The hidden states after one more step.
+
+    Args:
+        agent, role_size, counterfactual: as in ``counterfactual_states``.
+        states: of which these follow, [P, N, N, H].
+        rows: what the agents read in that step, [P N, D].
+
+    Returns:
+        [P, N, N, H].
+    """
+    features = _features(agent, rows, states.shape[1], role_size)
+    if counterfactual == "history":
+        return _step(agent, features, states.flatten(0, 2))
+    return _step(agent, features, _own(states).repeat_interleave(states.shape[1], 0))
+
+
+def read_values(agent: RecurrentAgent, states: Tensor) -> Tensor:
+    """The q_values of hidden states, [P, N, N, H] -> [P, N, N, A]."""
+    return agent.head(states.flatten(0, 2)).unflatten(0, states.shape[:3])
 
 
 def policy_divergence(q_values: Tensor, sharpness: float = 1.0) -> Tensor:
@@ -76,22 +108,46 @@ def policy_divergence(q_values: Tensor, sharpness: float = 1.0) -> Tensor:
     return (log_own.exp() * (log_own - log_mean)).sum(-1)
 
 
+def _features(agent: RecurrentAgent, rows: Tensor, agents: int, role_size: int) -> Tensor:
+    """What the GRU reads in steps of agent i with the role of agent j, [P, N, N, H]."""
+    # The first layer is linear: the part of i's history plus the part of j's role.
+    own_weight, role_weight = agent.encoder.weight.split(
+        [rows.shape[-1] - role_size, role_size], dim=1
+    )
+    own_inputs, roles = rows.split([own_weight.shape[1], role_weight.shape[1]], dim=1)
+    of_history = F.linear(own_inputs, own_weight, agent.encoder.bias)
+    of_role = F.linear(roles, role_weight)
+    by_agent = (-1, agents)
+    of_history = of_history.unflatten(0, by_agent).unsqueeze(2)
+    of_role = of_role.unflatten(0, by_agent).unsqueeze(1)
+    return torch.relu(of_history + of_role)
+
+
 def _whole_history(agent: RecurrentAgent, features: Tensor, mask: Tensor) -> Tensor:
-    """The agent's hidden states with j's role in all steps, [P N N, H]."""
+    """The agent's hidden states with j's role in all steps."""
     packing = Packing(mask, features.shape[1] ** 2, features.device)
     start = features.new_zeros(1, int(packing.sizes[0]), features.shape[-1])
     hidden, _ = agent.gru(PackedSequence(features.flatten(0, 2), packing.sizes), start)
-    return hidden.data
+    return hidden.data.view_as(features)
 
 
 def _last_step(agent: RecurrentAgent, features: Tensor, single: Packing) -> Tensor:
-    """The agent's hidden states with its own role, but j's in the last step, [P N N, H]."""
-    own = features.diagonal(dim1=1, dim2=2).transpose(1, 2).flatten(0, 1)
+    """The agent's hidden states with its own role, but j's in the last step."""
+    own = _own(features)
     start = own.new_zeros(1, int(single.sizes[0]), own.shape[-1])
     hidden, _ = agent.gru(PackedSequence(own, single.sizes), start)
     after = single.unpack(hidden.data)  # [T, B, N, H]
     before = single.pack(torch.cat([torch.zeros_like(after[:1]), after[:-1]]))
-    pairs = before.repeat_interleave(features.shape[1], 0)  # i's hidden state for every j
+    return _step(agent, features, before.repeat_interleave(features.shape[1], 0))
+
+
+def _own(pairs: Tensor) -> Tensor:
+    """Those of the pairs (i, j) where i is j, [P, N, N, H] -> [P N, H]."""
+    return pairs.diagonal(dim1=1, dim2=2).transpose(1, 2).flatten(0, 1)
+
+
+def _step(agent: RecurrentAgent, features: Tensor, before: Tensor) -> Tensor:
+    """The hidden states [P, N, N, H] one step after ``before`` [P N N, H]."""
     gru = agent.gru
     weights = gru.weight_ih_l0, gru.weight_hh_l0, gru.bias_ih_l0, gru.bias_hh_l0
-    return torch.gru_cell(features.flatten(0, 2), pairs, *weights)
+    return torch.gru_cell(features.flatten(0, 2), before, *weights).view_as(features)

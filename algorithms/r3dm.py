@@ -18,11 +18,11 @@ imagining ``horizon`` steps with the replayed actions from every step of the bat
 
 The paper's text and the authors' code disagree on the method itself; the code made the results, and
 is our default in both protocols. The fields ``counterfactual``, ``policy_sharpness``,
-``role_enters``, ``future_roles`` and ``reward_reduction`` switch to the text one by one. Table 3's
-alpha belongs to the mean over agents. ``released`` adds the defects: imagination runs beyond the
-end of short episodes, the models miss the last observation of all but the longest and count padding
-in their mean, and the settings per map are those of the authors' files. docs/fidelity.md lists
-every difference.
+``policy_steps``, ``role_enters``, ``future_roles`` and ``reward_reduction`` switch to the text one
+by one. Table 3's alpha belongs to the mean over agents. ``released`` adds the defects: imagination
+runs beyond the end of short episodes, the models miss the last observation of all but the longest
+and count padding in their mean, and the settings per map are those of the authors' files.
+docs/fidelity.md lists every difference.
 """
 
 import copy
@@ -33,10 +33,15 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from algorithms.acorm import ACORM
-from algorithms.counterfactual import counterfactual_values, policy_divergence
+from algorithms.counterfactual import (
+    counterfactual_states,
+    next_states,
+    policy_divergence,
+    read_values,
+)
 from algorithms.learner import Online, polyak_update
 from algorithms.packing import Packing
-from algorithms.world_model import RSSMState, WorldModel, symlog
+from algorithms.world_model import RSSMState, WorldModel, squared_errors, symexp, symlog
 from benchmark.training.replay import Batch, send
 
 #: Rows of the policy term that are computed together; bounds its memory (27 agents make 729 pairs).
@@ -64,6 +69,8 @@ class R3DM(ACORM):
         """Where another's role enters: in the whole history (code), or its last step (paper)."""
         policy_sharpness: Literal["beta1", "one"] = "beta1"
         """Inverse temperature of an agent's own policy in the policy term: code, or paper."""
+        policy_steps: Literal["first", "all"] = "first"
+        """Steps of the policy term: the present one (code), or all imagined ones too (paper)."""
         role_enters: Literal["gru", "prior"] = "gru"
         """Where the world model reads the role, apart from its decoder: code, or paper."""
         future_roles: Literal["replayed", "frozen"] = "replayed"
@@ -209,8 +216,8 @@ class R3DM(ACORM):
         config = self.config
         inputs = online.inputs.detach()
         roles = inputs[..., -config.role_size :]
-        policy = config.beta3 * self.policy_term(batch, inputs[:-1])
-        dynamics, latent = self.dynamics_terms(batch, roles)
+        dynamics, latent, imagined = self.dynamics_terms(batch, roles)
+        policy = config.beta3 * self.policy_term(batch, inputs[:-1], imagined)
         terms = {"policy": policy, "dynamics": dynamics}
         if config.beta2:
             terms["latent"] = config.beta2 * latent
@@ -220,7 +227,7 @@ class R3DM(ACORM):
             self.log(**{f"return_{name}": torch.where(batch.mask, term, 0).sum() / batch.size})
         return sum(terms.values())
 
-    def policy_term(self, batch: Batch, inputs: Tensor) -> Tensor:
+    def policy_term(self, batch: Batch, inputs: Tensor, imagined: Tensor) -> Tensor:
         """How far an agent's policy depends on its own role (eq. 7), [T, B, N]; zero on padding.
 
         Q_i(. | j): agent i's q_values with j's roles in place of its own, for all N x N pairs.
@@ -228,26 +235,41 @@ class R3DM(ACORM):
         Args:
             batch: the sampled episodes.
             inputs: of the agents, roles last, [T, B, N, D].
+            imagined: what the agents are imagined to observe one, two, ... steps after every step,
+                [K, T, B, N, O]; K is 0 where only the present step counts.
         """
         episodes = max(1, _CHUNK // (len(inputs) * self.spec.n_agents**2))
-        parts = [
-            self._policy_term(inputs[:, start : start + episodes], mask)
-            for start, mask in zip(
-                range(0, batch.size, episodes), batch.mask_cpu.split(episodes, dim=1), strict=True
-            )
-        ]
-        return torch.cat(parts, dim=1)
-
-    def _policy_term(self, inputs: Tensor, mask: Tensor) -> Tensor:
-        config = self.config
-        q_values = counterfactual_values(
-            self.agent, inputs, config.role_size, mask, config.counterfactual
+        parts = zip(
+            inputs.split(episodes, dim=1),
+            batch.mask_cpu.split(episodes, dim=1),
+            imagined.split(episodes, dim=2),
+            strict=True,
         )
-        sharpness = config.beta1 if config.policy_sharpness == "beta1" else 1.0
-        term = policy_divergence(q_values, sharpness)
-        return Packing(mask, self.spec.n_agents, term.device).unpack(term.flatten())
+        return torch.cat([self._policy_term(*part) for part in parts], dim=1)
 
-    def dynamics_terms(self, batch: Batch, roles: Tensor) -> tuple[Tensor, Tensor]:
+    def _policy_term(self, inputs: Tensor, mask: Tensor, imagined: Tensor) -> Tensor:
+        config, agent, role_size = self.config, self.agent, self.config.role_size
+        packing = Packing(mask, self.spec.n_agents, inputs.device)
+        sharpness = config.beta1 if config.policy_sharpness == "beta1" else 1.0
+
+        def divergence(states: Tensor) -> Tensor:
+            term = policy_divergence(read_values(agent, states), sharpness)
+            return packing.unpack(term.flatten())
+
+        states = counterfactual_states(agent, inputs, role_size, mask, config.counterfactual)
+        term, left = divergence(states), self._steps_left(mask).unsqueeze(-1)
+        for ahead, obs in enumerate(imagined, start=1):
+            later = inputs.roll(-ahead, dims=0)  # row t: step t + ahead
+            actions = later[..., obs.shape[-1] : -role_size]
+            roles = (later if config.future_roles == "replayed" else inputs)[..., -role_size:]
+            rows = packing.pack(torch.cat([obs, actions, roles], dim=-1))
+            states = next_states(agent, states, rows, role_size, config.counterfactual)
+            term += torch.where(send(left > ahead, term.device), divergence(states), 0)
+        if len(imagined) and config.reward_reduction == "mean":
+            term /= send(left.clamp(1, len(imagined) + 1), term.device)
+        return term
+
+    def dynamics_terms(self, batch: Batch, roles: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Dynamics and latent terms (eq. 9): how much better the model with the role predicts.
 
         Args:
@@ -255,33 +277,34 @@ class R3DM(ACORM):
             roles: z[t], [T + 1, B, N, Z].
 
         Returns:
-            two [T, B, N], zero on padding.
+            two terms [T, B, N], zero on padding; and of the observations that the model with the
+            role imagined those that the policy term reads, [K, T, B, N, O].
         """
         packing = Packing(batch.mask_cpu, self.spec.n_agents, self.device)
         obs, actions = symlog(batch.obs), self.one_hot(batch.last_actions)
         observed, sizes = self._observed(batch, obs, roles, packing), packing.sizes.tolist()
-        left = self._steps_left(batch, packing)
-        terms = torch.zeros(2, len(left), device=self.device)
+        left = self._steps_left(batch.mask_cpu).unsqueeze(-1).expand(packing.shape)
+        left = left.flatten()[packing.places]
+        terms, imagined = torch.zeros(2, len(left), device=self.device), {}
         for name, weight in {"agnostic": 1.0, "role": -self.config.beta1}.items():  # eq. 9
             model = self.ema_models[name]
             state = model.observe(*observed, sizes, self._uniforms("reward", len(left)))
-            terms += weight * self._imagined_errors(
+            errors, imagined[name] = self._imagine(
                 model, state, packing.rows, left, actions, roles, obs
             )
+            terms += weight * errors
         if self.config.reward_reduction == "mean":
             terms /= send(left.clamp(max=self.config.horizon), self.device)
         dynamics, latent = map(packing.unpack, terms)
-        return dynamics, latent
+        return dynamics, latent, packing.unpack(imagined["role"]).movedim(3, 0)
 
-    def _steps_left(self, batch: Batch, packing: Packing) -> Tensor:
-        """How many steps can be imagined from every packed row, [M], on the CPU."""
-        width = batch.size * self.spec.n_agents  # rows of one padded step
-        step, row = packing.places // width, packing.places % width
+    def _steps_left(self, mask: Tensor) -> Tensor:
+        """How many steps can be imagined from every real step; [T, B] on the CPU, as the mask."""
         if self.config.imagination_end == "batch":
-            return len(batch.mask) - step
-        return batch.length[row // self.spec.n_agents] - step
+            mask = torch.ones_like(mask)
+        return mask.flip(0).cumsum(0).flip(0)
 
-    def _imagined_errors(
+    def _imagine(
         self,
         model: WorldModel,
         state: RSSMState,
@@ -290,19 +313,25 @@ class R3DM(ACORM):
         actions: Tensor,
         roles: Tensor,
         obs: Tensor,
-    ) -> Tensor:
-        """Squared errors of the imagined observations and -log p(d'), summed over steps, [2, M].
+    ) -> tuple[Tensor, Tensor]:
+        """Imagines from every packed row at once.
 
         Args:
-            model: imagines from every packed row at once.
+            model: imagines.
             state: after that row's own step.
             rows: the packed rows' places among all, [M].
             left: how many steps may be imagined, [M], on the CPU.
             actions, roles, obs: a[t-1], z[t], symlog o[t], [T + 1, B, N, ...].
+
+        Returns:
+            squared errors of the imagined observations and -log p(d'), summed over steps, [2, M];
+            and the observations that the policy term reads, [M, K, O].
         """
         config, width = self.config, actions.shape[1] * actions.shape[2]
         actions, roles, obs = (padded.flatten(0, 2) for padded in (actions, roles, obs))
         errors, negative_logs = sums = torch.zeros(2, len(rows), device=self.device)
+        later = config.horizon - 1 if config.policy_steps == "all" else 0
+        imagined = torch.zeros(len(rows), later, obs.shape[-1], device=self.device)
         running = torch.arange(len(rows), device=self.device)
         for ahead in range(config.horizon):
             if ahead:
@@ -314,8 +343,11 @@ class R3DM(ACORM):
             role = roles[now if config.future_roles == "replayed" else rows[running]]
             uniforms = self._uniforms("reward", len(running))
             state = model.imagine(state, actions[now + width], role, uniforms)
-            errors.index_add_(0, running, model.errors(state, role, obs[now + width]))
+            decoded = model.decode(state, role)
+            errors.index_add_(0, running, squared_errors(decoded, obs[now + width]))
+            if ahead < later:
+                imagined[:, ahead].index_copy_(0, running, symexp(decoded))
             if config.beta2:
                 log_likelihood = (state.stoch * state.log_probs.flatten(1)).sum(-1)
                 negative_logs.index_add_(0, running, -log_likelihood)
-        return sums
+        return sums, imagined

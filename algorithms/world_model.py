@@ -187,12 +187,10 @@ class WorldModel(nn.Module):
             deter = torch.cat([deter, roles[:, : self.role_size]], dim=-1)
         return self._log_probs(self.prior(deter))
 
-    def errors(self, state: RSSMState, roles: Tensor, obs: Tensor) -> Tensor:
-        """Squared errors of the decoded observation, in symlog space, summed over features, [M]."""
+    def decode(self, state: RSSMState, roles: Tensor) -> Tensor:
+        """The observation that a state stands for, in symlog space, [M, O]."""
         decoder_input = [state.stoch, state.deter, roles[:, : self.role_size]]
-        decoded = self.decoder(torch.cat(decoder_input, dim=-1))
-        squares = (decoded - obs).square()  # below DreamerV3's tolerance they count as none
-        return torch.where(squares < 1e-8, 0, squares).sum(-1)
+        return self.decoder(torch.cat(decoder_input, dim=-1))
 
     def losses(
         self,
@@ -209,7 +207,7 @@ class WorldModel(nn.Module):
         to_prior = divergence(posterior.detach(), prior).clamp(min=free_nats)
         to_posterior = divergence(posterior, prior.detach()).clamp(min=free_nats)
         return {
-            "decoder": self.errors(state, roles, obs),
+            "decoder": squared_errors(self.decode(state, roles), obs),
             "kl": 0.5 * to_prior + 0.1 * to_posterior,
         }
 
@@ -261,6 +259,12 @@ def draw(log_probs: Tensor, uniforms: Tensor) -> Tensor:
     return codes.flatten(1)
 
 
+def squared_errors(decoded: Tensor, obs: Tensor) -> Tensor:
+    """Squared errors of decoded observations [M, O], in symlog space, summed over features, [M]."""
+    squares = (decoded - obs).square()  # below DreamerV3's tolerance they count as none
+    return torch.where(squares < 1e-8, 0, squares).sum(-1)
+
+
 def divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
     """KL(p, q) summed over variables, [M], of log-probabilities [M, S, C]."""
     return (log_p.exp() * (log_p - log_q)).sum((1, 2))
@@ -269,6 +273,11 @@ def divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
 def symlog(x: Tensor) -> Tensor:
     """sign(x) log(1 + |x|): large values shrink, small ones stay."""
     return x.sign() * x.abs().log1p()
+
+
+def symexp(x: Tensor) -> Tensor:
+    """sign(x) (exp|x| - 1), the inverse of ``symlog``."""
+    return x.sign() * x.abs().expm1()
 
 
 def _layer(inputs: int, outputs: int) -> nn.Sequential:

@@ -10,7 +10,11 @@ from tests.algorithms.official import EPISODES, NO_PRETRAINING, in_order, make
 from tests.algorithms.parity import random_episodes
 
 #: Switches on what a method leaves out on the small map.
-CHANGES = {"emc": {"memory_weight": 0.1}, "acorm": NO_PRETRAINING, "r3dm": NO_PRETRAINING}
+CHANGES = {
+    "emc": {"memory_weight": 0.1},
+    "acorm": NO_PRETRAINING,
+    "r3dm": NO_PRETRAINING | {"horizon": 2, "policy_steps": "all"},
+}
 CASES = [(name, protocol) for name in ALGORITHMS for protocol in ("unified", "released")]
 
 

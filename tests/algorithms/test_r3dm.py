@@ -14,7 +14,7 @@ from algorithms.acorm import ACORM
 from algorithms.counterfactual import counterfactual_values
 from algorithms.packing import Packing
 from algorithms.r3dm import R3DM
-from algorithms.world_model import symlog
+from algorithms.world_model import squared_errors, symlog
 from benchmark.training.replay import ReplayBuffer
 from tests.algorithms.official import (
     EPISODES,
@@ -190,12 +190,16 @@ def test_the_leak_reads_what_longer_episodes_left_in_the_replay(monkeypatch, end
     assert not (differs & ~leaking).any()
 
 
+#: Only the present step counts in the policy term.
+NOTHING_IMAGINED = torch.zeros(0, 1, EPISODES, 1, 1)
+
+
 def policy_term(learner, batch, roles=None):
     with torch.no_grad():
         inputs, _ = learner.encode(batch)
         if roles is not None:
             inputs = torch.cat([inputs[..., :-64], roles(inputs[..., -64:])], dim=-1)
-        return learner.policy_term(batch, inputs[:-1])
+        return learner.policy_term(batch, inputs[:-1], NOTHING_IMAGINED)
 
 
 def equal(roles):
@@ -240,7 +244,10 @@ def test_policy_term_equals_the_explicit_loop():
     real = batch.mask.unsqueeze(-1).expand_as(expected)
     with torch.no_grad():
         torch.testing.assert_close(
-            learner.policy_term(batch, inputs)[real], expected[real], atol=1e-6, rtol=1e-4
+            learner.policy_term(batch, inputs, NOTHING_IMAGINED)[real],
+            expected[real],
+            atol=1e-6,
+            rtol=1e-4,
         )
 
 
@@ -303,47 +310,123 @@ def test_equal_models_leave_only_the_error_of_one(monkeypatch, beta1):
         weight.copy_(weights[name])
     with torch.no_grad():
         inputs, _ = learner.encode(batch)
-        dynamics, latent = learner.dynamics_terms(batch, inputs[..., -64:])
+        dynamics, latent, _ = learner.dynamics_terms(batch, inputs[..., -64:])
         learner.config = learner.config.model_copy(update={"beta1": 0.0})
-        error, surprise = learner.dynamics_terms(batch, inputs[..., -64:])
+        error, surprise, _ = learner.dynamics_terms(batch, inputs[..., -64:])
     for term, alone in ((dynamics, error), (latent, surprise)):
         assert alone[batch.mask].min() > 0
         torch.testing.assert_close(term, (1 - beta1) * alone, atol=1e-4, rtol=1e-4)
 
 
+def imagined_alone(learner, batch, roles, name, place, frozen=False):
+    """Steps t, t + 1, ... and the observation imagined after each, for one agent from one start.
+
+    Args:
+        roles: z[t], [T + 1, B, N, Z].
+        name: of the model.
+        place: start t, episode and agent.
+        frozen: whether the role stays that of step t.
+    """
+    start, episode, agent = place
+    length, last = int(batch.length[episode]), start + 1
+    at = (slice(0, length + 1), episode, agent)
+    obs, z, acted = symlog(batch.obs[at]), roles[at], learner.one_hot(batch.last_actions)[at]
+    before = torch.cat([torch.zeros_like(z[:1]), z[:-1]])
+    model, uniforms = learner.ema_models[name], torch.full((last, 16), 0.3)
+    lived = obs[:last], acted[:last], before[:last]
+    state = model.observe(*lived, [1] * last, uniforms).select([start])
+    for t in range(start, min(start + learner.config.horizon, length)):
+        role = z[start : start + 1] if frozen else z[t : t + 1]
+        state = model.imagine(state, acted[t + 1 : t + 2], role, uniforms[:1])
+        yield t, model.decode(state, role)
+
+
+def some_places(batch):
+    for episode in (0, 1):
+        length = int(batch.length[episode])
+        for agent in range(SPEC.n_agents):
+            for start in (0, length // 2, length - 1):
+                yield start, episode, agent
+
+
 def test_imagination_at_once_equals_imagination_step_by_step(monkeypatch):
     """The batched rewards against one episode, one start and one imagined step after another."""
     set_uniforms(monkeypatch, 0.3)
-    horizon = 3
-    learner, batch = make_r3dm(horizon=horizon, beta1=0.8), make_batch()
+    learner, batch = make_r3dm(horizon=3, beta1=0.8), make_batch()
     with torch.no_grad():
         inputs, _ = learner.encode(batch)
         roles = inputs[..., -64:]
-        mine, _ = learner.dynamics_terms(batch, roles)
-        codes = learner.one_hot(batch.last_actions)
-        for episode in (0, 1):
-            length = int(batch.mask[:, episode].sum())
-            for agent in range(SPEC.n_agents):
-                at = (slice(0, length + 1), episode, agent)
-                obs, z, acted = symlog(batch.obs[at]), roles[at], codes[at]
-                before = torch.cat([torch.zeros_like(z[:1]), z[:-1]])
-                for start in (0, length // 2, length - 1):
-                    surprise = {}
-                    for name in ("agnostic", "role"):
-                        model, last = learner.ema_models[name], start + 1
-                        uniforms = torch.full((last, 16), 0.3)
-                        lived = obs[:last], acted[:last], before[:last]
-                        state = model.observe(*lived, [1] * last, uniforms).select([start])
-                        errors = []
-                        for t in range(start, min(start + horizon, length)):
-                            role = z[t : t + 1]
-                            state = model.imagine(state, acted[t + 1 : t + 2], role, uniforms[:1])
-                            errors.append(model.errors(state, role, obs[t + 1 : t + 2]))
-                        surprise[name] = torch.stack(errors).mean()
-                    expected = surprise["agnostic"] - 0.8 * surprise["role"]
-                    torch.testing.assert_close(
-                        mine[start, episode, agent], expected, atol=1e-4, rtol=1e-4
-                    )
+        mine, _, _ = learner.dynamics_terms(batch, roles)
+        for start, episode, agent in some_places(batch):
+            surprise = {}
+            for name in ("agnostic", "role"):
+                steps = imagined_alone(learner, batch, roles, name, (start, episode, agent))
+                obs = symlog(batch.obs[:, episode, agent])
+                errors = [squared_errors(decoded, obs[t + 1 : t + 2]) for t, decoded in steps]
+                surprise[name] = torch.stack(errors).mean()
+            expected = surprise["agnostic"] - 0.8 * surprise["role"]
+            torch.testing.assert_close(mine[start, episode, agent], expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("roles_then", ["frozen", "replayed"])
+@pytest.mark.parametrize("counterfactual", ["step", "history"])
+def test_policy_term_over_all_steps_equals_the_explicit_loop(
+    monkeypatch, counterfactual, roles_then, reduction
+):
+    """Equation 7, one start, agent and role after another, along the imagined observations."""
+    set_uniforms(monkeypatch, 0.3)
+    batch = make_batch()
+    learner = make_r3dm(
+        horizon=3,
+        beta1=0.7,
+        policy_sharpness="one",
+        policy_steps="all",
+        counterfactual=counterfactual,
+        future_roles=roles_then,
+        reward_reduction=reduction,
+    )
+    fill_parameters(learner.agent, 3)
+    fill_parameters(learner.ema_models["role"], 4)
+    frozen = roles_then == "frozen"
+
+    def values(history, roles):
+        """Q_i(. | j) after a history of [observation, last action] under these roles."""
+        inputs = torch.cat([history, roles], dim=-1)[:, None, None]
+        return learner.agent(inputs)[0][-1, 0, 0]
+
+    with torch.no_grad():
+        inputs, _ = learner.encode(batch)
+        seen, roles = inputs[..., :-64], inputs[..., -64:]
+        _, _, imagined = learner.dynamics_terms(batch, roles)
+        mine = learner.policy_term(batch, inputs[:-1], imagined)
+        actions = learner.one_hot(batch.last_actions)
+        for start, episode, agent in some_places(batch):
+            last = min(start + 3, int(batch.length[episode])) - 1  # the last step that is played
+            at = (slice(None), episode, agent)
+            history, terms = seen[at][: start + 1], []
+            for t, decoded in imagined_alone(
+                learner, batch, roles, "role", (start, episode, agent), frozen
+            ):
+                own = roles[at][: start + 1]  # z_i^0 ... z_i^t, then that of imagined steps
+                later = [start if frozen else step for step in range(start + 1, t + 1)]
+                own = torch.cat([own, roles[at][later]])
+                of_roles = []
+                for other in range(SPEC.n_agents):
+                    others = roles[:, episode, other]
+                    swapped = torch.cat([others[: start + 1], others[later]])
+                    if counterfactual == "step":
+                        swapped = torch.cat([own[:-1], swapped[-1:]])
+                    of_roles.append(values(history, swapped).softmax(-1))
+                policy, mean = of_roles[agent], torch.stack(of_roles).mean(0)
+                terms.append((policy * (policy / mean).log()).sum())
+                obs = decoded.sign() * decoded.abs().expm1()
+                history = torch.cat([history, torch.cat([obs, actions[at][t + 1 : t + 2]], -1)])
+            assert t == last
+            expected = torch.stack(terms)
+            expected = expected.mean() if reduction == "mean" else expected.sum()
+            torch.testing.assert_close(mine[start, episode, agent], expected, atol=1e-6, rtol=1e-3)
+        assert mine[~batch.mask].abs().max() == 0
 
 
 def test_permuting_agents_permutes_their_rewards(monkeypatch):
@@ -352,14 +435,14 @@ def test_permuting_agents_permutes_their_rewards(monkeypatch):
     order = torch.tensor([2, 0, 1])
     with torch.no_grad():
         inputs, _ = learner.encode(batch)
-        policy = learner.policy_term(batch, inputs[:-1])
-        dynamics, _ = learner.dynamics_terms(batch, inputs[..., -64:])
+        policy = learner.policy_term(batch, inputs[:-1], NOTHING_IMAGINED)
+        dynamics, _, _ = learner.dynamics_terms(batch, inputs[..., -64:])
         for name in ("obs", "actions", "last_actions"):
             setattr(batch, name, getattr(batch, name)[:, :, order])
         inputs, _ = learner.encode(batch)
-        moved = learner.policy_term(batch, inputs[:-1])
+        moved = learner.policy_term(batch, inputs[:-1], NOTHING_IMAGINED)
         torch.testing.assert_close(moved, policy[:, :, order], atol=1e-6, rtol=1e-4)
-        moved, _ = learner.dynamics_terms(batch, inputs[..., -64:])
+        moved, _, _ = learner.dynamics_terms(batch, inputs[..., -64:])
         torch.testing.assert_close(moved, dynamics[:, :, order], atol=1e-5, rtol=1e-4)
 
 
