@@ -399,12 +399,7 @@ def main() -> None:
     about = machine()
     if arguments.device == "cuda" and not about.get("memory"):
         sys.exit(f"error: torch sees no CUDA device ({about}); --device cpu --small tries this out")
-    found = {
-        "machine": about,
-        "date": time.strftime("%Y-%m-%d"),
-        "commit": commit(),
-        "parts": {},
-    }
+    found = {"machine": about, "date": time.strftime("%Y-%m-%d"), "commit": commit(), "parts": {}}
     arguments.out.mkdir(parents=True, exist_ok=True)
     slower = SLOWER if arguments.device == "cpu" else 1
     for part in arguments.parts:

@@ -116,10 +116,7 @@ class Sample:
 
 
 def improvement(
-    x: list[np.ndarray],
-    y: list[np.ndarray],
-    counts_x: list[np.ndarray],
-    counts_y: list[np.ndarray],
+    x: list[np.ndarray], y: list[np.ndarray], counts_x: list[np.ndarray], counts_y: list[np.ndarray]
 ) -> Estimate:
     """Probability that a run of X beats a run of Y on the same map, averaged over maps.
 

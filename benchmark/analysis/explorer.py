@@ -22,6 +22,7 @@ import pandas as pd
 from matplotlib.markers import MarkerStyle
 
 from benchmark.analysis import labels
+from benchmark.training.config import run_path
 
 _SCALE = {"win_rate": 1000, "return": 100}
 _RUN = ["map", "algorithm", "variant", "seed"]
@@ -57,8 +58,8 @@ def page_data(curves: pd.DataFrame, points: pd.DataFrame, runs: list[dict], fold
                 "settings": settings.add(_settings(run["config"])),
                 "provenance": provenance.add({name: run[name] for name in _SHARED}),
                 "about": {name: run[name] for name in _OWN},
-                "folder": str(run_folder(run)),
-                "log": _log(folder / run_folder(run) / "train.log"),
+                "folder": str(run_path(run)),
+                "log": _log(folder / run_path(run) / "train.log"),
             }
             for run in runs
         ],
@@ -88,12 +89,6 @@ class _Distinct:
 def cell_name(map: str, algorithm: str, variant: str) -> str:
     """What the page calls a method on a map."""
     return f"{map}/{algorithm}/{variant}"
-
-
-def run_folder(run: dict) -> Path:
-    """The folder of a run, relative to its study's."""
-    parts = (run[name] for name in ("backend", *_RUN))
-    return Path("runs", *map(str, parts))
 
 
 def _curve(rows: pd.DataFrame, grids: _Distinct) -> dict:

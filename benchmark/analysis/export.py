@@ -33,9 +33,7 @@ _METRICS = {"battle_won": "win_rate", "return": "return"}
 
 def write(table: pd.DataFrame, path: Path, **selection: Any) -> None:
     """Writes the JSON; arguments and errors as of ``marl_eval``."""
-    text = json.dumps(marl_eval(table, **selection))
-    with files.atomic(path) as temporary:
-        temporary.write_text(text)
+    files.write(json.dumps(marl_eval(table, **selection)), path)
     if left_out := sorted(set(table["variant"]) - {DEFAULT}):
         log.info("left out the variants %s", ", ".join(left_out))
 

@@ -42,12 +42,7 @@ FAMILIES = {"smac": "SMAC", "smacv2": "SMACv2"}
 PHASES = {"training": "final", "absolute": "absolute"}
 METRICS = {"win_rate": "win rate", "return": "return"}
 Metric = Literal["win_rate", "return"]
-AGGREGATES = {
-    "iqm": "IQM",
-    "mean": "Mean",
-    "median": "Median",
-    "optimality_gap": "Optimality gap",
-}
+AGGREGATES = {"iqm": "IQM", "mean": "Mean", "median": "Median", "optimality_gap": "Optimality gap"}
 _BACKENDS = {
     "simulator": "battle simulator (not StarCraft II)",
     "starcraft2": "StarCraft II",

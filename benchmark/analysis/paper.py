@@ -106,8 +106,7 @@ def write(output: Path) -> None:
         table_3=[_weights(map, settings) for map in TABLE_3],
         study=load_study(_STUDY),
     )
-    with files.atomic(Path(output)) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+    files.write(text + "\n", output)
 
 
 def _settings(protocol: str) -> dict[str, dict]:

@@ -146,8 +146,7 @@ def write(
             published_template=part.template.name,
         )
     )
-    with files.atomic(Path(output)) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    files.write(text, output)
 
 
 def _environment(published: Path) -> jinja2.Environment:

@@ -234,8 +234,8 @@ def _along(
 def write(tables: dict[str, pd.DataFrame], folder: Path) -> None:
     """Writes each table as CSV; six decimals, so that the bytes do not depend on the machine."""
     for name, table in tables.items():
-        with files.atomic(Path(folder) / f"{name}.csv") as temporary:
-            table.to_csv(temporary, index=False, float_format="%.6f", lineterminator="\n")
+        text = table.to_csv(index=False, float_format="%.6f", lineterminator="\n")
+        files.write(text, Path(folder) / f"{name}.csv")
 
 
 def read(folder: Path) -> dict[str, pd.DataFrame]:

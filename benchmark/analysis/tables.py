@@ -184,12 +184,7 @@ def make(results: dict[str, pd.DataFrame]) -> list[Table]:
 
 
 def _scores(
-    rows: pd.DataFrame,
-    metric: str,
-    family: str,
-    phase: str,
-    maps: list[str],
-    algorithms: list[str],
+    rows: pd.DataFrame, metric: str, family: str, phase: str, maps: list[str], algorithms: list[str]
 ) -> tuple:
     """One row per map, one column per method: the mean over runs."""
     usual = int(rows["n"].max()) if len(rows) else 0
@@ -220,11 +215,7 @@ def _aggregate(rows: pd.DataFrame, phase: str, algorithms: list[str]) -> tuple:
 
 
 def _improvement(
-    rows: pd.DataFrame,
-    aggregates: pd.DataFrame,
-    suite: str,
-    phase: str,
-    algorithms: list[str],
+    rows: pd.DataFrame, aggregates: pd.DataFrame, suite: str, phase: str, algorithms: list[str]
 ) -> tuple:
     """One row per X, one column per Y: the probability that X beats Y.
 
@@ -297,11 +288,6 @@ def _left_out(rows: pd.DataFrame) -> str:
 def write(made: list[Table], folder: Path) -> None:
     """Writes each table in every format."""
     for table in made:
-        texts = {
-            "csv": table.csv(),
-            "md": table.markdown(),
-            "tex": table.latex(),
-        }
+        texts = {"csv": table.csv(), "md": table.markdown(), "tex": table.latex()}
         for suffix, text in texts.items():
-            with files.atomic(Path(folder) / f"{table.name}.{suffix}") as temporary:
-                temporary.write_text(text, encoding="utf-8")
+            files.write(text, Path(folder) / f"{table.name}.{suffix}")

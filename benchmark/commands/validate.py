@@ -49,8 +49,7 @@ def main(arguments: argparse.Namespace) -> None:
     text = report.as_markdown(results)
     print(text)
     if arguments.report:
-        with files.atomic(arguments.report) as path:
-            path.write_text(text, encoding="utf-8")
+        files.write(text, arguments.report)
     if arguments.output:
         report.save(results, arguments.output)
     if arguments.figures:

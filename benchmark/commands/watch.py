@@ -31,11 +31,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " spread_fire or kite",  # envs/scripted.py; its import would take seconds
     )
     add_backend(parser, f"default: the run's own, else {BACKENDS[0]}; any policy plays on both")
-    parser.add_argument(
-        "--replay",
-        action="store_true",
-        help="on starcraft2: also save the game's own replay next to the animation",
-    )
     parser.add_argument("--seed", type=int, default=0, help="of the battle (default 0)")
     add_output(
         parser,
@@ -67,19 +62,16 @@ def main(arguments: argparse.Namespace) -> None:
         watch.require_ffmpeg()
     if arguments.backend is not None:
         known("backend", arguments.backend, BACKENDS)
-    if arguments.replay and arguments.backend != "starcraft2":
-        raise BenchmarkError("--replay saves StarCraft II's own file: add --backend starcraft2")
-    replays = folder if arguments.replay else None
     map, seed, backend = arguments.map, arguments.seed, arguments.backend
     if arguments.checkpoint is not None:
         if arguments.policy is not None:
             raise BenchmarkError("a checkpoint has its own policy; leave out --policy")
-        played = watch.play_checkpoint(arguments.checkpoint, map, seed, backend, replays)
+        played = watch.play_checkpoint(arguments.checkpoint, map, seed, backend)
     elif map is None:
         raise BenchmarkError("watch needs --map or --checkpoint, e.g. --map 3m")
     else:
         policy = arguments.policy or _DEFAULT_POLICY
-        played = watch.play_scripted(map, policy, seed, backend or BACKENDS[0], replays)
+        played = watch.play_scripted(map, policy, seed, backend or BACKENDS[0])
     recording, player = played
     title = f"{player}, battle {seed}"
     if folder == output:

@@ -139,5 +139,4 @@ def _without(release: Release, findings: Iterable[Finding]) -> Release:
 
 def write(found: Audit, folder: Path) -> None:
     """Writes ``findings.csv`` into the folder of an import."""
-    with files.atomic(Path(folder) / "findings.csv") as temporary:
-        found.table().to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8")
+    files.write(found.table().to_csv(index=False, lineterminator="\n"), folder / "findings.csv")

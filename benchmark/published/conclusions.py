@@ -72,8 +72,7 @@ def write(
         commits=sorted({run["commit"][:7] for run in runs if run["commit"]}),
         dates=dates(runs),
     )
-    with files.atomic(Path(output)) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    files.write(text, output)
 
 
 def final(ours: Dataset, study: Study) -> dict[str, dict[str, Estimate]]:

@@ -238,8 +238,8 @@ def _as_group(runs: list[Curve], end: int, interval: int) -> Curve:
 def write(tables: dict[str, pd.DataFrame], folder: Path) -> None:
     """Writes each table as ``NAME.csv``, with four decimals."""
     for name, table in tables.items():
-        with files.atomic(Path(folder) / f"{name}.csv") as temporary:
-            table.to_csv(temporary, index=False, float_format="%.4f", lineterminator="\n")
+        text = table.to_csv(index=False, float_format="%.4f", lineterminator="\n")
+        files.write(text, Path(folder) / f"{name}.csv")
 
 
 def read(folder: Path = FOLDER) -> tuple[dict[str, pd.DataFrame], dict]:

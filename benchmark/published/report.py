@@ -58,8 +58,7 @@ def write(folder: Path, output: Path) -> None:
         recovery=_recovery(tables["recovery"]),
     )
     text = "".join(f"{line.rstrip()}\n" for line in text.splitlines())
-    with files.atomic(Path(output)) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    files.write(text, output)
 
 
 def markdown(name: str) -> jinja2.Template:

@@ -1,7 +1,6 @@
 """A recorder of battles: one snapshot per env step, to be drawn or measured afterwards."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
@@ -114,10 +113,6 @@ class Recorder:
     def provenance(self) -> dict:
         """As the env's own."""
         return self._env.provenance()
-
-    def save_replay(self, folder: Path) -> str:
-        """As :meth:`benchmark.envs.starcraft2.StarCraft2.save_replay`."""
-        return self._env.save_replay(folder)
 
     def close(self) -> None:
         """Ends the battle; a recording that was taken stays."""

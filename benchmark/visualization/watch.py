@@ -35,12 +35,9 @@ _STILLS_DPI = 200
 
 
 def play_scripted(
-    map: str, policy: str, seed: int, backend: str = BACKENDS[0], replays: Path | None = None
+    map: str, policy: str, seed: int, backend: str = BACKENDS[0]
 ) -> tuple[Recording, str]:
     """Records a battle of a scripted policy.
-
-    Args:
-        replays: folder for StarCraft II's own replay; none is saved when left out.
 
     Returns:
         the recording, and the player's name for people.
@@ -53,16 +50,11 @@ def play_scripted(
     known("policy", policy, POLICIES)
     with closing(Recorder(make(map, 1, backend))) as recorder:
         play(recorder, POLICIES[policy], 1, seed)
-        _save_replay(recorder, replays)
         return recorder.recording, policy.replace("_", " ") + " (scripted)"
 
 
 def play_checkpoint(
-    path: Path,
-    map: str | None,
-    seed: int,
-    backend: str | None = None,
-    replays: Path | None = None,
+    path: Path, map: str | None, seed: int, backend: str | None = None
 ) -> tuple[Recording, str]:
     """Records a greedy battle of a trained policy, by the rules and env options of its run.
 
@@ -71,7 +63,6 @@ def play_checkpoint(
         map: the map that the user expects, if any.
         seed: of the battle.
         backend: in place of the run's own.
-        replays: folder for StarCraft II's own replay; none is saved when left out.
 
     Returns:
         the recording, and the player's name for people.
@@ -86,14 +77,7 @@ def play_checkpoint(
     known("backend", backend, BACKENDS, str(path))
     with closing(Recorder(make(config.map, 1, backend, config.env))) as recorder:
         evaluate(recorder, policy.learner, config.training, np.array([seed], np.uint64))
-        _save_replay(recorder, replays)
         return recorder.recording, labels.run_label(config)
-
-
-def _save_replay(recorder: Recorder, folder: Path | None) -> None:
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        log.info("replay %s", recorder.save_replay(folder))
 
 
 def write_animation(recording: Recording, title: str, path: Path) -> None:

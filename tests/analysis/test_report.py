@@ -12,14 +12,14 @@ import pandas as pd
 import pytest
 
 from benchmark import commands, files
-from benchmark.analysis import explorer, figures, report, statistics, tables
+from benchmark.analysis import figures, report, statistics, tables
 from benchmark.analysis.roles import MEASURES
 from benchmark.analysis.scores import evaluations_to_points
 from benchmark.errors import BenchmarkError
 from benchmark.published import claims, compare, facts
 from benchmark.published.report import section
 from benchmark.training import study_folder
-from benchmark.training.config import IDENTITY
+from benchmark.training.config import IDENTITY, run_path
 from benchmark.training.evaluations import read_evaluations, write_evaluations
 from benchmark.training.run_record import DIGEST
 from benchmark.training.study import parse_study
@@ -144,7 +144,7 @@ def test_tables_can_be_downloaded(written):
 def test_page_data_hold_every_value(written):
     """To the rounding of whole numbers: curves, runs, their settings and the ends of their logs."""
     runs = [{**run, "config": {"version": 2, "training": {"n_envs": 8}}} for run in written.runs]
-    log = written.folder / explorer.run_folder(runs[0]) / "train.log"
+    log = written.folder / run_path(runs[0]) / "train.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text("".join(f"line {number}\n" for number in range(400)))
     data = page_data(written(runs))

@@ -7,7 +7,6 @@ a map takes, and every argument, is decided here; the clients themselves run unm
 import fcntl
 import os
 import random
-from pathlib import Path
 
 import numpy as np
 
@@ -155,18 +154,6 @@ class Client:
     def game_version(self) -> str:
         """What the game calls itself."""
         return self._env._controller.ping().game_version
-
-    def save_replay(self, folder: str) -> str:
-        """Writes the game's replay of everything since its launch.
-
-        Returns:
-            the file.
-        """
-        self._env.replay_dir = str(Path(folder).resolve())
-        before = set(Path(folder).glob("*"))
-        self._wrapper.save_replay()
-        (written,) = set(Path(folder).glob("*")) - before
-        return str(written)
 
     def _observe(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         # SMACv2 goes through the agents in an order from Python's global generator; it should

@@ -181,14 +181,6 @@ class StarCraft2:
         """What the game calls itself."""
         return self._question(0, "game_version")
 
-    def save_replay(self, folder) -> str:
-        """Writes the game's own replay of the first battle's game since its launch.
-
-        Returns:
-            the file.
-        """
-        return self._question(0, "save_replay", str(folder))
-
     def provenance(self) -> dict:
         """Versions, files and faults, for a run's record."""
         return {**describe(self.map, self.settings), "faults": dict(self.faults)}

@@ -65,12 +65,7 @@ class Worker:
     """
 
     def __init__(
-        self,
-        one: Map,
-        options: EnvOptions,
-        version: str,
-        seed: int,
-        max_reward: float | None,
+        self, one: Map, options: EnvOptions, version: str, seed: int, max_reward: float | None
     ) -> None:
         FOLDERS.mkdir(mode=0o700, exist_ok=True)
         self.folder = Path(tempfile.mkdtemp(prefix="worker-", dir=FOLDERS))

@@ -44,11 +44,7 @@ class RecurrentPolicy:
     """
 
     def __init__(
-        self,
-        arrays: Mapping[str, np.ndarray],
-        network: str,
-        seed: int = 0,
-        epsilon: float = 0.0,
+        self, arrays: Mapping[str, np.ndarray], network: str, seed: int = 0, epsilon: float = 0.0
     ):
         self._weights = {name.removeprefix("agent."): arrays[name] for name in arrays}
         self._network, self._epsilon = network, epsilon

@@ -77,8 +77,7 @@ def add_policy(
     env, played: dict, path: Path, name: str, algorithm: str, network: str, folder: Path
 ) -> None:
     """Adds a policy's battles to ``policies.csv``, and its file as ``policies/<name>``."""
-    with files.atomic(folder / "policies" / name) as copy:
-        copy.write_bytes(path.read_bytes())
+    files.write(files.read(path), folder / "policies" / name)
     row = {
         "file": name, "map": env.map.name, "algorithm": algorithm, "network": network,
         "real_win": played["won"].mean(), "real_source": f"{len(played['won'])} battles",
@@ -107,5 +106,4 @@ def merge(path: Path, rows, keys: list[str]) -> None:
         new = set(rows[keys].itertuples(index=False, name=None))
         kept = [key not in new for key in old[keys].itertuples(index=False, name=None)]
         rows = pd.concat([old[kept], rows], ignore_index=True) if any(kept) else rows
-    with files.atomic(path) as temporary:
-        rows.to_csv(temporary, index=False)
+    files.write(rows.to_csv(index=False), path)

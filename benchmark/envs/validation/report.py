@@ -220,5 +220,4 @@ def save(results: dict, folder: Path) -> None:
             continue
         if name not in ("learning", "learning_curves", "learning_sources"):
             table["simulator"] = VERSION
-        with files.atomic(Path(folder) / f"{name}.csv") as path:
-            table.to_csv(path, index=False)
+        files.write(table.to_csv(index=False), folder / f"{name}.csv")

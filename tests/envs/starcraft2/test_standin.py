@@ -150,6 +150,7 @@ def test_a_game_is_created_joined_and_left():
     assert talk.create("3m").status == api.init_game
     assert talk("join_game").status == api.in_game
     assert len(talk.units()) == 6
+    assert b"stand-in" in talk("save_replay").save_replay.data
     assert talk("quit") is None
     assert talk("leave_game").error == ["leave_game: the stand-in does not know this request"]
 
