@@ -35,8 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> None:
     """Runs the command."""
     from benchmark.envs import make
+    from benchmark.envs.playing import Player
     from benchmark.envs.validation import record
-    from benchmark.envs.validation.players import NearRandom, Player
+    from benchmark.envs.validation.players import NearRandom
     from benchmark.training.player import describe, open_player
 
     if arguments.episodes < 1:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from benchmark.envs import playing
 from benchmark.envs.maps import SIZE
 from benchmark.envs.simulator.orders import FIRST_TARGET, NO_OP, NORTH, STOP
 from benchmark.envs.simulator.units import UNITS
@@ -157,42 +158,24 @@ def _walk(observation, way):
     return np.where(gain.max(2) > 0, NORTH + gain.argmax(2), idle)
 
 
+class _Scripted:
+    """A policy as a player of an env."""
+
+    def __init__(self, policy: Policy, env, seed: int):
+        self._policy, self._env = policy, env
+        self._random = np.random.default_rng(seed)
+
+    def begin(self, now: Observation) -> None:
+        pass  # it remembers nothing
+
+    def act(self, now: Observation) -> np.ndarray:
+        return self._policy(now, self._env.units(), self._random)
+
+
 def play(env, policy: Policy, n_battles: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """Plays battles to their end, as many at once as the env has.
+    """Plays battles of a policy in any env with ``units()``; as ``playing.play``.
 
     Args:
-        env: any env with ``units()``.
-        policy: who acts.
-        n_battles: how many battles; rounded up to a multiple of the env's batch.
         seed: of the policy's generator and the first battle; later ones count up.
-
-    Returns:
-        arrays [n] ``won``, ``truncated``, ``return``, ``length``, ``dead_allies``,
-        ``dead_enemies``, in the order of their seeds.
     """
-    random = np.random.default_rng(seed)
-    rounds = []
-    for first in range(0, n_battles, env.n_envs):
-        b = env.n_envs
-        observation = env.reset(np.arange(seed + first, seed + first + b, dtype=np.uint64))
-        running = np.ones(b, bool)
-        result = {
-            "won": np.zeros(b, bool),
-            "truncated": np.zeros(b, bool),
-            "return": np.zeros(b),
-            "length": np.zeros(b, int),
-            "dead_allies": np.zeros(b, int),
-            "dead_enemies": np.zeros(b, int),
-        }
-        while running.any():
-            step = env.step(policy(observation, env.units(), random))
-            observation = Observation(step.obs, step.state, step.available)
-            result["return"] += step.reward
-            result["length"] += running
-            result["won"] |= step.battle_won
-            result["truncated"] |= step.truncated
-            result["dead_allies"] = np.maximum(result["dead_allies"], step.dead_allies)
-            result["dead_enemies"] = np.maximum(result["dead_enemies"], step.dead_enemies)
-            running &= ~(step.terminated | step.truncated | step.aborted)
-        rounds.append(result)
-    return {name: np.concatenate([one[name] for one in rounds]) for name in rounds[0]}
+    return playing.play(env, _Scripted(policy, env, seed), n_battles, seed)

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmark.envs.playing import Player
 from benchmark.envs.spec import Observation
-from benchmark.envs.validation.players import Player, RecurrentPolicy
+from benchmark.envs.validation.players import RecurrentPolicy
 from benchmark.errors import BenchmarkError
 from benchmark.training.policy import Policy, load_policy
 

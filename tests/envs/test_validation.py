@@ -11,6 +11,7 @@ import torch
 from benchmark import files
 from benchmark.commands import main
 from benchmark.envs import MAPS, make
+from benchmark.envs.playing import play
 from benchmark.envs.spec import Observation
 from benchmark.envs.validation import (
     distance,
@@ -22,7 +23,7 @@ from benchmark.envs.validation import (
     transitions,
 )
 from benchmark.envs.validation.evidence import DEFAULT, Evidence
-from benchmark.envs.validation.players import NearRandom, RecurrentPolicy, play
+from benchmark.envs.validation.players import NearRandom, RecurrentPolicy
 from benchmark.training.config import resolve_run
 from benchmark.training.player import open_player
 from benchmark.training.seeding import RandomStreams

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.envs import make
+from benchmark.envs.playing import Player, play
 from benchmark.envs.validation.evidence import interval
-from benchmark.envs.validation.players import Player, play
 
 
 def compare(

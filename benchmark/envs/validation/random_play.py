@@ -8,8 +8,9 @@ rises with the steps), so those rows are shown and not judged.
 """
 
 from benchmark.envs import make
+from benchmark.envs.playing import play
 from benchmark.envs.validation.evidence import interval
-from benchmark.envs.validation.players import NearRandom, play
+from benchmark.envs.validation.players import NearRandom
 
 PURE = 1.0  #: the exploration rate at which nothing but random actions is in a row
 _BATCH = 32  #: battles of one untrained network

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmark import files
+from benchmark.envs.playing import Player, play
 from benchmark.envs.simulator.units import UNITS
-from benchmark.envs.validation.players import Player, play
 from benchmark.envs.validation.transitions import FIELDS
 
 _NAMES = np.array([unit.name for unit in UNITS])
