@@ -1,10 +1,10 @@
 """Plays battles with any player: a trained network, a scripted policy, a run of our own."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
-from benchmark.envs.spec import Env, Observation
+from benchmark.envs.spec import Observation
 
 
 class Player(Protocol):
@@ -20,11 +20,12 @@ class Player(Protocol):
 
 
 def play(
-    env: Env, player: Player, n_battles: int, seed: int = 0, frames: list | None = None
+    env: Any, player: Player, n_battles: int, seed: int = 0, frames: list | None = None
 ) -> dict[str, np.ndarray]:
     """Plays battles to their end, as many at once as the env has; aborted ones do not count.
 
     Args:
+        env: an ``Env``; with ``frames`` one that has ``units()``, as both backends have.
         seed: of the first battle; later ones count up.
         frames: gets the units before every step, the actions, the rewards and the units after it,
             of every battle that counts: (battle [n], step, units [n, U], actions [n, N],
@@ -36,6 +37,7 @@ def play(
     """
     ends, sums = ("won", "truncated"), ("return", "length", "dead_allies", "dead_enemies")
     batches, played, b = [], 0, env.n_envs
+    kept = [] if frames is None else frames
     while played < n_battles:
         now = env.reset(np.arange(seed, seed + b, dtype=np.uint64))
         player.begin(now)
@@ -61,7 +63,7 @@ def play(
         counted = np.flatnonzero(whole)[: n_battles - played]
         for t, (alive, *arrays) in enumerate(seen):
             chosen = counted[alive[counted]]
-            frames.append((seed + chosen, t, *(array[chosen] for array in arrays)))
+            kept.append((seed + chosen, t, *(array[chosen] for array in arrays)))
         batches.append({name: values[counted] for name, values in total.items()})
         played, seed = played + len(counted), seed + b
     return {name: np.concatenate([batch[name] for batch in batches]) for name in (*ends, *sums)}
