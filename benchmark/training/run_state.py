@@ -25,9 +25,6 @@ log = logging.getLogger("benchmark")
 #: A finished run has both; Snakemake declares them as outputs of the run's job.
 RECORDS = ("evaluations.parquet", "run.json")
 
-#: A study that came without its runs has both instead.
-TABLE = ("evaluations.parquet", "runs.json")
-
 #: How a run can end, in its ``run.json``. One that diverged counts like any other, and is named.
 END = "budget reached"
 DIVERGED = "budget reached, with weights that are not finite"
