@@ -7,8 +7,8 @@ READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 CORES ?= all
 # The first of these that is new enough; make PYTHON=/path/to/python3.11 takes another.
-PYTHON ?= $(shell for each in python3.11 python3.12 python3.13 python3; do \
-	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; \
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; \
 	done)
 
 .PHONY: help setup smoke test test-slow test-gpu gpu test-slurm mutants bench bench-smax lint docs lock
@@ -73,8 +73,8 @@ mutants: $(READY)
 	$(BIN)/python tests/mutants.py $(MODULE) $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) $(if $(AGAIN),--again)
 
 bench: $(READY)
-	@set -e; for each in $(filter-out speed/gpu.py,$(sort $(wildcard speed/*.py))); do \
-	echo "== $$each"; $(BIN)/python $$each; done
+	@set -e; for script in $(filter-out speed/gpu.py,$(sort $(wildcard speed/*.py))); do \
+	echo "== $$script"; $(BIN)/python $$script; done
 
 bench-smax: $(READY)
 	$(PIP) install -c requirements.lock -e '.[smax]'

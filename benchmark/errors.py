@@ -1,8 +1,8 @@
-"""The one exception for mistakes that a user can mend."""
+"""The one exception for mistakes that a user can fix."""
 
 
 class BenchmarkError(Exception):
-    """A wrong name, value, file or folder: one line that says what, where and how to mend it.
+    """A wrong name, value, file or folder: one line that says what, where and how to fix it.
 
     The command line prints the message without a traceback and exits with code 2.
     """

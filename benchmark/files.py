@@ -105,7 +105,7 @@ def disk_errors(folder: Path):
     except OSError as error:
         raise BenchmarkError(
             f"{error.filename or folder}: {reason(error)}; run the same command again once that is"
-            " mended"
+            " fixed"
         ) from error
 
 

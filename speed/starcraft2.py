@@ -80,8 +80,8 @@ def measure(name: str, workers: int, seconds: float) -> tuple[float, dict[str, f
         before = [env._question(b, "time_spent") for b in range(workers)]
         start = time.perf_counter()
         while time.perf_counter() - start < seconds:
-            lots = np.where(out.available, random.random(out.available.shape), -1.0)
-            out = env.step(lots.argmax(2))
+            uniforms = np.where(out.available, random.random(out.available.shape), -1.0)
+            out = env.step(uniforms.argmax(2))
             steps += workers
             ended = np.flatnonzero(out.terminated | out.truncated | out.aborted)
             if ended.size:

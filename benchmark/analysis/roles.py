@@ -74,8 +74,8 @@ def summary(numbers: pd.DataFrame, steps: Sequence[int]) -> Table:
         f"Roles on {map}, decision t of greedy battles: mean over living agents and battles, with"
         " 95 % interval over battles. Silhouette and distances: of the role z among the k-means"
         " clusters of its step. Policy divergence: KL between an agent's policy and its mean over"
-        " the roles of all. Another action in another role: share of comrades in whose role the"
-        " agent would have acted otherwise. Agreement: share of comrades, dead included, of whom"
+        " the roles of all. Another action in another role: share of teammates in whose role the"
+        " agent would have acted otherwise. Agreement: share of teammates, dead included, of whom"
         " the clusters of z and those of the contrastive loss say the same. Source:"
         f" {labels.source(*numbers[['backend', 'protocol']].iloc[0])}."
     )

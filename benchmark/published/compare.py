@@ -191,7 +191,7 @@ def reproduction(difference: Difference, margin: float) -> str:
 
 
 def _figure(curves: pd.DataFrame, sources: list[dict], ours: Dataset, protocol: str) -> Figure:
-    """A row per map of the study that somebody published: a panel per source, and ours."""
+    """A row per map of the study that has published results: a panel per source, and ours."""
     plots.style()
     curves = select(curves, data=CLEANED, variant=DEFAULT, metric="win_rate")
     maps = sorted({cell.map for cell in ours.cells} & set(curves["map"]), key=labels.map_order)

@@ -1,4 +1,4 @@
-"""The rules of the audit: each finds one kind of defect, and is told nothing about where one is.
+"""The rules of the audit: each finds one kind of defect; no file or curve is named in a rule.
 
 A rule is a function of a release and of what it looks at there: a curve, the curves of a cell, ...
 (``looks_at`` in ``rules.yaml``, where its sentences are too). It yields findings.
@@ -272,8 +272,8 @@ def filled(release: Release, curve: Curve) -> Findings:
 def _filled(curve: Curve, release: Release) -> Iterator[tuple[int, int, str]]:
     """Stretches that nobody measured: first index, end, and how they look.
 
-    Values at the bounds repeat honestly: a method that always loses or always wins. What a victory
-    is worth may differ by run, so the curve's own highest return is a bound as well.
+    Values at the bounds repeat without a fault: a method that always loses or always wins. What a
+    victory is worth may differ by run, so the curve's own highest return is a bound as well.
     """
     values, n = curve.value, release.episodes
     if curve.cell.metric == "win_rate":
@@ -365,7 +365,7 @@ def under_two_names(release: Release) -> Findings:
     """At most one name is right.
 
     It is taken to be the one whose other metric was logged at the same steps; where that does not
-    decide, no name is believed.
+    decide, none is taken.
     """
     logged = {(curve.cell, curve.steps.tobytes()) for curve in release.curves}
     for same in _identical(release.curves):

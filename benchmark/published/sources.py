@@ -190,7 +190,7 @@ def identify(
     try:
         number = seed_of(seed) if seed else None
     except ValueError as error:
-        raise BenchmarkError(f"{error}; mend the group in the mapping {source.name}") from error
+        raise BenchmarkError(f"{error}; fix the group in the mapping {source.name}") from error
     panel, kind = groups.get("panel") or rule.panel, rule.kind or column.kind
     return {**found, "panel": panel, "kind": kind, "seed": number}
 

@@ -1,7 +1,7 @@
 """Greedy battles of a trained policy, with every agent's role.
 
 A battle is recorded and unrolled once more, as in training: that gives every agent's embedding e,
-role z, and its values Q_i(. | j) in every comrade's role. All policies play battles of the same
+role z, and its values Q_i(. | j) in every teammate's role. All policies play battles of the same
 seeds with correct last actions, as in the authors' notebook, also where their runs' protocol has
 others.
 """

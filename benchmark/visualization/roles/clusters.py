@@ -148,7 +148,7 @@ def geometry(points: np.ndarray, labels: np.ndarray) -> Geometry:
 
 
 def agreement(labels: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """For each agent, the share of its comrades of whom two clusterings say the same, [T, N].
+    """For each agent, the share of its teammates of whom two clusterings say the same, [T, N].
 
     That is, with it or apart from it; the mean over agents is the Rand index.
     """

@@ -225,10 +225,10 @@ def _agents(axes: Axes, places: np.ndarray, play: Play, step: int) -> None:
     for agent, place in enumerate(places):
         colour, shape = play.colours[labels[agent]], _SHAPES[training[agent] % len(_SHAPES)]
         if alive[agent]:
-            look = dict(markerfacecolor=colour, markeredgecolor=INK, markeredgewidth=0.4)
+            style = dict(markerfacecolor=colour, markeredgecolor=INK, markeredgewidth=0.4)
         else:
-            look = dict(markerfacecolor="white", markeredgecolor=colour, markeredgewidth=1.0)
-        axes.plot(*place, shape, markersize=4.5, zorder=3, **look)
+            style = dict(markerfacecolor="white", markeredgecolor=colour, markeredgewidth=1.0)
+        axes.plot(*place, shape, markersize=4.5, zorder=3, **style)
         _number(axes, agent, place, colour)
 
 
@@ -238,8 +238,8 @@ def _number(axes: Axes, agent: int, at: np.ndarray, colour: str) -> None:
     aside = -4.5 if at[0] > right - 0.05 * (right - left) else 4.5  # stays in the panel
     (ink,) = ink_on(np.array([to_rgb(colour)]))
     plate = dict(boxstyle="round,pad=0.15", facecolor=colour, linewidth=0)
-    look = dict(size=4, color=ink, ha="center", va="center", zorder=4, bbox=plate)
-    axes.annotate(str(agent), at, (aside, 4.0), textcoords="offset points", **look)
+    style = dict(size=4, color=ink, ha="center", va="center", zorder=4, bbox=plate)
+    axes.annotate(str(agent), at, (aside, 4.0), textcoords="offset points", **style)
 
 
 def _draw_curves(page: Page, plays: Sequence[Play], numbers: pd.DataFrame) -> None:
@@ -258,8 +258,8 @@ def _draw_curves(page: Page, plays: Sequence[Play], numbers: pd.DataFrame) -> No
             own = _of(numbers, play.policy)
             for prefix, strength, thickness in (("", 0.6, 0.5), ("living_", 1.0, 1.1)):
                 curve = _curve(own, prefix + name)
-                look = dict(color=colour, linestyle=line, linewidth=thickness, alpha=strength)
-                axes.plot(curve.index, curve["value"], **look)
+                style = dict(color=colour, linestyle=line, linewidth=thickness, alpha=strength)
+                axes.plot(curve.index, curve["value"], **style)
             axes.fill_between(
                 curve.index, curve["low"], curve["high"], color=colour, alpha=0.18, linewidth=0
             )
@@ -299,8 +299,8 @@ def _scale(axes: Axes, plays: Sequence[Play]) -> None:
     last = max((max(line.get_xdata(), default=0) for line in axes.lines), default=0)
     if not last:
         axes.set(xticks=[], yticks=[])
-        look = dict(ha="center", va="center", color=GREY, size=6, transform=axes.transAxes)
-        axes.text(0.5, 0.5, "undefined: as many\nclusters as agents", **look)
+        style = dict(ha="center", va="center", color=GREY, size=6, transform=axes.transAxes)
+        axes.text(0.5, 0.5, "undefined: as many\nclusters as agents", **style)
         return
     for step in {step for play in plays for step in play.steps}:
         axes.axvline(step, color="#BBBBBB", linewidth=0.5, linestyle=(0, (2, 2)), zorder=0)
@@ -319,7 +319,7 @@ def _draw_footer(page: Page, plays: Sequence[Play]) -> None:
         f" long as {100 * _LASTING:.0f} % of them last; thick: of the living, clustered among"
         " themselves, thin: the dead included. Next role: the nearest centre of another cluster."
         " Policy divergence: KL between an agent's policy and its mean over the roles of all. Other"
-        " action: share of the comrades in whose role the agent would act otherwise. A policy is"
+        " action: share of the teammates in whose role the agent would act otherwise. A policy is"
         " one run; other runs of its method may differ."
     )
     for line in textwrap.wrap(text, 190):
