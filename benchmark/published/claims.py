@@ -226,8 +226,8 @@ class _Side(NamedTuple):
         """Over runs."""
         return estimate(self.scores).mean
 
-    def redrawn(self, bootstrap: Bootstrap) -> np.ndarray:
-        """Means of redrawn runs, [R]."""
+    def resampled(self, bootstrap: Bootstrap) -> np.ndarray:
+        """Means of resampled runs, [R]."""
         n = len(self.scores)
         return bootstrap.counts(n, self.map, *self.method) @ self.scores / n
 
@@ -315,8 +315,8 @@ def _per_suite(
         place, difference = claim.suite, Difference()
         if whole:
             value = float(np.mean([pair.left.mean - pair.right.mean for pair in whole]))
-            redrawn = [[side.redrawn(bootstrap) for side in pair[1:]] for pair in whole]
-            samples = np.mean([left - right for left, right in redrawn], axis=0)
+            resampled = [[side.resampled(bootstrap) for side in pair[1:]] for pair in whole]
+            samples = np.mean([left - right for left, right in resampled], axis=0)
             difference = Difference(value, *interval(samples))
             left_out = ", ".join(pair.left.map for pair in of_maps if not pair.whole)
             place += f" without {left_out}" if left_out else ""
@@ -329,7 +329,7 @@ def _largest_gain(
     """The largest lead, over maps, of one method over the best of the others.
 
     The largest of several noisy leads is too large on average, and the best of the others too good;
-    the bootstrap redraws both choices.
+    the bootstrap resamples both choices.
     """
     leads, samples, among = [], [], ""
     for of_map in pairs.values():
@@ -337,8 +337,8 @@ def _largest_gain(
         if whole := [pair for pair in of_map if pair.whole]:
             best = max(whole, key=lambda pair: pair.right.mean)
             leads.append((best.left.mean - best.right.mean, best))
-            theirs = np.max([pair.right.redrawn(bootstrap) for pair in whole], axis=0)
-            samples.append(best.left.redrawn(bootstrap) - theirs)
+            theirs = np.max([pair.right.resampled(bootstrap) for pair in whole], axis=0)
+            samples.append(best.left.resampled(bootstrap) - theirs)
     if leads:
         lead, pair = max(leads, key=lambda lead: lead[0])
         difference = Difference(lead, *interval(np.max(samples, axis=0)))
