@@ -6,10 +6,10 @@ wherever there is one; maps with unequal numbers of runs have none. Then each ma
 and a run has an equal share of its map's weight; with equal numbers the formulas agree. Intervals
 are always computed here: rliable draws one replication at a time.
 
-A replication resamples, on each map, as many runs as the map has, with replacement. What is drawn are
-*runs*, from a random stream named after method and map. So every statistic of every metric, phase
-and step uses the same resampled runs, and an interval depends neither on the order of rows nor on
-which other methods or maps are in the table.
+A replication resamples, on each map, as many runs as the map has, with replacement. What is drawn
+are *runs*, from a random stream named after method and map. So every statistic of every metric,
+phase and step uses the same resampled runs, and an interval depends neither on the order of rows
+nor on which other methods or maps are in the table.
 
 Shapes: ``R`` replications, ``N`` runs of all maps together, ``n`` runs of one map.
 """
