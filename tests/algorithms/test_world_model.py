@@ -37,6 +37,19 @@ def test_parameter_counts_on_3s5z_vs_3s6z():
     assert sizes == [367_752, 384_136]
 
 
+def test_weights_begin_as_in_dreamer():
+    """Of one deviation: normal and cut at two of its own, but uniform in front of densities."""
+    torch.manual_seed(0)
+    model = WorldModel(40, 10, 64)
+    heads = model.prior[-1], model.posterior[-1], model.decoder[-1]
+    for layer in (module for module in model.modules() if isinstance(module, torch.nn.Linear)):
+        scaled = layer.weight.detach() / (2 / (layer.in_features + layer.out_features)) ** 0.5
+        largest = math.sqrt(3) if any(layer is head for head in heads) else 2 / 0.8796
+        assert scaled.abs().max() == pytest.approx(largest, rel=0.01)
+        assert scaled.std() == pytest.approx(1, abs=0.02)
+        assert layer.bias is None or layer.bias.abs().max() == 0
+
+
 def test_symlog_and_its_inverse():
     x = torch.tensor([-1e4, -2.0, 0.0, 1e-3, 7.0])
     torch.testing.assert_close(symexp(symlog(x)), x)

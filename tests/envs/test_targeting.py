@@ -81,7 +81,7 @@ def test_units_choose_who_threatens_then_who_is_near(kind):
         put(engine, 0, 16 + 16j, autonomous=True, order=random.choice([IDLE, ATTACK_MOVE]))
         put(engine, 0, 16 + 16j, target=target, scan=random.choice([0, 1]))
         if random.random() < 0.2:
-            units[0]["windup" if random.random() < 0.5 else "second_hit"] = 3
+            units[0]["windup" if random.random() < 0.5 else "second_hit"] = 2
         expected, kept = choice(units.copy()), target
         engine.play(1)
         assert units[0]["target"] == expected
