@@ -4,6 +4,7 @@ Most tests use a study that Snakemake has made with a stand-in for ``python -m b
 package of that name in its working directory, which writes empty files in an instant.
 """
 
+import importlib.util
 import json
 import multiprocessing
 import os
@@ -361,6 +362,20 @@ def test_a_study_file_that_is_not_there_is_one_line(tmp_path, monkeypatch):
     assert done.code == 2
     error = "error: cannot read the study nowhere.yaml: No such file or directory"
     assert done.output.splitlines()[1:] == [error]  # the first names the profile
+
+
+@pytest.mark.parametrize("name", ["slurm", "slurm-no-accounting"])
+def test_a_profile_for_slurm_without_the_plugin_is_one_line(name, monkeypatch, capsys):
+    """Snakemake itself would only list the executors that it knows."""
+    profile = str(PROFILES / name)
+    monkeypatch.setattr(sys, "argv", ["snakemake", "--profile", profile, "all"])
+    looks = yaml.safe_load((PROFILES / "default" / "profile.yaml").read_text())["__definitions__"]
+    exec(looks[0], {})
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(SystemExit, match="2"):
+        exec(looks[0], {})
+    error = f"error: {profile} needs Snakemake's Slurm plugin: pip install -e '.[slurm]'\n"
+    assert capsys.readouterr().err == error
 
 
 def test_a_mistake_in_the_study_is_one_clear_line(study):
