@@ -1,7 +1,10 @@
 """The command line on bad input: one clear line on stderr, exit code 2, nothing lost."""
 
 import os
+import pty
 import re
+import select
+import shutil
 import subprocess
 import sys
 
@@ -227,13 +230,46 @@ def test_the_version_names_the_commit(capsys):
     assert re.match(r"r3dm-benchmark \d+\.\d+\.\d+", capsys.readouterr().out)
 
 
-def test_a_shell_can_complete_every_command(capsys):
-    pytest.importorskip("shtab")
+@pytest.mark.parametrize(
+    ("shell", "start"),
+    [
+        ("bash --norc --noprofile", "source ./script; PS1=rea''dy"),
+        ("zsh -f", 'autoload -Uz compinit; compinit -D; eval "$(cat script)"; PS1=rea""dy'),
+        ("tcsh -f", "source ./script; set prompt=rea''dy"),
+    ],
+)
+def test_a_shell_completes_commands_names_and_files(shell, start, capsys, tmp_path, monkeypatch):
+    name = shell.split()[0]
+    if shutil.which(name) is None:
+        pytest.skip(f"{name} is not installed")
     with pytest.raises(SystemExit) as end:
-        main(["--print-completion", "bash"])
+        main(["--print-completion", name])
     assert end.value.code == 0
-    text = capsys.readouterr().out
-    assert all(command in text for command in [*COMMANDS, "--checkpoint-seconds"])
+    (tmp_path / "script").write_text(capsys.readouterr().out)
+    (tmp_path / "my_study.yaml").touch()
+    monkeypatch.chdir(tmp_path)
+    terminal, other_end = pty.openpty()
+    monkeypatch.setenv("TERM", "vt100" if name == "tcsh" else "dumb")
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), other_end)
+    process = subprocess.Popen(shell.split(), **streams, preexec_fn=lambda: os.login_tty(other_end))
+
+    def say(text: str, answer: str) -> None:
+        os.write(terminal, text.encode())
+        heard = ""
+        while answer not in heard:
+            assert select.select([terminal], [], [], 20)[0], heard
+            heard += os.read(terminal, 10_000).decode()
+
+    try:
+        say(f"{start}\n", "ready")
+        say("r3dm-bench stati\t", "statistics")
+        say("\x15r3dm-bench train --map 3s5z_v\t", "3s5z_vs_3s6z")
+        say("\x15r3dm-bench status my_s\t", "my_study.yaml")
+    finally:
+        process.kill()
+        process.wait()
+        os.close(terminal)
+        os.close(other_end)
 
 
 @pytest.mark.parametrize("seconds", ["nan", "inf", "-3"])

@@ -13,6 +13,7 @@ from typing import Any
 
 from benchmark import files
 from benchmark.commands import streams
+from benchmark.commands.arguments import add_completion
 from benchmark.errors import BenchmarkError
 
 #: command -> what it does; its module here has ``add_arguments(parser)`` and ``main(arguments)``.
@@ -99,6 +100,8 @@ def _parser(first: Sequence[str]) -> argparse.ArgumentParser:
             module = importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
             module.add_arguments(command)
             command.set_defaults(main=module.main)
+        if completing:
+            add_completion(command)
     return parser
 
 
