@@ -9,6 +9,7 @@ from benchmark.commands.arguments import add_study
 from benchmark.errors import BenchmarkError
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from benchmark.training.run_state import RunState
@@ -43,10 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Runs the command."""
-    import time
-
-    from rich.console import Console, Group
-    from rich.live import Live
+    from rich.console import Console
 
     from benchmark.training.study_folder import find
 
@@ -55,15 +53,35 @@ def main(arguments: argparse.Namespace) -> None:
         raise BenchmarkError(f"{found.folder} holds no runs")
     if arguments.json:
         print(_as_json(found))
-    elif arguments.watch is None:
-        console = Console()
-        for part in _shown(found):
-            console.print(part, highlight=False, soft_wrap=isinstance(part, str))
-    else:
-        with Live(screen=False, auto_refresh=False) as live:
-            while True:
-                live.update(Group(*_shown(found)), refresh=True)
-                time.sleep(arguments.watch)
+        return
+    console = Console(highlight=False)
+    if arguments.watch is not None:
+        _watch(found, arguments.watch, console)
+        return
+    if not console.is_terminal:
+        console.width = 120  # of a file
+    for part in _shown(found):
+        console.print(part, soft_wrap=isinstance(part, str))
+
+
+def _watch(found: "StudyFolder", seconds: float, console: "Console") -> None:
+    """Shows the study on the whole terminal until Ctrl-C; without the table if that is too long."""
+    import time
+    from contextlib import suppress
+
+    from rich.console import Group
+    from rich.live import Live
+
+    if not console.is_terminal:
+        raise BenchmarkError("--watch needs a terminal; without it status prints once")
+    with suppress(KeyboardInterrupt), Live(console=console, screen=True) as live:
+        while True:
+            heading, overview, *details, forecast = _shown(found)
+            shown = Group(heading, overview, *details, forecast)
+            if len(console.render_lines(shown)) > console.height:
+                shown = Group(heading, forecast, *details)
+            live.update(shown, refresh=True)
+            time.sleep(seconds)
 
 
 def _read(found: "StudyFolder") -> tuple[list["RunState"], list[float | None], dict[str, int]]:
@@ -91,12 +109,17 @@ def _as_json(found: "StudyFolder") -> str:
 
 
 def _shown(found: "StudyFolder") -> list["Table | str"]:
-    """A table of all runs, a line for each that is under way or needs attention, the time left."""
+    """How many runs are in which state, a table of them, a line for each that is under way or needs
+    attention, and the time left.
+    """
     runs, left, counts = _read(found)
     without = "" if found.with_runs else ", which came as its table of evaluations, without runs"
-    title = f"study {found.name}{without}"
+    states = [
+        f"[{_COLOURS[state]}]{counts[state]} {state}[/]" for state in _COLOURS if counts[state]
+    ]
     return [
-        _overview(title, runs, left, counts),
+        f"study {found.name}{without}: {', '.join(states)}",
+        _overview(runs, left, counts),
         *_details(runs, left),
         _forecast(left, counts["running"]),
     ]
@@ -125,9 +148,7 @@ def _known_speeds(runs: Iterable["RunState"]) -> dict[tuple, float]:
     return {key: sum(speeds) / len(speeds) for key, speeds in found.items()}
 
 
-def _overview(
-    title: str, runs: list["RunState"], left: list[float | None], counts: dict[str, int]
-) -> "Table":
+def _overview(runs: list["RunState"], left: list[float | None], counts: dict[str, int]) -> "Table":
     """Runs by map and method: how many are in which state; states without any are left out."""
     from collections import Counter
 
@@ -137,13 +158,13 @@ def _overview(
     from benchmark.training.config import DEFAULT
 
     states = [state for state in _COLOURS if counts[state]]
-    table = Table(title=title, title_justify="left", box=SIMPLE, show_footer=True)
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0), show_footer=True)
     table.add_column("map", footer="all", no_wrap=True)
     table.add_column("method", no_wrap=True)
     for state in states:
         footer = str(counts[state])
         table.add_column(state, justify="right", style=_COLOURS[state], footer=footer, no_wrap=True)
-    table.add_column("run time left", justify="right", footer=_total(left), no_wrap=True)
+    table.add_column("time left", justify="right", footer=_total(left), no_wrap=True)
     groups: dict[tuple, list[int]] = {}
     for index, run in enumerate(runs):
         groups.setdefault((run.map, run.algorithm, run.variant), []).append(index)
@@ -156,7 +177,10 @@ def _overview(
 
 
 def _details(runs: list["RunState"], left: list[float | None]) -> Iterable[str]:
-    """One line for each run that is under way or needs attention; alike runs share one."""
+    """One line for each run that is under way or needs attention; alike runs share one.
+
+    In the order of the states.
+    """
     alike: dict[tuple[str, str], list[str]] = {}
     for run, seconds in zip(runs, left, strict=True):
         name = f"{run.algorithm}/{run.map}/{run.variant}/{run.seed}"
@@ -170,7 +194,8 @@ def _details(runs: list["RunState"], left: list[float | None]) -> Iterable[str]:
             note = note or f"will go on at step {run.step:,}"
         if note:
             alike.setdefault((run.state, note), []).append(name)
-    for (state, note), names in alike.items():
+    order = list(_COLOURS)
+    for (state, note), names in sorted(alike.items(), key=lambda item: order.index(item[0][0])):
         some = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         yield f"[{_COLOURS[state]}]{state}[/] {some}: {note}"
 

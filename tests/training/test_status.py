@@ -1,5 +1,6 @@
 """What ``status`` says about run folders in every condition."""
 
+import io
 import json
 import os
 import platform
@@ -10,13 +11,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
 
 from benchmark import files
 from benchmark.amounts import duration
-from benchmark.commands import main
+from benchmark.commands import main, status
 from benchmark.training import provenance, study_folder
 from benchmark.training.run_state import DIVERGED
 from benchmark.training.study import load_study
+from benchmark.training.study_folder import find
 from tests.analysis import synthetic
 
 STUDY = {
@@ -153,6 +156,26 @@ def test_every_state(folders, capsys):
     assert "failed qmix/8m/default/1: it broke\n" in text
     assert "changed qmix/3m/default/1: made with another configuration" in text
     assert "stale qmix/3m/default/2: code that decides its numbers has changed" in text
+
+
+@pytest.mark.parametrize(("height", "with_table"), [(30, True), (8, False)])
+def test_watching_leaves_out_a_table_that_is_too_long(folders, monkeypatch, height, with_table):
+    shown = io.StringIO()
+    screen = Console(file=shown, force_terminal=True, width=100, height=height)
+
+    def interrupt(seconds):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("time.sleep", interrupt)
+    status._watch(find("study.yaml"), 5.0, screen)
+    assert ("8m" in shown.getvalue()) == with_table
+    assert "6 missing" in shown.getvalue()
+    assert "time left" in shown.getvalue()
+
+
+def test_watching_needs_a_terminal(folders, capsys):
+    assert main(["status", "study.yaml", "--watch"]) == 2
+    assert "--watch needs a terminal" in capsys.readouterr().err
 
 
 def test_a_run_is_stale_if_any_attempt_was_made_by_other_code(folders, capsys):
