@@ -161,7 +161,9 @@ def test_every_state(folders, capsys):
 @pytest.mark.parametrize(("height", "with_table"), [(30, True), (8, False)])
 def test_watching_leaves_out_a_table_that_is_too_long(folders, monkeypatch, height, with_table):
     shown = io.StringIO()
-    screen = Console(file=shown, force_terminal=True, width=100, height=height)
+    screen = Console(
+        file=shown, force_terminal=True, color_system=None, highlight=False, width=90, height=height
+    )
 
     def interrupt(seconds):
         raise KeyboardInterrupt
