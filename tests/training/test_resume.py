@@ -16,25 +16,19 @@ import torch
 from benchmark import files
 from benchmark.errors import BenchmarkError
 from benchmark.training import run_state, train
+from benchmark.training.config import resolve_run
 from benchmark.training.lock import exclusive
 from tests.training.small import SMALL, small_run, train_without_record
 
 
-def command(folder: Path, settings: dict) -> list[str]:
+def start(folder: Path, settings: dict) -> subprocess.Popen:
     options = [f"--set={key}={value}" for key, value in settings.items()]
     run = ["train", "--map=3m", "--algorithm=qmix", "--seed=3", f"--output={folder}"]
-    return [sys.executable, "-m", "benchmark", *run, "--checkpoint-seconds=0", *options]
-
-
-def environment() -> dict:
-    return os.environ | {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
-
-
-def start(folder: Path, settings: dict) -> subprocess.Popen:
+    command = [sys.executable, "-m", "benchmark", *run, "--checkpoint-seconds=0", *options]
     return subprocess.Popen(
-        command(folder, settings),
+        command,
         cwd=files.ROOT,
-        env=environment(),
+        env=os.environ | {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -42,9 +36,8 @@ def start(folder: Path, settings: dict) -> subprocess.Popen:
 
 
 def finish(folder: Path, settings: dict) -> bytes:
-    process = start(folder, settings)
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
+    run = resolve_run(map="3m", algorithm="qmix", seed=3, overrides=[settings])
+    train.train(run, folder, device="cpu", checkpoint_seconds=0)
     return (folder / "evaluations.parquet").read_bytes()
 
 

@@ -203,11 +203,10 @@ def test_a_run_with_another_configuration_is_repeated(study):
     """By its own record: Snakemake's are not asked."""
     shutil.rmtree(study / ".snakemake")
     write_study(study, per_map={"3m": {"gamma": 0.9}})
-    done = snakemake(study, "--dry-run", "runs")
+    done = snakemake(study, "all")
+    assert done.code == 0, done.output
     trained = re.findall(r"train qmix on (\w+), seed (\d+)", done.output)
     assert set(trained) == {("3m", "0"), ("3m", "1")}
-    assert planned(study, "all")["train"] == 2
-    assert snakemake(study, "all").code == 0
     assert planned(study, "all") == {}
 
 
