@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmark.envs import EnvOptions, make
-from benchmark.envs.simulator.records import ATTACK, FOLLOW, IDLE
+from benchmark.envs.simulator.records import ATTACK, IDLE
 from benchmark.envs.simulator.units import TYPE_ID
 
 STOP, NORTH, SOUTH, EAST, WEST, ATTACK_0 = 1, 2, 3, 4, 5, 6
@@ -68,41 +68,12 @@ def test_the_strip_has_walls(arena, act):
     assert env.units()[0, 0]["y"] <= 25 - 0.34375 + 1e-9
 
 
-def test_walls_push_out_who_stands_too_near(arena, act):
-    env = arena(["zealot"], ["marine"], [(16.5, 24.9), (4, 9)], terrain="strip")
-    act(env, STOP)
-    unit, need = env.units()[0, 0], env._world.types["separation"][TYPE_ID["zealot"]]
-    assert (unit["x"], unit["y"]) == pytest.approx((16.5, 25 - need))
-
-
 def test_units_on_one_place_part(arena, act):
     env = arena(["zealot", "zealot"], ["marine"], [(16, 16), (16, 16), (1, 1)])
     act(env, STOP, STOP)
     x, y = env.units()["x"][0], env.units()["y"][0]
     need = 2 * env._world.types["separation"][TYPE_ID["zealot"]]
     assert (abs(x[1] - x[0]), y[1] - y[0]) == pytest.approx((need, 0))
-
-
-def test_standing_units_block_walkers_and_flyers_and_colossi_pass(arena, act):
-    wall = [(18, 14.5 + 0.7 * k) for k in range(5)]
-    for kind, passes in (("zealot", False), ("colossus", True), ("medivac", True)):
-        allies = ["marine", kind] if kind == "medivac" else [kind]
-        at = [(1, 1), (16, 16)] if kind == "medivac" else [(16, 16)]
-        env = arena(allies, ["zealot"] * 5, at + wall)
-        for _ in range(3):
-            act(env, *[STOP] * (len(allies) - 1), EAST)
-        units = env.units()[0]
-        assert (units[len(allies) - 1]["x"] > 18) == passes
-        np.testing.assert_allclose(units["x"][len(allies) :], 18)  # opponents cannot be shoved
-
-
-def test_walkers_shove_their_standing_friends_aside(arena, act):
-    env = arena(["marine", "marine"], ["marine"], [(16, 16), (17, 16.1), (1, 1)])
-    for _ in range(3):
-        act(env, EAST, STOP)
-    units = env.units()[0]
-    assert units[0]["x"] > 18
-    assert abs(units[1]["y"] - 16.1) > 0.1
 
 
 # -- weapons -------------------------------------------------------------------------------
@@ -409,13 +380,6 @@ def test_medivacs_heal_one_friend_after_the_other(arena, act):
     assert [life(env, index) for index in (1, 2)] == [45, 45]
 
 
-def test_medivacs_that_follow_go_where_the_first_fighter_is(arena, act):
-    env = arena(["marine", "medivac"], ["marine"], [(20, 16), (10, 16), (1, 1)])
-    change(env, 1, autonomous=True, order=FOLLOW)
-    act(env, STOP, STOP)
-    assert env.units()[0, 1]["x"] > 10
-
-
 def test_medivacs_do_not_heal_flyers_or_far_friends(arena):
     env = arena(["marine", "marine", "medivac", "medivac"], ["marine"],
                 [(16, 16), (25, 16), (18, 16), (18, 18), (1, 1)])  # fmt: skip
@@ -451,14 +415,6 @@ def test_scan_range_is_five_edge_to_edge(arena, act, gap, acquires):
     assert (env.units()[0, 1]["target"] == 0) == acquires
 
 
-def test_medivacs_are_threats_even_when_they_do_not_heal(arena, act):
-    """A flag of the unit: a marine shoots the medivac before the nearer marine."""
-    at = [(10, 16), (12, 17), (10.5, 14), (15, 16)]
-    env = arena(["marine", "marine", "medivac"], ["marine"], at, awake=True)
-    act(env, STOP, STOP, STOP)
-    assert env.units()[0, 3]["target"] == 2
-
-
 def test_who_attacks_comes_before_who_is_near(arena, act):
     env = arena(["marine", "marine"], ["marauder"], [(11, 16), (14, 16), (16, 16)], awake=True)
     act(env, STOP, STOP)
@@ -468,17 +424,6 @@ def test_who_attacks_comes_before_who_is_near(arena, act):
     # It is kept while it attacks, although the other attacks too.
     act(env, ATTACK_0, ATTACK_0)
     assert env.units()[0, 2]["target"] == 0
-
-
-@pytest.mark.parametrize(("near", "switches"), [(20.0, False), (21.6, True)])
-def test_on_the_chase_only_who_is_in_range_takes_over(arena, act, near, switches):
-    """Being nearer is not enough."""
-    env = arena(
-        ["marine", "marine"], ["zealot"], [(17.5, 16), (near, 16.2), (22.5, 16)], awake=True
-    )
-    change(env, 2, target=0, scan=0)
-    act(env, STOP, STOP)
-    assert (env.units()[0, 2]["target"] == 1) == switches
 
 
 def test_units_look_for_targets_every_four_loops():
@@ -516,31 +461,6 @@ def test_a_new_order_loses_the_second_blade(arena, act):
         act(env, ATTACK_0)
         act(env, order)
         assert 125 - life(env, 1) == loss
-
-
-def test_victims_call_their_friends(arena, act):
-    # The stalker shoots the first zealot from beyond the zealots' scan range of 5. Help is heard
-    # 4 cells away, edge to edge.
-    at = [(10, 16), (16.9, 16), (21.8, 16), (22.0, 16)]
-    env = arena(["stalker"], ["zealot"] * 3, at, awake=True)
-    act(env, STOP)
-    assert env.units()[0, 1:]["target"].tolist() == [-1, -1, -1]
-    change(env, 0, autonomous=True, order=ATTACK, target=1)
-    act(env, STOP)
-    act(env, STOP)
-    assert life(env, 1) < 150
-    assert env.units()[0, 1:]["target"].tolist() == [0, 0, -1]  # the third is too far away
-
-
-@pytest.mark.parametrize(("at", "notices"), [((21.6, 17), True), ((22.5, 16.5), False)])
-def test_an_attack_that_begins_is_noticed_by_who_sees_it(arena, act, at, notices):
-    """Before any damage, whenever the unit would look for targets next; 5 cells edge to edge."""
-    env = arena(["stalker"], ["zealot"] * 2, [(16, 16), (21.9, 16), at], awake=True)
-    env._world.units["scan"][0, 1:] = 100
-    act(env, ATTACK_0)
-    assert life(env, 1) == 150  # the missile has not arrived
-    assert env.units()[0, 1]["target"] == 0
-    assert (env.units()[0, 2]["target"] == 0) == notices
 
 
 def test_attack_move_ends_idle_at_the_point(arena, act):
@@ -587,16 +507,6 @@ def test_smacv2s_enemy_medivacs_follow_or_stay(option, moves):
     quiet = (before["type"] == TYPE_ID["medivac"]) & (before["team"] == 1) & (after["target"] < 0)
     away = np.hypot(after["x"] - before["x"], after["y"] - before["y"])[quiet & after["alive"]]
     assert ((away > 1).mean() > 0.1) == moves
-
-
-def test_enemy_medivacs_heal_the_weakest_friend(arena, act):
-    at = [(1, 1), (20, 16), (20, 18), (22, 17)]
-    env = arena(["marine"], ["marine", "marine", "medivac"], at, awake=True)
-    change(env, 1, health=30)
-    change(env, 2, health=20)
-    act(env, STOP)
-    assert env.units()[0, 3]["target"] == 2
-    assert life(env, 2) == pytest.approx(24.5)
 
 
 # -- starting ----------------------------------------------------------------------------------
