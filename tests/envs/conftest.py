@@ -3,10 +3,10 @@
 import numba
 import numpy as np
 import pytest
-from numba import njit
 
 from benchmark.envs import EnvOptions, Map, make
 from benchmark.envs.simulator import kernel
+from benchmark.envs.simulator.compiled import entry_point
 from benchmark.envs.simulator.records import IDLE
 from benchmark.envs.simulator.spawn import prepare
 from benchmark.envs.simulator.units import TYPE_ID
@@ -22,15 +22,24 @@ if numba.config.DISABLE_JIT:
     np.seterr(all="ignore")
 
 
-@njit
-def _place(world, out):
-    """Units as the layout has them: enemies in order, nobody has moved, all scan at once."""
-    for i in range(world.layout.shape[0]):
-        u, place = world.units[0][i], world.layout[i]
-        u.type, u.x, u.y = place.type, place.x, place.y
-        prepare(u, world.battles[0], world.types, world.rules[0])
-        u.scan = 0
-    kernel.observe(0, world, out)
+def _compiled(digest: str):
+    """Compiled once, as in ``kernel``: the digest of the sources is in the key of the cache."""
+
+    @entry_point()
+    def place(world, out):
+        """Units as the layout has them: enemies in order, nobody has moved, all scan at once."""
+        _ = digest
+        for i in range(world.layout.shape[0]):
+            u, place = world.units[0][i], world.layout[i]
+            u.type, u.x, u.y = place.type, place.x, place.y
+            prepare(u, world.battles[0], world.types, world.rules[0])
+            u.scan = 0
+        kernel.observe(0, world, out)
+
+    return place
+
+
+_place = _compiled(kernel.source_digest())
 
 
 @pytest.fixture
