@@ -125,7 +125,7 @@ def test_shown_runs_can_be_saved(opened):
 def test_tables_sort_and_filter(opened):
     page = opened()
     table = page.locator("#runs")
-    head = table.get_by_role("button", name="Final win rate")
+    head = table.get_by_role("button", name="Win rate")
     for order, sign in (("ascending", 1), ("descending", -1)):
         head.click()
         assert table.locator(f"th[aria-sort={order}]").count() == 1
