@@ -55,6 +55,8 @@ def load(path: Path) -> "type[Learner]":
 
     name = f"plugin.{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None  # its name ends in .py
+    assert spec.loader is not None
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     own = [value for value in vars(module).values() if getattr(value, "__module__", None) == name]

@@ -17,7 +17,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -57,7 +57,7 @@ class Column(NamedTuple):
     tag: str  #: what the file calls the number
     #: [N] each, by their names in ``release.SCHEMA``: row, value, and what the file has of step,
     #: low, high, wall_time and episode
-    points: dict[str, np.ndarray | None]
+    points: Mapping[str, np.ndarray | None]
     seed: str | None = None
     map: str | None = None
     algorithm: str | None = None
@@ -145,7 +145,7 @@ class _File(NamedTuple):
         return step
 
 
-def _few(columns: Sequence) -> None:
+def _few(columns: Sized) -> None:
     if len(columns) > _COLUMNS:
         raise BenchmarkError(f"{len(columns):,} columns, more than {_COLUMNS:,}")
 
@@ -344,7 +344,7 @@ def _marl_eval(file: _File) -> tuple[str, list[Column]]:
             f"not marl-eval's environment/task/algorithm/run/step ({first_line(error)})"
         ) from error
     if any(count > 1 for count in tasks.values()):
-        raise BenchmarkError(f"several environments have the task {max(tasks, key=tasks.get)!r}")
+        raise BenchmarkError(f"several environments have the task {tasks.most_common(1)[0][0]!r}")
     columns: list[Column] = []
     for *names, evaluations in runs:
         try:
@@ -381,7 +381,8 @@ def _marl_eval_run(file: _File, names: list[str], evaluations: dict) -> list[Col
     seed = _SEED.search(run) or re.search(r"(\d+)$", run)
     columns = []
     for (tag, phase), logged in found.items():
-        name, numbers, odd, first = "/".join((*names, tag)), [], [], {}
+        name, numbers, odd = "/".join((*names, tag)), [], []
+        first: dict[int, str] = {}  # step -> its first key
         # the order of keys means nothing in JSON
         for step, key, values in sorted(logged, key=lambda evaluation: evaluation[0]):
             again = first.setdefault(step, key) != key
@@ -391,9 +392,10 @@ def _marl_eval_run(file: _File, names: list[str], evaluations: dict) -> list[Col
                 else:
                     numbers.append((step, episode, value))
         file.leave_out(name, odd, "is no finite number, or its step_count is that of another one")
-        step, episode, value = np.array(numbers, float).reshape(-1, 3).T
-        points = {"row": np.arange(len(value)), "value": value, "episode": episode.astype(np.int64)}
-        points["step"] = step.astype(np.int64) if phase == "training" else None
+        table = np.array(numbers, float).reshape(-1, 3)
+        points: dict[str, np.ndarray | None] = {"row": np.arange(len(table)), "value": table[:, 2]}
+        points["episode"] = table[:, 1].astype(np.int64)
+        points["step"] = table[:, 0].astype(np.int64) if phase == "training" else None
         seed_text = seed[1] if seed else None
         columns.append(Column(name, "run", tag, points, seed_text, task, algorithm, phase))
     return columns

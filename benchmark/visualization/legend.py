@@ -32,7 +32,8 @@ def entries(kinds: Iterable[int]) -> dict[str, Line2D | tuple[Line2D, ...]]:
         found["shield"] = _ring(0.3, 0.7, markers.SHIELD)
     found["cooldown"] = (_sign("o", _NEUTRAL), _ring(1.0, 0.35, markers.COOLDOWN))
     star = markers.spark(np.zeros(2))
-    spark = Path(star.vertices / star.vertices.max() * 0.7 + (0.7, 0.0), star.codes)
+    corners = np.asarray(star.vertices)
+    spark = Path(corners / corners.max() * 0.7 + (0.7, 0.0), star.codes)
     found["attack"] = (_line(INK, markers.ATTACK_WIDTH), _sign(spark, INK, 1.4))
     if any(unit.line_splash for unit in units):
         found["line of fire"] = _line(INK, markers.LINE_OF_FIRE_WIDTH)

@@ -178,9 +178,9 @@ def _letter(letter: str) -> Path:
     """A letter of height 1, centred."""
     path = TextPath((0, 0), letter, size=1, prop=_LETTERS)
     box = path.get_extents()
-    middle = (box.min + box.max) / 2
-    return Path((path.vertices - middle) / max(box.height, 0.6 * box.width), path.codes)
+    middle = np.add(box.min, box.max) / 2
+    return Path((np.asarray(path.vertices) - middle) / max(box.height, 0.6 * box.width), path.codes)
 
 
 def _placed(path: Path, size: float, centre: np.ndarray) -> Path:
-    return Path(path.vertices * size + centre, path.codes)
+    return Path(np.asarray(path.vertices) * size + centre, path.codes)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -141,9 +142,9 @@ def _maps(folder: Path, settings: Settings) -> Iterator[Finding]:
 
 def _clients() -> Iterator[Finding]:
     for name, package in PACKAGES.items():
-        problem = package_problem(name)
-        if not problem:
-            if sha256(client_file(name)) == package.sha256:
+        problem, client = package_problem(name), client_file(name)
+        if client is not None and not problem:
+            if sha256(client) == package.sha256:
                 yield Finding(GOOD, name, f"oxwhirl's, commit {package.commit[:7]}")
             else:
                 text = "oxwhirl's, but not the commit that this benchmark was tested with"
@@ -201,7 +202,7 @@ def _leftovers() -> Iterator[Finding]:
 
 def _trial(name: str) -> Finding:
     """Starts the game and plays a step."""
-    env = None
+    env: Any = None  # a StarCraft2, which says more than an Env
     try:
         env = make(name, 1, "starcraft2")
         seen = env.reset(np.zeros(1, np.uint64))

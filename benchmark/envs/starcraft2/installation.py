@@ -10,6 +10,7 @@ import os
 from dataclasses import dataclass, fields
 from importlib import metadata, util
 from pathlib import Path
+from typing import Any
 
 from benchmark.envs.maps import Map
 from benchmark.errors import BenchmarkError
@@ -102,13 +103,14 @@ class Settings:
     @classmethod
     def from_environment(cls) -> "Settings":
         """The defaults, changed by what environment variables say."""
-        values = {}
+        values: dict[str, Any] = {}
         for field in fields(cls):
             text = os.environ.get(_variable(field.name))
             if text is None:
                 continue
             try:
-                values[field.name] = field.type(text)
+                kind: Any = field.type
+                values[field.name] = kind(text)
             except ValueError:
                 raise BenchmarkError(
                     f"{_variable(field.name)}={text!r}: expected a number, like {field.default}"
@@ -155,8 +157,8 @@ def client_file(name: str) -> Path | None:
     found = util.find_spec(name)
     if found is None:
         return None
-    (folder, *_) = found.submodule_search_locations or [Path(found.origin or ".").parent]
-    return Path(folder, "env", "starcraft2", "starcraft2.py")
+    folders = found.submodule_search_locations or [str(Path(found.origin or ".").parent)]
+    return Path(folders[0], "env", "starcraft2", "starcraft2.py")
 
 
 def package_version(name: str) -> str:
@@ -221,12 +223,14 @@ def describe(one: Map, settings: Settings) -> dict:
     """What decides a map's numbers on this machine: for the record of a run."""
     folder = game_folder()
     package = package_of(one)
+    client = client_file(package)
+    assert client is not None  # as ``check`` has found
     return {
         "game": settings.version,
         "build": BUILDS[settings.version],
         "standin": plays_standin(settings),
         "map_sha256": sha256(map_file(folder, one)),
-        "client_sha256": sha256(client_file(package)),
+        "client_sha256": sha256(client),
         "packages": {
             name: package_version(name)
             for name in (package, "pysc2", "s2clientprotocol", "protobuf", "websocket-client")

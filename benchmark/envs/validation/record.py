@@ -6,6 +6,7 @@ same for tests, and every row says where it comes from.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ def record(env, player: Player, episodes: int, seed: int, name: str, folder: Pat
     Returns:
         what ``play`` returns.
     """
-    frames = []
+    frames: list[tuple] = []
     played = play(env, player, episodes, seed, frames)
     merge(folder / f"{env.map.name}_transitions.csv", steps_table(frames, env.map, name), ["file"])
     return played
@@ -36,12 +37,12 @@ def steps_table(frames: list[tuple], one, name: str):
     """One row per env step, see ``FIELDS`` for the columns; ``sequence`` is a battle."""
     import pandas as pd
 
-    battle, t, before, actions, reward, after = zip(*frames, strict=True)
-    columns = {
+    battle, t, *of_steps, reward, last = zip(*frames, strict=True)
+    before, actions, after = (np.concatenate(arrays) for arrays in (*of_steps, last))
+    columns: dict[str, Any] = {
         "file": name, "sequence": np.concatenate(battle),
         "t": np.repeat(t, [len(one) for one in battle]), "reward": np.concatenate(reward),
     }  # fmt: skip
-    actions, before, after = (np.concatenate(arrays) for arrays in (actions, before, after))
     for k in range(before.shape[1]):
         ally = k < one.n_agents
         unit = f"a{k}" if ally else f"e{k - one.n_agents}"

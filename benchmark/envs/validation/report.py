@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,8 @@ def measure(evidence, maps: list[str], n_battles: int, open_player: Callable, st
         ``policies``, ``random_play``, ``steps``: lists of rows; ``learning``: a dict or ``None``;
         ``skipped``: reasons, one line each.
     """
-    results = {"policies": [], "random_play": [], "steps": [], "learning": None, "skipped": []}
+    results: dict[str, Any] = {"policies": [], "random_play": [], "steps": [], "learning": None}
+    results["skipped"] = []
     skip = results["skipped"].append
     if evidence.policies is None:
         skip(f"policies: no policies.csv in {evidence.folder}")
