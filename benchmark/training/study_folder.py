@@ -100,7 +100,7 @@ def find(text: str) -> StudyFolder:
         if folder.is_dir():
             return StudyFolder(folder, None)
     of_results = [path.name for path in RESULTS.glob("*") if path.is_dir()]
-    known("study", text, [*of_config, *of_results], f"{CONFIG} and {RESULTS}")
+    known("study", text, {*of_config, *of_results}, f"{CONFIG} and {RESULTS}")
     raise AssertionError("the study would have been found")
 
 
