@@ -6,8 +6,8 @@ copy to the device, a recurrence of cuDNN and a launch of our own kernels, the l
 way. Views and allocations do not count. So a launch is what Python hands to the device in one
 piece, at 5 to 10 us each; some of them, cuDNN's recurrences foremost, start several kernels there.
 
-The batch has full-length episodes (32 x 150 steps); pre-training and what is due now and then (the
-contrastive step, regrouping) are left out.
+The batch has full-length episodes (32 x 150 steps, on short maps the map's limit); pre-training
+and what is due now and then (the contrastive step, regrouping) are left out.
 """
 
 import argparse
@@ -125,7 +125,8 @@ def launches(algorithm: str, map: str, protocol: str = "unified") -> Counter[str
     hyperparameters = without_pretraining(run).hyperparameters
     with as_on_cuda():
         learner = ALGORITHMS[algorithm](spec, hyperparameters, run.training, 0, "meta")
-        batches = [full_batch(spec, 32, 150) for _ in range(learner.BATCHES)]
+        steps = min(150, spec.episode_limit)
+        batches = [full_batch(spec, 32, steps) for _ in range(learner.BATCHES)]
         learner.update(*batches)  # after it the optimisers have their state
         with Launches() as counted:
             learner.update(*batches)
