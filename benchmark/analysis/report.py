@@ -251,8 +251,8 @@ def _verdicts(
 
 
 def _estimate(row: Any) -> str:
-    """A value with its interval, where it has one, of a row with these columns."""
-    return str(tables.Cell(row.value, row.low, row.high))
+    """A value with its interval, where it has one, of a row with these columns; on one line."""
+    return str(tables.Cell(row.value, row.low, row.high)).replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _outcome(counts: dict[str, int]) -> str:

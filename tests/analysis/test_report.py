@@ -182,7 +182,7 @@ def test_verdicts_are_sentences_with_their_numbers(written):
     value, low, high = row.iloc[0][["value", "low", "high"]]
     assert sentences[1] == (
         "R3DM ends higher than QMIX: probability of improvement"
-        f" {value:.2f} [{low:.2f}, {high:.2f}]."
+        f" {value:.2f}\N{NO-BREAK SPACE}[{low:.2f},\N{NO-BREAK SPACE}{high:.2f}]."
     )
 
 
