@@ -13,6 +13,7 @@ import yaml
 
 from algorithms import PLUGINS, plugins
 from benchmark.errors import BenchmarkError
+from benchmark.training.config import resolve_run
 from benchmark.training.provenance import source_hash
 
 ROOT = Path(__file__).parent.parent.parent
@@ -111,13 +112,12 @@ def test_mistakes_are_one_line(tmp_path, name, code, message):
 
 
 @pytest.mark.parametrize("name", ["batch_size", "max_reward", "seed"])
-def test_a_hyper_parameter_never_hides_a_rule_or_an_option(tmp_path, name):
+def test_a_hyper_parameter_never_hides_a_rule_or_an_option(tmp_path, name, monkeypatch):
     method = tmp_path / "greedy.py"
     method.write_text(
         "from algorithms.qmix import QMIX\n\n\n"
         f"class Greedy(QMIX):\n    class Config(QMIX.Config):\n        {name}: int = 7\n"
     )
-    arguments = ("benchmark", "train", "--map", "3m", "--algorithm", "greedy", "--set", "budget=9")
-    refused = run(tmp_path, method, *arguments)
-    assert refused.returncode == 2
-    assert f"error: greedy: {name!r} is a rule or an env option already" in refused.stderr
+    monkeypatch.setitem(PLUGINS, "greedy", method)
+    with pytest.raises(BenchmarkError, match=f"greedy: {name!r} is a rule or an env option alr"):
+        resolve_run(map="3m", algorithm="greedy", seed=0, overrides=[{"budget": 9}])

@@ -65,9 +65,7 @@ def test_a_read_only_disk_is_one_line(disk):
         train.train(small_run(), disk / "run", device="cpu")
 
 
-@pytest.mark.parametrize(
-    "damaged", ["checkpoint.pt", "checkpoint.*pt", "replay/*.pt"], ids=["newest", "both", "replay"]
-)
+@pytest.mark.parametrize("damaged", ["checkpoint.pt", "replay/*.pt"])
 def test_a_changed_byte_in_a_checkpoint_is_noticed(tmp_path, monkeypatch, caplog, whole, damaged):
     train_without_record(tmp_path, monkeypatch)
     paths = sorted(tmp_path.glob(damaged))
