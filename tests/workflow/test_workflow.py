@@ -224,7 +224,7 @@ def test_stale_runs_are_named_and_repeated_where_that_is_asked_for(study):
     path = run_folder(study, "3m", 1) / "run.json"
     files.write_sealed(files.read_sealed(path) | {"source_hash": "of other code"}, path)
     done = snakemake(study, "--dry-run", "all")
-    assert "1 finished runs are stale" in done.output
+    assert "1 finished run(s) are stale" in done.output
     assert jobs_of(done) == dict.fromkeys(AFTER_TRAINING, 1)  # the report will name them
     done = snakemake(study, "all", "--config", "rerun=stale")
     assert done.code == 0, done.output

@@ -77,7 +77,7 @@ REPEATED = OTHERWISE["changed"] + (OTHERWISE["stale"] if RERUN else [])
 STALE = sorted(set(OTHERWISE["stale"]) - set(() if WITHOUT_RUNS else REPEATED))
 if STALE:
     print(
-        f"{len(STALE)} finished runs are stale: code that decides their numbers has changed since."
+        f"{len(STALE)} finished run(s) are stale: code that decides their numbers has changed since."
         f" `python -m benchmark status {STUDY.name}` names them, --config rerun=stale repeats them.",
         file=sys.stderr,
     )
