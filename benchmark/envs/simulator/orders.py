@@ -70,14 +70,22 @@ def command_move(u, x, y):
     u.order = MOVE
     _break_off(u)
     u.goal_x, u.goal_y = x, y
+    u.detour, u.blocked = 0, False  # it looks for its way from here
 
 
 @compiled
 def _break_off(u):
     """Ends what a unit does to its target: an attack before its damage point, a zealot's second
     blade (its attack is channelled), the time that it stands after a shot."""
+    _leave(u)
     u.target = u.windup = u.aimed_at = -1
     u.second_hit = u.backswing = 0
+
+
+@compiled
+def _leave(u):
+    """Remembers whom a unit attacked until now."""
+    u.left, u.left_age = u.target, 0
 
 
 @compiled
@@ -90,6 +98,7 @@ def command_target(i, target, order, units, types):
     if order == ATTACK and not can_hit(u, units[target], types):
         return
     if u.order != order or u.target != target:
+        _leave(u)
         u.windup = u.aimed_at = -1
         u.second_hit = u.target_age = 0
     u.order, u.target = order, target
@@ -115,11 +124,12 @@ def act(i, units, battle, types, rules, via):
     u = units[i]
     u.healing = False
     u.target_age += 1
+    u.left_age += 1
     u.backswing = max(u.backswing - 1, 0)
     continue_attack(i, units, types, rules)
     lose_dead_target(u, units)
     if types[u.type].heals > 0.0:
-        _tend(i, units, battle, types, rules, via)
+        _tend(i, units, types, rules, via)
         return
     if u.autonomous and (u.order == IDLE or u.order == ATTACK_MOVE):
         u.scan -= 1
@@ -132,7 +142,7 @@ def act(i, units, battle, types, rules, via):
     if u.target >= 0:
         _engage(i, units, battle, types, rules, via)
     elif u.order == MOVE or u.order == ATTACK_MOVE:
-        if not head_for(i, u.goal_x, u.goal_y, 0.0, units, battle, types, rules, via):
+        if not head_for(i, u.goal_x, u.goal_y, 0.0, units, types, rules, via):
             u.order = IDLE
     else:
         stand(u)
@@ -148,7 +158,7 @@ def _engage(i, units, battle, types, rules, via):
         u.stance = FIGHTING
     elif u.windup >= 0:
         fight(i, units, battle, types, rules)
-    elif not _approach(i, u.target, reach, units, battle, types, rules, via):
+    elif not _approach(i, u.target, reach, units, types, rules, via):
         u.aimed_at, u.chased = -1, True
     elif _aims(i, units, types, rules):
         fight(i, units, battle, types, rules)
@@ -186,7 +196,7 @@ def _aims(i, units, types, rules):
 
 
 @compiled
-def _approach(i, j, reach, units, battle, types, rules, via):
+def _approach(i, j, reach, units, types, rules, via):
     """Walks until unit j is within reach, edge to edge, and stands there.
 
     Returns:
@@ -197,12 +207,12 @@ def _approach(i, j, reach, units, battle, types, rules, via):
         stand(u)
         return True
     stop = reach + types[u.type].radius + types[v.type].radius
-    head_for(i, v.x, v.y, stop, units, battle, types, rules, via)
+    head_for(i, v.x, v.y, stop, units, types, rules, via)
     return False
 
 
 @compiled
-def _tend(i, units, battle, types, rules, via):
+def _tend(i, units, types, rules, via):
     """A medivac: heals its patient, or flies where its order says."""
     u = units[i]
     if u.autonomous:
@@ -210,13 +220,13 @@ def _tend(i, units, battle, types, rules, via):
     fighter = nearest_fighter(i, units, types, rules) if u.order == FOLLOW else -1
     if u.target >= 0:
         reach = types[u.type].heal_range
-        if _approach(i, u.target, reach, units, battle, types, rules, via):
+        if _approach(i, u.target, reach, units, types, rules, via):
             u.stance = FIGHTING
             heal(u, units[u.target], types)
     elif fighter >= 0:
-        _approach(i, fighter, _FOLLOW_DISTANCE, units, battle, types, rules, via)
+        _approach(i, fighter, _FOLLOW_DISTANCE, units, types, rules, via)
     elif u.order == MOVE:
-        head_for(i, u.goal_x, u.goal_y, 0.0, units, battle, types, rules, via)
+        head_for(i, u.goal_x, u.goal_y, 0.0, units, types, rules, via)
     else:
         stand(u)
 

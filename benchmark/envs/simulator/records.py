@@ -29,6 +29,8 @@ UNIT_DTYPE = np.dtype(
         ("order", "i4"),
         ("target", "i4"),  #: unit index it attacks or heals, -1 none
         ("target_age", "i4"),  #: loops since an order named this target
+        ("left", "i4"),  #: unit index that it attacked until its last order, -1 none ...
+        ("left_age", "i4"),  #: ... and the loops since
         ("scan", "i4"),  #: loops until it looks for targets again
         ("delay", "i4"),  #: loops that it holds its first shot back, -1 not drawn yet
         ("aimed_at", "i4"),  #: unit index its weapon points at or turns to, -1 none

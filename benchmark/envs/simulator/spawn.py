@@ -111,8 +111,8 @@ def prepare(u, battle, types, rules):
     u.from_x, u.from_y = u.x, u.y
     u.vx = u.vy = u.cooldown = 0.0
     u.missile_x = u.missile_y = u.goal_x = u.goal_y = 0.0
-    u.target = u.second_target = u.missile_target = u.windup = u.aimed_at = -1
-    u.second_hit = u.unhurt = u.backswing = u.target_age = u.delay = u.aim = 0
+    u.target = u.second_target = u.missile_target = u.windup = u.aimed_at = u.left = -1
+    u.second_hit = u.unhurt = u.backswing = u.target_age = u.left_age = u.delay = u.aim = 0
     u.face_x, u.face_y = 0.0, -1.0
     u.scan = 1 + below(battle, SCAN_INTERVAL)  # everybody looks for targets at times of its own
     u.order, u.stance, u.detour = IDLE, STANDING, 0

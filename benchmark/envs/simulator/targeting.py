@@ -9,7 +9,7 @@ import math
 
 from benchmark.envs.simulator.compiled import compiled
 from benchmark.envs.simulator.records import ATTACK, ATTACK_MOVE, HEAL, IDLE, MOVING
-from benchmark.envs.simulator.units import HELP_RADIUS, NOTICED_AFTER
+from benchmark.envs.simulator.units import FORGOTTEN_AFTER, HELP_RADIUS, NOTICED_AFTER
 
 #: Rounding slack of range tests, in cells: a unit that stopped exactly at range is in range.
 SLACK = 1e-6
@@ -41,15 +41,15 @@ def threatens(i, j, units, types):
     others while they attack i.
 
     Recording of 3m: a lone enemy keeps a target that attacks it (124 of 125), and turns to another
-    that does if its target does not (24 of 27). Who walks towards i under a new order does not
-    count yet.
+    that does if its target does not (24 of 27). Orders are noticed late: an attacker counts some
+    loops after it was ordered to attack, and the target that i has some loops longer.
     """
     u, v = units[i], units[j]
     if types[v.type].heals > 0.0:
         return True
-    if v.target != i or not (v.order == ATTACK or v.autonomous):
-        return False
-    return v.target_age >= NOTICED_AFTER or in_range(v, u, types)
+    if v.target == i and (v.order == ATTACK or v.autonomous):
+        return v.target_age >= NOTICED_AFTER
+    return u.target == j and v.left == i and v.left_age < FORGOTTEN_AFTER
 
 
 @compiled
