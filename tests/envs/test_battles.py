@@ -54,7 +54,7 @@ def test_kiting_stalkers_beat_zealots():
 
 def test_the_choke_beats_the_open():
     choke, open_field = hold(12.0, 12.0, 1.5), hold(19.0, 19.0, 1.5)
-    assert won("corridor", choke, 128) > won("corridor", open_field, 128) + 0.5
+    assert won("corridor", choke, 256) > 2 * won("corridor", open_field, 256)
 
 
 @pytest.mark.parametrize(

@@ -34,11 +34,13 @@ def can_hit(u, v):
     return fact(u, "damage") > 0 and (fact(u, "hits_air") or not fact(v, "flies"))
 
 
-def threatens(v, u):
+def threatens(v, u, is_target):
     """Whether v draws the fire of u, which is unit 0."""
-    attacks = v["target"] == 0 and (v["order"] == ATTACK or v["autonomous"])
-    near = gap(u, v) <= fact(v, "range") or v["target_age"] >= 6
-    return fact(v, "heals") > 0 or (attacks and near)
+    if v["target"] == 0 and (v["order"] == ATTACK or v["autonomous"]):
+        attacks = v["target_age"] >= 3
+    else:  # until a moment ago, and only u's own target
+        attacks = is_target and v["left"] == 0 and v["left_age"] < 4
+    return fact(v, "heals") > 0 or attacks
 
 
 def choice(units):
@@ -47,17 +49,18 @@ def choice(units):
     opponents = [k for k, v in enumerate(units) if v["team"] != u["team"] and v["alive"]]
     seen = [k for k in opponents if gap(u, units[k]) <= fact(u, "scan_range")]
     seen = [k for k in seen if can_hit(u, units[k])]
-    best = min(seen, key=lambda k: (not threatens(units[k], u), gap(u, units[k])), default=-1)
+    threats = {k for k in opponents if threatens(units[k], u, k == t)}
+    best = min(seen, key=lambda k: (k not in threats, gap(u, units[k])), default=-1)
     lost = t >= 0 and not units[t]["alive"]
     t = -1 if lost else t
     if (u["windup"] >= 0 and not lost) or u["second_hit"] > 0:  # its attack is not over
         return t
     if best < 0 or t < 0:
         return max(best, t)
-    if threatens(units[t], u):
+    if t in threats:
         return t
     in_reach = [gap(u, units[k]) <= fact(u, "range") for k in (best, t)]
-    return best if threatens(units[best], u) or in_reach == [True, False] else t
+    return best if best in threats or in_reach == [True, False] else t
 
 
 @pytest.mark.parametrize("kind", ["marine", "zealot", "stalker"])
@@ -71,10 +74,11 @@ def test_units_choose_who_threatens_then_who_is_near(kind):
         units["second_hit"] = units["backswing"] = 0
         for k in range(7):
             put(engine, k, drawn_place(random, 6), alive=k == 0 or random.random() < 0.8)
-        for k in range(2, 7):  # some are after unit 0, by an order new or old, or by themselves
+        for k in range(2, 7):  # some are after unit 0, by an order new or old, or were
             order = ATTACK if random.random() < 0.5 and k < 6 else IDLE
             put(engine, k, place_of(units[k]), order=order, target=0 if order == ATTACK else -1)
-            units[k]["target_age"] = random.choice([0, 4, 6, 9])
+            units[k]["target_age"] = random.choice([0, 1, 3, 9])
+            units[k]["left"], units[k]["left_age"] = random.choice([0, 1]), random.choice([0, 2, 9])
         target = random.integers(2, 7) if random.random() < 0.6 else -1
         if target >= 0 and not can_hit(units[0], units[target]):
             target = -1

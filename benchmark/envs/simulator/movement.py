@@ -20,8 +20,8 @@ _SHARE = np.zeros((2, 3, 3))
 for _same in range(2):
     _SHARE[_same, [MOVING, STANDING, FIGHTING], [MOVING, STANDING, FIGHTING]] = 0.5
     _SHARE[_same, MOVING, FIGHTING] = 1.0
-    # In the recording of 3m who walks into an idle friend makes 1.05 cells in a step, and so does the
-    # friend (8 steps); with nobody in the way it is 1.125.
+    # In the recording of 3m who walks into an idle friend gets 1.05 cells far in a step, and so
+    # does the friend (8 steps); with nobody in the way it is 1.125.
     _SHARE[_same, MOVING, STANDING] = 0.07 if _same else 1.0
     _SHARE[_same, STANDING, MOVING] = 0.93 if _same else 0.0
     _SHARE[_same, STANDING, FIGHTING] = 1.0 if _same else 0.5
@@ -112,8 +112,8 @@ def _shorter_side(i, dx, dy, units, types):
     """The side (+1 left, -1 right) on which the crowd in the way ends sooner, the right if both are
     alike (recording of 3m).
 
-    The crowd is all who stand ahead, one behind the other or with gaps between them that are too
-    narrow for the unit. At most 63 units: sets of them are bits of an integer.
+    The crowd is who obstructs the straight way, and all ahead that are so near to one of them that
+    the unit does not fit between. It is a set of bits, so a battle has at most 63 units.
     """
     u = units[i]
     kind = types[u.type]
@@ -131,16 +131,13 @@ def _shorter_side(i, dx, dy, units, types):
             along, aside = ox * dx + oy * dy, oy * dx - ox * dy
             if along <= _ABREAST * away:
                 continue
-            if crowd == 0:
-                joins = abs(aside) < away * _TOUCHING and along < away + kind.speed
-            else:
-                joins = False
-                for k in range(units.shape[0]):
-                    if crowd >> k & 1:
-                        w = units[k]
-                        gap = away + types[w.type].separation + kind.separation
-                        ex, ey = v.x - w.x, v.y - w.y
-                        joins = joins or ex * ex + ey * ey < gap * gap
+            joins = abs(aside) < away * _TOUCHING and along < away + kind.speed
+            for k in range(units.shape[0]):
+                if crowd >> k & 1:
+                    w = units[k]
+                    gap = away + types[w.type].separation + kind.separation
+                    ex, ey = v.x - w.x, v.y - w.y
+                    joins = joins or ex * ex + ey * ey < gap * gap
             if joins:
                 crowd |= 1 << j
                 grows = True
