@@ -548,6 +548,8 @@ def test_nobody_starts_inside_another_or_a_wall(name):
     env = make(name, 64)
     env.reset(np.arange(64, dtype=np.uint64))
     units, types = env.units(), env._world.types
+    if not env.map.generated:  # where the map creates them: the enemies have walked a loop since
+        units = env._world.layout[None]
     spread, plane = types["spread"][units["type"]], types["plane"][units["type"]]
     distance = np.hypot(
         units["x"][:, :, None] - units["x"][:, None], units["y"][:, :, None] - units["y"][:, None]
@@ -555,7 +557,7 @@ def test_nobody_starts_inside_another_or_a_wall(name):
     need = spread[:, :, None] + spread[:, None]
     same = plane[:, :, None] == plane[:, None]
     pairs = ~np.eye(units.shape[1], dtype=bool)
-    # 11/12 of the data's separation, which is what the table holds; all have moved for a loop.
+    # 11/12 of the data's separation, which is what the table holds.
     assert (distance >= need * 0.99)[same & pairs].all()
     walks = plane != 1
     assert env.walkable[units["x"].astype(int), units["y"].astype(int)][walks].all()
