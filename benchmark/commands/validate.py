@@ -44,7 +44,8 @@ def main(arguments: argparse.Namespace) -> None:
         )
     evidence = Evidence(arguments.evidence or DEFAULT)
     studies = [files.ROOT / "results" / name for name in ("validity", "reference/validity")]
-    study = arguments.runs or next((path for path in studies if path.is_dir()), studies[-1])
+    made = (path for path in studies if any(path.glob("**/run*.json")))  # has a finished run
+    study = arguments.runs or next(made, studies[-1])
     results = report.measure(evidence, maps, arguments.battles, open_player, study)
     text = report.as_markdown(results)
     print(text)

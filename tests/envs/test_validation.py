@@ -227,6 +227,15 @@ def test_absent_files_are_skipped_with_a_reason(tmp_path, capsys):
     assert "no evidence on 3m (learning curves alone), zerg_5_vs_5 (learning curves alone)" in out
 
 
+def test_runs_that_were_only_begun_do_not_hide_the_kept_ones(tmp_path, monkeypatch, capsys):
+    kept = files.ROOT / "results" / "reference"
+    (tmp_path / "results" / "validity" / "runs").mkdir(parents=True)
+    (tmp_path / "results" / "reference").symlink_to(kept)
+    monkeypatch.setattr(files, "ROOT", tmp_path)
+    assert main(["validate", "--evidence", str(tmp_path), "--maps", "3m"]) == 0
+    assert "## Learning curves of QMIX" in capsys.readouterr().out
+
+
 @needs_evidence
 def test_policies_win_about_as_often_as_in_the_game():
     """The bound of this commit, not the goal; see docs."""
