@@ -57,4 +57,5 @@ def drawn_place(random, reach):
 
 def apart(u, v):
     """How far apart the centres of two units stay."""
-    return fact(u, "separation") + fact(v, "separation")
+    name = "separation" if u["team"] == v["team"] else "body"
+    return fact(u, name) + fact(v, name)

@@ -550,11 +550,11 @@ def test_nobody_starts_inside_another_or_a_wall(name):
     units, types = env.units(), env._world.types
     if not env.map.generated:  # where the map creates them: the enemies have walked a loop since
         units = env._world.layout[None]
-    spread, plane = types["spread"][units["type"]], types["plane"][units["type"]]
+    separation, plane = types["separation"][units["type"]], types["plane"][units["type"]]
     distance = np.hypot(
         units["x"][:, :, None] - units["x"][:, None], units["y"][:, :, None] - units["y"][:, None]
     )
-    need = spread[:, :, None] + spread[:, None]
+    need = separation[:, :, None] + separation[:, None]
     same = plane[:, :, None] == plane[:, None]
     pairs = ~np.eye(units.shape[1], dtype=bool)
     # 11/12 of the data's separation, which is what the table holds.

@@ -39,6 +39,14 @@ _PROGRESS = 0.5  #: a unit that made less than this share of its step was blocke
 
 
 @compiled
+def apart(u, v, types):
+    """How far apart the centres of two units stay, in cells."""
+    if u.team == v.team:
+        return types[u.type].separation + types[v.type].separation
+    return types[u.type].body + types[v.type].body
+
+
+@compiled
 def stand(u):
     """Stops at once: the data knows of no deceleration."""
     u.stance = STANDING
@@ -126,7 +134,7 @@ def _shorter_side(i, dx, dy, units, types):
             v = units[j]
             if crowd >> j & 1 or j == i or not _obstructs(u, v, types):
                 continue
-            away = kind.separation + types[v.type].separation
+            away = apart(u, v, types)
             ox, oy = v.x - u.x, v.y - u.y
             along, aside = ox * dx + oy * dy, oy * dx - ox * dy
             if along <= _ABREAST * away:
@@ -135,7 +143,7 @@ def _shorter_side(i, dx, dy, units, types):
             for k in range(units.shape[0]):
                 if crowd >> k & 1:
                     w = units[k]
-                    gap = away + types[w.type].separation + kind.separation
+                    gap = away + apart(u, w, types)
                     ex, ey = v.x - w.x, v.y - w.y
                     joins = joins or ex * ex + ey * ey < gap * gap
             if joins:
@@ -169,7 +177,7 @@ def _obstructed_turns(i, dx, dy, units, types):
     obstructed = 0
     for j in range(units.shape[0]):
         v = units[j]
-        away = kind.separation + types[v.type].separation
+        away = apart(u, v, types)
         ox, oy = v.x - u.x, v.y - u.y
         reach = away + kind.speed
         if ox * ox + oy * oy >= reach * reach or j == i or not _obstructs(u, v, types):
@@ -224,7 +232,7 @@ def _separate(units, order, types):
                 continue
             dx, dy = v.x - u.x, v.y - u.y
             square = dx * dx + dy * dy
-            away = kind.separation + types[v.type].separation
+            away = apart(u, v, types)
             if square >= away * away or kind.plane != types[v.type].plane:
                 continue
             distance = math.sqrt(square)

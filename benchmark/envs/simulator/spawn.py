@@ -233,11 +233,11 @@ def _along_diagonal(t, sign):
 @compiled
 def pack(units, types, walkable):
     """Moves coinciding units apart: each, in order of creation, takes the first free point of a
-    square grid around its own. Both sides' patterns are the same, not mirrored (recording of 3m).
-    Where units collide by more than their spread, the first loops push them apart."""
+    square grid around its own. The spacing is that at which units touch; both sides' patterns are
+    the same, not mirrored (recording of 3m)."""
     for i in range(units.shape[0]):
         u = units[i]
-        edge = types[u.type].spread
+        edge = types[u.type].separation
         x = min(max(u.x, edge), SIZE - edge)
         y = min(max(u.y, edge), SIZE - edge)
         for k in range(_GRID.shape[0]):
@@ -252,7 +252,7 @@ def _fits(i, units, types, walkable):
     """Whether a unit stands clear of walls and of the units created before it."""
     u = units[i]
     kind = types[u.type]
-    edge = kind.spread * _TOUCHING
+    edge = kind.separation * _TOUCHING
     if min(u.x, u.y) < edge or max(u.x, u.y) >= SIZE - edge:
         return False
     if not kind.flies:
@@ -263,7 +263,7 @@ def _fits(i, units, types, walkable):
     for j in range(i):
         v = units[j]
         if types[v.type].plane == kind.plane:
-            away = (kind.spread + types[v.type].spread) * _TOUCHING
+            away = (kind.separation + types[v.type].separation) * _TOUCHING
             dx, dy = v.x - u.x, v.y - u.y
             if dx * dx + dy * dy < away * away:
                 return False

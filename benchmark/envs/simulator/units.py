@@ -23,8 +23,8 @@ class Unit:
     race: str  #: "terran", "protoss" or "zerg"
     health: float
     speed: float  #: cells per second
-    radius: float  #: for ranges, which count edge to edge, and for collisions, see PACKING
-    separation: float  #: the data's SeparationRadius: how units are spread when they appear
+    radius: float  #: for ranges, which count edge to edge; of opponents' collisions
+    separation: float  #: for collisions of friends, the data's SeparationRadius
     # -- the client's constants (SMAC client) --
     sight: float  #: SMACv2's sight range (SMAC uses 9 for every unit)
     reach: float  #: SMACv2's range for action masks, at least 2 (SMAC uses 6 for every unit)
@@ -125,11 +125,11 @@ ENERGY_PER_HEALTH = 0.33
 MIN_DAMAGE = 0.5  #: what armour cannot stop
 COOLDOWN_JITTER = (-1.0, 2.0)  #: loops, uniform, added to every period
 MIN_SCAN_RANGE = 5.0  #: edge to edge; units look for targets this far or as far as they shoot
-#: Two units appear at this share of the sum of their separations from each other (recording of 3m:
-#: marines appear and walk 0.6875 cells apart, 11/12 of 0.75), and push each other apart up to this
-#: share of the sum of their radii. The recording cannot tell the two, marines have one size. That
-#: units collide by their radii is fitted to 6h_vs_8z: by their separations (smaller for zealots,
-#: hydralisks, marauders) its policy wins 0.38 for 0.82, and is less sure of its actions.
+#: Friends appear, and press together, to this share of the sum of their separations (recording of
+#: 3m: marines appear and walk 0.6875 cells apart, 11/12 of 0.75); opponents come as near as this
+#: share of the sum of their radii. The recording cannot tell the two, marines have one size. The
+#: second is fitted: by their separations the policy of 6h_vs_8z wins 0.38 for 0.82 and is less sure
+#: of its actions.
 PACKING = 11 / 12
 #: Cells, edge to edge: a unit that is hit calls friends this near (the data's CallForHelpRadius).
 HELP_RADIUS = 4.0
@@ -156,8 +156,8 @@ TYPE_DTYPE = np.dtype(
     [
         ("health", "f8"), ("shield", "f8"), ("armour", "f8"), ("speed", "f8"),
         ("acceleration", "f8"), ("radius", "f8"), ("sight", "f8"),
-        ("separation", "f8"),  #: radius of collisions
-        ("spread", "f8"),  #: half the distance at which two units appear
+        ("separation", "f8"),  #: radius of collisions, among friends ...
+        ("body", "f8"),  #: ... and with opponents
         ("reach", "f8"), ("cooldown_scale", "f8"), ("damage", "f8"), ("bonus_light", "f8"),
         ("bonus_armoured", "f8"), ("period", "f8"), ("range", "f8"), ("scan_range", "f8"),
         ("missile_speed", "f8"), ("line_splash", "f8"), ("burst_splash", "f8"),
@@ -194,8 +194,8 @@ def type_table(missile_flight: bool = True) -> np.ndarray:
             "flies", "hits_air",
         ):  # fmt: skip
             row[name] = getattr(unit, name)
-        row["separation"] = unit.radius * PACKING
-        row["spread"] = unit.separation * PACKING
+        row["separation"] = unit.separation * PACKING
+        row["body"] = unit.radius * PACKING
         row["reach"] = max(unit.reach, 2.0)
         row["scan_range"] = max(unit.range, MIN_SCAN_RANGE)
         row["speed"] = unit.speed / LOOPS_PER_SECOND
