@@ -50,19 +50,20 @@ class Page:
         Args:
             entries: name -> handle; the handles of a tuple are drawn on top of each other.
         """
+        handles: list = list(entries.values())  # matplotlib's types know no tuples
         for columns in range(len(entries), 0, -1):
             legend = self.figure.legend(
-                list(entries.values()), list(entries), handler_map={tuple: HandlerTuple(ndivide=1)},
+                handles, list(entries), handler_map={tuple: HandlerTuple(ndivide=1)},
                 loc="upper left", bbox_to_anchor=(self.margin, self.y), bbox_transform=self._inches,
                 ncols=columns, prop={"family": FONT, "size": 7}, labelcolor=INK, frameon=False,
                 handlelength=1.6, handletextpad=0.5, columnspacing=1.1, labelspacing=0.45,
                 borderpad=0, borderaxespad=0,
             )  # fmt: skip
-            size = legend.get_window_extent().size / DPI
-            if size[0] <= self.width - 2 * self.margin or columns == 1:
+            width, height = (side / DPI for side in legend.get_window_extent().size)
+            if width <= self.width - 2 * self.margin or columns == 1:
                 break
             legend.remove()
-        self.y += size[1]
+        self.y += height
 
     def finish(self) -> Figure:
         """Cuts the page below its content."""

@@ -6,9 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from subprocess import CalledProcessError
+from typing import Any, cast
 
 import numpy as np
 from matplotlib.animation import FFMpegWriter
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 from rich.console import Console
@@ -133,15 +135,17 @@ def _tracked(frames: Iterable[Figure], count: int) -> Iterator[Figure]:
     """The same frames, with a progress bar on a terminal."""
     if not sys.stderr.isatty():
         return iter(frames)
-    return track(frames, "drawing", count, console=Console(stderr=True), transient=True)
+    bar = track(frames, "drawing", count, console=Console(stderr=True), transient=True)
+    return iter(bar)
 
 
 def _write_gif(frames: Iterable[Figure], path: Path) -> None:
     """All images share one palette, so that what does not change is not stored again."""
     images = []
     for figure in frames:
-        figure.canvas.draw()
-        images.append(Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB"))
+        canvas = cast(FigureCanvasAgg, figure.canvas)
+        canvas.draw()
+        images.append(Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))
     sample = images[:: max(1, len(images) // 8)] + images[-1:]
     palette = Image.fromarray(np.concatenate([np.asarray(image) for image in sample]))
     palette = palette.quantize(_COLOURS, method=Image.Quantize.MEDIANCUT)
@@ -157,7 +161,8 @@ def _write_mp4(frames: Iterator[Figure], path: Path) -> None:
         "-vf", f"tpad=stop_mode=clone:stop_duration={_END_MILLISECONDS / 1000}",  # the end stays
         "-fflags", "+bitexact", "-flags:v", "+bitexact", "-movflags", "+faststart",
     ]  # fmt: skip
-    writer = FFMpegWriter(1000 / _STEP_MILLISECONDS, codec="libx264", extra_args=options)
+    rate: Any = 1000 / _STEP_MILLISECONDS  # matplotlib's types know whole ones only
+    writer = FFMpegWriter(rate, codec="libx264", extra_args=options)
     figure = next(frames)
     try:
         with writer.saving(figure, str(path), DPI):

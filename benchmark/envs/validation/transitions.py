@@ -12,12 +12,13 @@ units look for targets at times of their own. How well the particles agree with 
 the simulator would reach if the game were the simulator (``ceiling``).
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
 from benchmark.envs import find_map, make
 from benchmark.envs.simulator import kernel
+from benchmark.envs.simulator.env import Simulator
 from benchmark.envs.simulator.units import TYPE_ID, UNITS
 
 #: Columns of a recording (``a0_hp``, ``a0_hp_next``, ..., ``e0_hp``) and the unit's field.
@@ -98,10 +99,11 @@ def compare(table, name: str, n_particles: int = 200, n_chains: int | None = Non
     """
     one = find_map(name)
     recording = load(table, one)
-    env, ahead = make(name, n_particles), make(name, n_particles)
+    env, ahead = (cast(Simulator, make(name, n_particles)) for _ in range(2))
     ahead.reset(np.arange(n_particles, dtype=np.uint64))
     random = np.random.default_rng(seed)
-    judged, rows = set(), {1: [], HORIZON: []}
+    judged: set[int] = set()
+    rows: dict[int, list] = {1: [], HORIZON: []}
     hurt, targets = [], []
     for number, chain in enumerate(recording.chains[:n_chains]):
         env.reset(np.arange(n_particles, dtype=np.uint64) + np.uint64(n_particles * number))
