@@ -19,6 +19,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from algorithms import ALGORITHMS
 from benchmark import files
 from benchmark.analysis import ablations, figures, statistics, tables
 from benchmark.published import compare
@@ -83,9 +84,8 @@ def snakemake(folder: Path, *arguments: str, study: Path | None = None) -> Done:
     command += ["--quiet", "reason", "--cores", "2", *arguments]
     command += ["--configfile", str(study or folder / "study.yaml")]
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["snakemake.cli", "benchmark.analysis.figures", "benchmark.training.study"]
-    )
+    methods = [f"algorithms.{name}" for name in ALGORITHMS]  # with torch and numba
+    context.set_forkserver_preload(["snakemake.cli", "benchmark.analysis.figures", *methods])
     process = context.Process(target=_snakemake, args=(command, log))
     process.start()
     process.join()
