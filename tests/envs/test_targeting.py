@@ -252,3 +252,21 @@ def test_smacv2s_script_sends_idle_units_to_the_nearest_opponent():
             assert (engine.units[k]["order"], engine.units[k]["target"]) == (ATTACK, nearest)
             sent += 1
     assert sent > 100
+
+
+def test_a_chase_counts_until_the_weapon_points_at_somebody():
+    engine = battle(["marine"], ["marine"])
+    put(engine, 1, 16 + 16j, autonomous=True, target=0, scan=LATER, cooldown=LATER)
+    for distance, chased in ((10, True), (3, False)):
+        put(engine, 0, 16 + 16j + distance)
+        engine.play(1)
+        assert engine.units[1]["chased"] == chased
+
+
+@pytest.mark.parametrize(("cooldown", "stands"), [(0.5, True), (0.0, False)])
+def test_a_weapon_that_has_fired_holds_its_unit_until_it_is_ready(cooldown, stands):
+    engine = battle(["marine"], ["marine"])
+    put(engine, 0, 26 + 16j)
+    put(engine, 1, 16 + 16j, autonomous=True, target=0, scan=LATER, backswing=5, cooldown=cooldown)
+    engine.play(1)
+    assert (velocity_of(engine.units[1]) == 0) == stands
