@@ -128,8 +128,7 @@ MIN_SCAN_RANGE = 5.0  #: edge to edge; units look for targets this far or as far
 #: Friends appear, and press together, to this share of the sum of their separations (recording of
 #: 3m: marines appear and walk 0.6875 cells apart, 11/12 of 0.75); opponents come as near as this
 #: share of the sum of their radii. The recording cannot tell the two, marines have one size. The
-#: second is fitted: by their separations the policy of 6h_vs_8z wins 0.38 for 0.82 and is less sure
-#: of its actions.
+#: second is fitted: by their separations the policy of 6h_vs_8z wins 0.38 for 0.82.
 PACKING = 11 / 12
 #: Cells, edge to edge: a unit that is hit calls friends this near (the data's CallForHelpRadius).
 HELP_RADIUS = 4.0
