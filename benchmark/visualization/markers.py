@@ -64,7 +64,7 @@ SYMBOLS = {
     "baneling": Symbol(Path.unit_regular_star(8, 0.75), "B", 0.8),
 }
 _SYMBOLS = [SYMBOLS[unit.name] for unit in UNITS]
-RADIUS = np.array([unit.radius for unit in UNITS])  #: [9] by type
+RADIUS = np.array([unit.separation for unit in UNITS])  #: [9] by type
 
 
 def units(
