@@ -74,8 +74,12 @@ def test_a_blocked_unit_takes_the_smallest_free_turn():
         others = [v for v in others if v["alive"] and plane(v) == "ground"]
         way, side = way_around(units[0].copy(), goal, others)
         engine.play(1)
-        assert velocity_of(units[0]) == pytest.approx(fact(units[0], "speed") * way)
+        velocity = velocity_of(units[0])
+        assert velocity == pytest.approx(fact(units[0], "speed") * way)
         assert units[0]["detour"] == side
+        progress = (place_of(units[0]) - (16 + 16j)) * velocity.conjugate()
+        if progress.real > 0.5 * abs(velocity) ** 2:  # it was not held up: is its way free now?
+            assert units[0]["blocked"] == (side != 0)
         seen.add((int(detour), side))
     assert len(seen) == 9  # straight, left or right, after each of them
 
