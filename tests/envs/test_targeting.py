@@ -76,7 +76,8 @@ def test_units_choose_who_threatens_then_who_is_near(kind):
             put(engine, k, drawn_place(random, 6), alive=k == 0 or random.random() < 0.8)
         for k in range(2, 7):  # some are after unit 0, by an order new or old, or were
             order = ATTACK if random.random() < 0.5 and k < 6 else IDLE
-            put(engine, k, place_of(units[k]), order=order, target=0 if order == ATTACK else -1)
+            attacked = random.choice([0, 0, 1]) if order == ATTACK else -1
+            put(engine, k, place_of(units[k]), order=order, target=attacked)
             units[k]["target_age"] = random.choice([0, 1, 3, 9])
             units[k]["left"], units[k]["left_age"] = random.choice([0, 1]), random.choice([0, 2, 9])
         target = random.integers(2, 7) if random.random() < 0.6 else -1
