@@ -144,7 +144,7 @@ MELEE_RANGE = 1.0  #: cells: weapons of at most this range strike while their un
 #: the recording of 3m 0.10, 0.33, 0.67, 0.93 of the hits come within 1, 2, 3, 4 loops of the stop.
 FIRST_SHOT_DELAY = 4
 #: Loops: a unit counts as an attacker once its order is this old, and for its target still as long
-#: as this after another order. The likeliest of 0 to 8 each, given the hits recorded on 3m.
+#: as this after another order. The likeliest of the values tried, 0 to 8, given the hits on 3m.
 NOTICED_AFTER = 3
 FORGOTTEN_AFTER = 4
 LINE_POINTS = 11  #: points along the colossus' line of fire ...
