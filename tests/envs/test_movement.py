@@ -9,7 +9,7 @@ import math
 import numpy as np
 import pytest
 
-from benchmark.envs.maps import SIZE
+from benchmark.envs.maps import MAPS, SIZE
 from benchmark.envs.simulator.records import ATTACK, FIGHTING, MOVE, MOVING, STANDING
 from benchmark.envs.simulator.terrain import DIRECT, find_terrain
 from tests.envs.loops import apart, battle, drawn_place, fact, place_of, plane, put, velocity_of
@@ -82,6 +82,19 @@ def test_a_blocked_unit_takes_the_smallest_free_turn():
             assert units[0]["blocked"] == (side != 0)
         seen.add((int(detour), side))
     assert len(seen) == 9  # straight, left or right, after each of them
+
+
+def test_an_order_to_move_finds_its_way_afresh():
+    engine = battle(["marine"], ["marine"])
+    put(engine, 0, 16 + 16j, detour=1, blocked=True)
+    engine.move(0, 20.0, 16.0)
+    assert engine.units[0]["detour"] == 0
+    assert not engine.units[0]["blocked"]
+
+
+def test_no_map_has_more_units_than_a_crowd_can_hold():
+    """The way around a crowd keeps it as bits of one integer."""
+    assert max(one.n_agents + one.n_enemies for one in MAPS.values()) <= 63
 
 
 # -- overlaps ----------------------------------------------------------------------------------

@@ -94,6 +94,25 @@ def test_units_choose_who_threatens_then_who_is_near(kind):
     assert len(seen) == 5  # with and without a target before, and what became of it
 
 
+def test_a_target_that_stops_attacking_is_kept_for_a_moment():
+    """Though another attacks too: orders are noticed late."""
+    engine = battle(["marine", "marine"], ["marine"])
+    units = engine.units
+    for agent, place in ((0, 13 + 16j), (1, 13 + 18j)):
+        put(engine, agent, place, cooldown=LATER)
+        engine.attack(agent, 2)
+        units[agent]["target_age"] = 9
+    put(engine, 2, 16 + 16j, autonomous=True, target=0, cooldown=LATER)
+    engine.move(0, 13.0, 10.0)
+    targets = []
+    for _ in range(6):
+        units[2]["scan"] = 0
+        engine.play(1)
+        targets.append(int(units[2]["target"]))
+    assert targets[:3] == [0, 0, 0]
+    assert targets[4:] == [1, 1]  # loop 4: whether it looks before or after the agent's clock ticks
+
+
 def test_a_look_is_due_now_and_then_and_for_units_without_an_explicit_order():
     engine = battle(["marine"], ["marine"])
     put(engine, 1, 18 + 16j)
@@ -155,7 +174,7 @@ def test_friends_of_a_victim_turn_against_its_attacker(begins):
                 if helps:
                     assert units[k]["target_age"] <= 1
                     walks = u["stance"] == MOVING, u["order"] == ATTACK_MOVE
-                    if walks[0] == walks[1]:  # whoever acts first, it or the attacker
+                    if walks[0] == walks[1]:  # it or the attacker acts first
                         assert units[k]["delay"] == (-1 if all(walks) else 3)
             seen.add(helps)
     assert seen == {True, False}
