@@ -316,7 +316,7 @@ class Run:
         backend = state["backend_version"] != self.env.spec.backend_version
         if other or backend or (stale and replace == "stale"):
             what = "configuration" if other else "backend" if backend else "code"
-            log.warning("%s: the %s has changed; starting anew", self.folder, what)
+            log.warning("%s: the %s has changed; starting over", self.folder, what)
             self.checkpoints.delete()
             self.checkpoints = Checkpoints(self.folder)
             self.replay = make_replay(self.env.spec, self.rules)
@@ -325,7 +325,7 @@ class Run:
             raise BenchmarkError(
                 f"{self.folder} was begun on {state['device']}, here is {self.learner.device.type}:"
                 f" continue it with --device {state['device']} where there is one, or delete its"
-                " checkpoint*.pt to begin anew"
+                " checkpoint*.pt to start over"
             )
         if stale:
             log.warning("%s: code that decides its numbers has changed on the way", self.folder)

@@ -246,7 +246,7 @@ def test_policies_win_about_as_often_as_in_the_game():
 
 @needs_evidence
 def test_near_random_battles_are_about_as_long_as_in_the_game():
-    """The bound of this commit, not the goal of 3 %: battles with zealots are up to 6 % too long."""
+    """The bound of this commit, not the goal of 3 %: zealots make them up to 6 % too long."""
     maps = ["8m", "2s3z", "3s5z", "MMM2", "6h_vs_8z"]
     rows = random_play.compare(Evidence(FOLDER), maps)
     pure = [row for row in rows if row["epsilon"] == random_play.PURE]

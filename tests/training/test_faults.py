@@ -116,7 +116,7 @@ def test_checkpoints_of_other_battles_or_another_device_are_not_continued(
     if changed == "simulator":
         monkeypatch.setattr(env, "VERSION", "of tomorrow")
         train.train(small_run(), tmp_path, device="cpu")
-        assert "the backend has changed; starting anew" in caplog.text
+        assert "the backend has changed; starting over" in caplog.text
         about = files.read_json(tmp_path / "run.json")
         assert about["backend_version"] == "of tomorrow"
         assert [attempt["from_step"] for attempt in about["attempts"]] == [0]

@@ -165,7 +165,7 @@ def test_an_unfinished_run_is_never_lost_to_other_options(tmp_path, monkeypatch,
             train.train(small_run(**{"budget": 1000} | changes), tmp_path, device="cpu")
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
     train.train(small_run(budget=800), tmp_path, device="cpu", replace="changed")  # the workflow
-    assert "the configuration has changed; starting anew" in caplog.text
+    assert "the configuration has changed; starting over" in caplog.text
     assert files.read_json(tmp_path / "run.json")["budget"] == 800
 
 

@@ -39,11 +39,19 @@ _PROGRESS = 0.5  #: a unit that made less than this share of its step was blocke
 
 
 @compiled
-def apart(u, v, types):
-    """How far apart the centres of two units stay, in cells."""
-    if u.team == v.team:
-        return types[u.type].separation + types[v.type].separation
-    return types[u.type].body + types[v.type].body
+def body_of(u, types):
+    """What ``apart`` needs of one unit, read once per loop over others: its team, its radius among
+    friends and that with opponents."""
+    kind = types[u.type]
+    return u.team, kind.separation, kind.body
+
+
+@compiled
+def apart(body, v, types):
+    """How far apart the centres of two units stay, in cells; one is given by ``body_of``."""
+    team, separation, radius = body
+    kind = types[v.type]
+    return separation + kind.separation if v.team == team else radius + kind.body
 
 
 @compiled
@@ -121,36 +129,43 @@ def _shorter_side(i, dx, dy, units, types):
     alike (recording of 3m).
 
     The crowd is who obstructs the straight way, and all ahead that are so near to one of them that
-    the unit does not fit between. It is a set of bits, so a battle has at most 63 units.
+    the unit does not fit between. Sets of units are bits, so a battle has at most 63 of them.
     """
     u = units[i]
-    kind = types[u.type]
+    body, speed = body_of(u, types), types[u.type].speed
+    crowd = ahead = 0  # members whose neighbours are still to be found; who may be one
+    for j in range(units.shape[0]):
+        v = units[j]
+        if j == i or not _obstructs(u, v, types):
+            continue
+        away = apart(body, v, types)
+        ox, oy = v.x - u.x, v.y - u.y
+        along, aside = ox * dx + oy * dy, oy * dx - ox * dy
+        if along <= _ABREAST * away:
+            continue
+        if abs(aside) < away * _TOUCHING and along < away + speed:
+            crowd |= 1 << j
+        else:
+            ahead |= 1 << j
     left = right = -math.inf  # how far the crowd reaches to either side
-    crowd = 0
-    grows = True
-    while grows:
-        grows = False
-        for j in range(units.shape[0]):
-            v = units[j]
-            if crowd >> j & 1 or j == i or not _obstructs(u, v, types):
+    while crowd:
+        for k in range(units.shape[0]):
+            if not crowd >> k & 1:
                 continue
-            away = apart(u, v, types)
-            ox, oy = v.x - u.x, v.y - u.y
-            along, aside = ox * dx + oy * dy, oy * dx - ox * dy
-            if along <= _ABREAST * away:
-                continue
-            joins = abs(aside) < away * _TOUCHING and along < away + kind.speed
-            for k in range(units.shape[0]):
-                if crowd >> k & 1:
-                    w = units[k]
-                    gap = away + apart(u, w, types)
-                    ex, ey = v.x - w.x, v.y - w.y
-                    joins = joins or ex * ex + ey * ey < gap * gap
-            if joins:
-                crowd |= 1 << j
-                grows = True
-                left = max(left, away + aside)
-                right = max(right, away - aside)
+            crowd ^= 1 << k
+            w = units[k]
+            away = apart(body, w, types)
+            aside = (w.y - u.y) * dx - (w.x - u.x) * dy
+            left, right = max(left, away + aside), max(right, away - aside)
+            for j in range(units.shape[0]):
+                if not ahead >> j & 1:
+                    continue
+                v = units[j]
+                gap = away + apart(body, v, types)
+                ex, ey = v.x - w.x, v.y - w.y
+                if ex * ex + ey * ey < gap * gap:
+                    ahead ^= 1 << j
+                    crowd |= 1 << j
     return 1 if left < right - 1e-6 else -1
 
 
@@ -174,10 +189,11 @@ def _obstructed_turns(i, dx, dy, units, types):
     """
     u = units[i]
     kind = types[u.type]
+    body = body_of(u, types)
     obstructed = 0
     for j in range(units.shape[0]):
         v = units[j]
-        away = apart(u, v, types)
+        away = apart(body, v, types)
         ox, oy = v.x - u.x, v.y - u.y
         reach = away + kind.speed
         if ox * ox + oy * oy >= reach * reach or j == i or not _obstructs(u, v, types):
@@ -225,15 +241,15 @@ def _separate(units, order, types):
         u = units[order[a]]
         if not u.alive:
             continue
-        kind = types[u.type]
+        plane, body = types[u.type].plane, body_of(u, types)
         for b in range(a + 1, n):
             v = units[order[b]]
             if not v.alive:
                 continue
             dx, dy = v.x - u.x, v.y - u.y
             square = dx * dx + dy * dy
-            away = apart(u, v, types)
-            if square >= away * away or kind.plane != types[v.type].plane:
+            away = apart(body, v, types)
+            if square >= away * away or plane != types[v.type].plane:
                 continue
             distance = math.sqrt(square)
             if distance < 1e-6:  # exactly on top of each other: part along x
