@@ -69,7 +69,6 @@ class Worker:
     ) -> None:
         FOLDERS.mkdir(mode=0o700, exist_ok=True)
         self.folder = Path(tempfile.mkdtemp(prefix="worker-", dir=FOLDERS))
-        self.log = self.folder / "log"
         self._pipe, other = Pipe()
         self._asked = ""
         self._deadline = 0.0
@@ -86,7 +85,9 @@ class Worker:
         worker = [
             sys.executable, "-I", "-c", serve, str(other.fileno()), CLIENT, arguments,
         ]  # fmt: skip
-        with open(self.log, "wb") as log:
+        with open(self.folder / "log", "wb") as log:
+            # Open from the start: the supervisor removes the folder when the worker ends.
+            self._log = open(log.name, errors="replace")
             self._supervisor = subprocess.Popen(
                 [*supervisor, str(self.folder), str(other.fileno()), *worker],
                 stdin=subprocess.PIPE,
@@ -145,6 +146,7 @@ class Worker:
     def stop(self) -> None:
         """Kills the worker with all that it started, and removes its folder."""
         self._pipe.close()
+        self._log.close()
         self._supervisor.stdin.close()
         try:
             self._supervisor.wait(_STOP_SECONDS)
@@ -154,10 +156,9 @@ class Worker:
             _remove(self.folder)
 
     def _fault(self, kind: str, text: str) -> Fault:
-        with contextlib.suppress(OSError):
-            lines = self.log.read_text(errors="replace").split("\n")
-            last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-            text += f" ({last[:200]})" if last and text not in last else ""
+        lines = self._log.read().split("\n")
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        text += f" ({last[:200]})" if last and text not in last else ""
         return Fault(kind, f"{kind} in {self._asked}: {text}")
 
 

@@ -157,12 +157,21 @@ def test_a_fault_in_a_step_costs_one_episode(make, caplog, kind, text):
     assert gone(set(before) - set(now))
 
 
-def test_the_log_names_what_the_game_said_last(make, caplog):
+def test_the_log_names_what_the_game_said_last(make, monkeypatch, caplog):
+    """Also where the supervisor has removed the worker's folder before the owner looks."""
     env = make(1)
     env.reset(np.array([fake.STEP_CRASHES * 1000], np.uint64))
+    for _ in range(fake.FAULTY_STEP - 1):
+        act(env)
+    answer = worker.Worker.answer
+
+    def late(self):
+        wait_for(lambda: not self.folder.exists())
+        return answer(self)
+
+    monkeypatch.setattr(worker.Worker, "answer", late)
     with caplog.at_level(logging.WARNING):
-        for _ in range(fake.FAULTY_STEP):
-            act(env)
+        act(env)
     assert "its process ended (the game died)" in caplog.text
 
 
