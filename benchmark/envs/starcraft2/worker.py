@@ -87,7 +87,7 @@ class Worker:
         ]  # fmt: skip
         with open(self.folder / "log", "wb") as log:
             # Open from the start: the supervisor removes the folder when the worker ends.
-            self._log = open(log.name, errors="replace")
+            self._log = open(log.name, errors="replace")  # noqa: SIM115  (closed by stop)
             self._supervisor = subprocess.Popen(
                 [*supervisor, str(self.folder), str(other.fileno()), *worker],
                 stdin=subprocess.PIPE,
