@@ -95,26 +95,28 @@ def test_near_random_play_explores_at_its_rate(epsilon, expected):
 
 def test_one_battle_of_several_runs_counts_once(tmp_path):
     """Runs with one seed begin with the same battle; a mean of eight battles weighs eight times."""
-    first = {"map": "3m", "eps": 1.0, "n": 1, "dead_allies": 3, "dead_enemies": 0}
+    first = {"map": "3m", "kind": "first_log_eps1", "n": 1, "dead_allies": 3, "dead_enemies": 0}
     points = [
         first | {"ep_length": 20, "return": 1.0}, first | {"ep_length": 20, "return": 1.0},
         first | {"ep_length": 20, "return": 2.0},
         first | {"map": "8m", "ep_length": 99, "return": 9},
-        first | {"n": 8, "ep_length": 30, "return": 1.5, "dead_allies": np.nan},
-        first | {"eps": 0.9, "ep_length": 99, "return": 9.0},
+        first | {"n": 8, "ep_length": 30, "return": 1.75, "dead_allies": np.nan},
+        first | {"kind": "window", "ep_length": 99, "return": 9.0},
     ]  # fmt: skip
     pd.DataFrame(points).to_csv(tmp_path / "random_play_points.csv", index=False)
-    row = first | {"condition": "logs", "mean_eps": 1.0, "ep_length": 24, "return": 1.2}
+    row = {"map": "3m", "mean_eps": 1.0, "ep_length": 24, "return": 1.2, "dead_allies": 3}
+    row |= {"condition": "real eps=1.0 (first log)", "dead_enemies": 0}
     row |= {"episodes": 11, "sem_length_over_points": 0.1, "sem_return_over_points": 0.1}
-    pd.DataFrame([row, row | {"mean_eps": 0.9}]).to_csv(tmp_path / "random_play.csv", index=False)
+    recorded = row | {"condition": "recorded"}  # by our own command: the points are not of it
+    pd.DataFrame([row, recorded]).to_csv(tmp_path / "random_play.csv", index=False)
 
     pure, other = random_play.compare(Evidence(tmp_path), ["3m"], 32)
     assert [row["real_battles"] for row in (pure, other)] == [10, 11]
     assert [row["real_length"] for row in (pure, other)] == [28.0, 24.0]
-    assert pure["real_return"] == pytest.approx(1.5)
+    assert pure["real_return"] == pytest.approx(1.7)
     assert pure["real_dead_allies"] == 3.0
-    # three points with deviations of -0.5, 0.5 and 0, of weights 1, 1 and 8; t(2) = 4.303
-    expected = 4.303 * (0.5 * 3 / 2) ** 0.5 / 10
+    # three points with deviations of -0.7, 0.3 and 0.05, of weights 1, 1 and 8; t(2) = 4.303
+    expected = 4.303 * ((0.7**2 + 0.3**2 + 0.4**2) * 3 / 2) ** 0.5 / 10
     assert pure["real_return_interval"] == pytest.approx(expected, rel=1e-3)
     assert other["real_return_interval"] == pytest.approx(0.196)
 

@@ -14,6 +14,8 @@ from benchmark.envs.playing import play
 from benchmark.envs.validation.evidence import interval
 from benchmark.envs.validation.players import NearRandom
 
+#: The row whose single points ``random_play_points.csv`` has, and their kind there.
+_FIRST_LOGS, _FIRST_POINTS = "real eps=1.0 (first log)", "first_log_eps1"
 PURE = 1.0  #: the exploration rate at which nothing but random actions is in a row
 _BATCH = 32  #: battles of one untrained network
 _MEASURES = {"length": "ep_length", "return": "return"}  #: here: in the evidence
@@ -34,8 +36,9 @@ def compare(evidence, maps: list[str], n_battles: int = 512, seed: int = 5) -> l
             "map": real["map"], "epsilon": real["mean_eps"], "condition": real["condition"],
             "battles": n_battles, **_in_the_game(real),
         }  # fmt: skip
-        if real["mean_eps"] == PURE and points is not None:
-            row |= _first_battles(points[points["map"] == real["map"]])
+        if real["condition"] == _FIRST_LOGS and points is not None:
+            first = (points["map"] == real["map"]) & (points["kind"] == _FIRST_POINTS)
+            row |= _first_battles(points[first])
         for name in _MEASURES:
             row[name], row[f"{name}_interval"] = played[name].mean(), interval(played[name])
         row |= {side: played[side].mean() for side in _DEATHS}
@@ -60,7 +63,7 @@ def _first_battles(points) -> dict[str, float]:
     """
     from scipy.stats import t
 
-    points = points[points["eps"] == PURE].drop_duplicates(["n", *_MEASURES.values()])
+    points = points.drop_duplicates(["n", *_MEASURES.values()])
     battles, k = points["n"], len(points)
 
     def mean(column: str) -> float:
