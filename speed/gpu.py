@@ -39,7 +39,7 @@ LIMITS = {
     "tests": 150,
     "update": 60,
     "plain": 45,
-    **{f"training {map}": 75 for map in MAPS},
+    **{f"training {map}": 120 for map in MAPS},
     "shared 4": 75,
     "shared 8": 90,
     "shared 4 mps": 75,
@@ -92,20 +92,28 @@ def update(small: bool, plain: bool = False) -> Iterator[dict]:
 
 
 def training(small: bool, map: str) -> Iterator[dict]:
-    """Every method alone on a map: ``plan`` plays, learns and evaluates."""
+    """Every method alone on a map: ``plan`` plays, learns and evaluates; who fails is told last."""
+    import traceback
+
     import torch
 
     from algorithms import ALGORITHMS
     from benchmark.training.config import resolve_run
     from benchmark.training.measure import measure
 
+    failed = []
     for name in ("qmix", "r3dm") if small else ALGORITHMS:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
         overrides = [SMALL] if small else []
         run = resolve_run(map=map, algorithm=name, seed=0, overrides=overrides)
-        yield {"algorithm": name, "map": map} | _rates(run, measure(run, 0.1 if small else 4))
+        try:
+            yield {"algorithm": name, "map": map} | _rates(run, measure(run, 0.1 if small else 4))
+        except Exception:
+            failed.append(f"{name} failed:\n{traceback.format_exc()}")
+    if failed:
+        sys.exit("".join(failed))
 
 
 def shared(small: bool, processes: int) -> Iterator[dict]:
@@ -207,7 +215,7 @@ def run_part(part: str, arguments: list[str], limit: float, environment: dict) -
         "ended": ended,
         "seconds": round(time.monotonic() - begin, 1),
         "results": [json.loads(line.removeprefix("RESULT ")) for line in marked],
-        "last_lines": [line for line in lines if line not in marked][-15:],
+        "last_lines": [line for line in lines if line not in marked][-60:],
     }
 
 

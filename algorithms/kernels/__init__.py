@@ -21,7 +21,7 @@ def serve(device: torch.device) -> bool:
         release = tuple(map(int, version("triton").split(".")[:2]))
     except PackageNotFoundError:
         release = (0, 0)
-    if release < (3, 7):
-        warnings.warn("R3DM and CDS are slow on a GPU without triton 3.7 or newer", stacklevel=2)
+    if release < (3, 6):
+        warnings.warn("R3DM and CDS are slow on a GPU without triton 3.6 or newer", stacklevel=2)
         return False
     return True

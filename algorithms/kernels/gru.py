@@ -60,7 +60,7 @@ class GRU(nn.GRU):
         """
         packed = isinstance(inputs, PackedSequence)
         if hidden.device.type != "cpu" or (not packed and len(inputs) == 1):
-            return super().forward(inputs, hidden)
+            return super().forward(inputs, hidden.contiguous())  # cuDNN reads no strides
         rows = hidden.shape[1]
         sizes = inputs.batch_sizes if packed else torch.full((len(inputs),), rows)
         states = _Scan.apply(

@@ -73,6 +73,24 @@ def test_only_the_hundredth_update_of_acorm_and_r3dm_waits(meta, monkeypatch, na
     assert len(asked) == (3 if name in ("acorm", "r3dm") else 0)
 
 
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_acting_hands_cudnn_what_it_takes(meta, monkeypatch, name):
+    """Of a state that is two networks' states too: cuDNN refuses one with gaps between its rows."""
+    given = []
+    run = torch.nn.GRU.forward
+    monkeypatch.setattr(
+        torch.nn.GRU, "forward", lambda gru, *tensors: given.extend(tensors) or run(gru, *tensors)
+    )
+    learner = prepared(name, "unified", "meta")
+    spec, hidden = learner.spec, learner.initial_hidden(4)
+    obs = torch.zeros(4, spec.n_agents, spec.obs_size, device="meta")
+    last = torch.zeros(4, spec.n_agents, dtype=torch.int64, device="meta")
+    for _ in range(2):
+        _, hidden = learner.act(obs, last, hidden)
+    assert given
+    assert all(tensor.is_contiguous() for tensor in given)
+
+
 @pytest.mark.parametrize("reading", ["item", "nonzero", "mask", "cpu", "mix"])
 def test_the_meta_device_tells(reading):
     values = torch.ones(3, device="meta")
