@@ -43,6 +43,7 @@ LIMITS = {
     "shared 4": 75,
     "shared 8": 90,
     "shared 4 mps": 75,
+    "shared 8 mps": 75,
     "study": 30,
 }
 #: How many times as long everything may take on a CPU: eight processes of R3DM at small sizes take

@@ -47,7 +47,7 @@ def _product(
     return total
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["size"])  # the last minibatch's would be compiled anew
 def _errors(
     inputs, after, weight, parameters, x1, x2, d1, d2, d3, losses, first, size, K,
     IN: tl.constexpr, N: tl.constexpr, H: tl.constexpr, OUT: tl.constexpr, B: tl.constexpr,
@@ -141,7 +141,7 @@ def _tile(tile, read, height, filled, d, width, gradient, size):
     return squares
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["size"])
 def _gradients(
     inputs, x1, x2, d1, d2, d3, gradients, squares, first, size, K,
     IN: tl.constexpr, N: tl.constexpr, H: tl.constexpr, OUT: tl.constexpr, B: tl.constexpr,
