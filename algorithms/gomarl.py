@@ -137,6 +137,7 @@ class GroupMixer(nn.Module):
         self.b4 = _mlp(state_size, size, 1)
         self.register_buffer("group", torch.zeros(n_agents, dtype=torch.int64))  #: of every agent
         self.register_buffer("turn", torch.zeros((), dtype=torch.int64))  #: group of the lasso
+        self._rows: list[Tensor] = []
         self.register_load_state_dict_post_hook(GroupMixer._list_members)
         self._list_members()
 
@@ -149,6 +150,14 @@ class GroupMixer(nn.Module):
         """Lists the agents of each group on the CPU, to be read without waiting for a GPU."""
         group = self.group.tolist()
         self.members = [[i for i, g in enumerate(group) if g == k] for k in range(max(group) + 1)]
+        self._rows = []
+
+    def rows(self) -> list[Tensor]:
+        """The agents of each group, to index with: lists would be copied to a GPU at every use."""
+        device = self.group.device
+        if not self._rows or self._rows[0].device != device:
+            self._rows = [torch.tensor(members, device=device) for members in self.members]
+        return self._rows
 
     def forward(
         self, q_values: Tensor, hidden: Tensor, embedding: Tensor, state: Tensor
@@ -168,7 +177,7 @@ class GroupMixer(nn.Module):
         belongs = torch.stack([(self.group == k).float() for k in range(len(self.members))])
         weighted = (belongs @ (q_values.unsqueeze(-1) * w1)).unbind(-2)
         summed = (belongs @ hidden).unbind(-2)
-        pooled = [embedding[:, :, members].amax(-2) for members in self.members]
+        pooled = [embedding[:, :, rows].amax(-2) for rows in self.rows()]
         of_groups = [
             self.groups[k](len(members), weighted[k], summed[k], pooled[k])
             for k, members in enumerate(self.members)
@@ -290,8 +299,8 @@ class GoMARL(Learner):
         """
         unit = F.normalize(embedding, dim=-1)
         everyone = unit.sum(-2).square().sum(-1)
-        members = self.mixer.members
-        together = sum(unit[:, :, group].sum(-2).square().sum(-1) for group in members)
+        groups = self.mixer.rows()
+        together = sum(unit[:, :, rows].sum(-2).square().sum(-1) for rows in groups)
         return (everyone - 2 * together) / self.spec.n_agents**2
 
     def weight_average(self, weights: Tensor, index: Tensor) -> Tensor:

@@ -124,8 +124,9 @@ class Learner(nn.Module):
         super().__init__()
         self.spec, self.config, self.rules = spec, config, rules
         self.device = torch.device(device)
-        if self.device.type == "cuda":  # full precision, as on the CPU; cuDNN's GRU has less
-            torch.backends.cudnn.allow_tf32 = False
+        if self.device.type == "cuda":  # full precision, as on the CPU
+            torch.backends.cudnn.allow_tf32 = False  # cuDNN's GRU has less otherwise,
+            torch.backends.cuda.matmul.allow_tf32 = False  # and products in NVIDIA's containers
         self.updates = 0
         self.env_steps = 0  # of all training battles so far
         self.hidden_width = config.hidden_size  # of what ``act`` carries from step to step

@@ -194,7 +194,8 @@ def _totals(cells: list[_Cell], at_a_time: int, share: int, on_gpu: bool) -> Ite
         return sum(sorted((getattr(cost, name) for cost in costs), reverse=True)[:count])
 
     memory, installed = largest("memory", share), psutil.virtual_memory().total
-    on_card = f" and {size(largest('device_memory', share))} of the GPU's" if on_gpu else ""
+    of_gpu = size(largest("device_memory", share))
+    on_card = f" and {of_gpu} of the GPU's, besides CUDA's own," if on_gpu else ""
     short = "" if memory < installed else "; let fewer run at a time, or take more memory"
     yield (
         f"memory  up to {size(largest('memory', 1))} for a run, {size(memory)}{on_card} with"

@@ -18,6 +18,7 @@ from benchmark.envs.spec import EnvSpec
 from benchmark.training import provenance
 from benchmark.training.config import RunConfig
 from benchmark.training.device import keep_freed_memory
+from benchmark.training.drawing import AHEAD
 from benchmark.training.replay import Episodes
 from benchmark.training.rollout import evaluate, explore
 from benchmark.training.seeding import RandomStreams
@@ -162,10 +163,12 @@ def peak_memory(run: RunConfig, spec: EnvSpec, seconds: float) -> np.ndarray:
     replay.restore(replay.packed(0, 1) * (replay.capacity - 1))  # the same bytes, many times
     learner.on_collect(battle, spec.episode_limit)
     last = run.training.batch_size
+    ahead = AHEAD if learner.device.type == "cuda" else 0  # batches that wait on the GPU meanwhile
 
     def update(size: int) -> None:
         learner.updates = _UPDATES
-        learn(learner, replay, run.training.model_copy(update={"batch_size": size}), streams)
+        rules = run.training.model_copy(update={"batch_size": size})
+        learn(learner, replay, rules, streams, 1 + ahead)
         learner.read_metrics()  # waits for the device
 
     peaks: dict[int, np.ndarray] = {}

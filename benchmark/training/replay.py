@@ -126,7 +126,7 @@ def send(values: Tensor, device: torch.device) -> Tensor:
     CUDA copies pageable memory only when the work before is done, so such values are pinned first.
     """
     if device.type == "cuda" and values.device.type == "cpu":
-        values = values.pin_memory()
+        values = values.contiguous().pin_memory()  # strides would be pinned with their gaps
     return values.to(device, non_blocking=True)
 
 

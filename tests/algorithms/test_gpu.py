@@ -1,11 +1,13 @@
 """Learning on a GPU: what can be known without one, and the comparison that needs one."""
 
 import math
+import os
+import sysconfig
 
 import pytest
 import torch
 
-from algorithms import ALGORITHMS
+from algorithms import ALGORITHMS, kernels
 from tests.algorithms.official import EPISODES, NO_PRETRAINING, in_order, make
 from tests.algorithms.parity import random_episodes
 
@@ -34,8 +36,18 @@ class _Stream(torch.Generator):
 
 @pytest.fixture
 def meta(monkeypatch):
-    """Fills in what torch's meta device lacks: random streams, and Adam in one kernel."""
-    adam = torch.optim.Adam
+    """Fills in what torch's meta device lacks: random streams, and Adam in one kernel.
+
+    It takes lists as indices, which a GPU waits for: they are copied there.
+    """
+    adam, take = torch.optim.Adam, torch.Tensor.__getitem__
+
+    def taken(values: torch.Tensor, index):
+        parts = index if isinstance(index, tuple) else (index,)
+        assert not any(isinstance(part, list) for part in parts), f"a list as an index: {index}"
+        return take(values, index)
+
+    monkeypatch.setattr(torch.Tensor, "__getitem__", taken)
     monkeypatch.setattr(torch, "Generator", _Stream)
     monkeypatch.setattr(
         torch.optim, "Adam", lambda *given, fused=None, **more: adam(*given, **more)
@@ -89,6 +101,25 @@ def test_acting_hands_cudnn_what_it_takes(meta, monkeypatch, name):
         _, hidden = learner.act(obs, last, hidden)
     assert given
     assert all(tensor.is_contiguous() for tensor in given)
+
+
+def test_kernels_need_what_they_are_compiled_with(monkeypatch):
+    card, serve = torch.device("cuda"), kernels.serve.__wrapped__
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(kernels, "version", lambda package: "3.6.0")
+    monkeypatch.setenv("CC", "cc")
+    assert serve(card)
+    lacking = {
+        "compute capability 8.0": (torch.cuda, "get_device_capability", lambda device: (7, 5)),
+        "triton 3.6 or newer": (kernels, "version", lambda package: "3.5.1"),
+        "a C compiler": (os, "environ", {"PATH": ""}),
+        "Python's C headers in /nowhere": (sysconfig, "get_config_var", lambda name: "/nowhere"),
+    }
+    for what, change in lacking.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(*change)
+            with pytest.warns(UserWarning, match=f"without {what}$"):
+                assert not serve(card)
 
 
 @pytest.mark.parametrize("reading", ["item", "nonzero", "mask", "cpu", "mix"])

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -185,12 +186,23 @@ def test_a_run_that_diverged_is_recorded_as_such(tmp_path, caplog):
     assert files.read_json(tmp_path / "run.json")["end_reason"] == run_state.DIVERGED
 
 
-def test_memory_that_runs_out_is_one_line(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("no room"),
+        torch.OutOfMemoryError("CUDA: Tried to allocate 2 GiB\nmore"),
+        RuntimeError("Triton Error [CUDA]: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
+    ids=["numpy", "torch", "triton", "cublas"],
+)
+def test_memory_that_runs_out_is_one_line(tmp_path, monkeypatch, error):
     def full(self):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore")
+        raise error
 
     monkeypatch.setattr(train.Run, "_collect", full)
-    with pytest.raises(BenchmarkError, match=r"memory ran out \(CUDA .* 2 GiB\); let fewer runs"):
+    line = re.escape(str(error).partition("\n")[0])
+    with pytest.raises(BenchmarkError, match=rf"memory ran out \({line}\); let fewer runs"):
         train.train(small_run(), tmp_path, device="cpu")
     assert files.read_json(tmp_path / "progress.json")["state"] == "failed"
 
