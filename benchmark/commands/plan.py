@@ -194,8 +194,7 @@ def _totals(cells: list[_Cell], at_a_time: int, share: int, on_gpu: bool) -> Ite
         return sum(sorted((getattr(cost, name) for cost in costs), reverse=True)[:count])
 
     memory, installed = largest("memory", share), psutil.virtual_memory().total
-    of_gpu = size(largest("device_memory", share))
-    on_card = f" and {of_gpu} of the GPU's, besides CUDA's own," if on_gpu else ""
+    on_card = f" and {size(largest('device_memory', share))} of the GPU's" if on_gpu else ""
     short = "" if memory < installed else "; let fewer run at a time, or take more memory"
     yield (
         f"memory  up to {size(largest('memory', 1))} for a run, {size(memory)}{on_card} with"
@@ -206,4 +205,5 @@ def _totals(cells: list[_Cell], at_a_time: int, share: int, on_gpu: bool) -> Ite
         f" {size(largest('checkpoints', at_a_time))} of checkpoints while {at_a_time} runs are"
         " under way"
     )
-    yield _ASSUMPTIONS
+    of_cuda = " CUDA itself takes more of the GPU for each run." if on_gpu else ""
+    yield _ASSUMPTIONS + of_cuda

@@ -138,7 +138,8 @@ def test_memory_is_of_battles_that_last_to_the_limit(monkeypatch, seconds, measu
     """And of whole batches of them, however few there was time for."""
     spec, sizes = spec_of("3m"), []
 
-    def learn(learner, replay, rules, streams):
+    def learn(learner, replay, rules, streams, updates):
+        assert updates == 1  # on a CPU no batch waits
         batch = replay.sample(rules.batch_size, streams["replay"])
         assert batch.length.tolist() == [spec.episode_limit] * rules.batch_size
         sizes.append(rules.batch_size)
@@ -286,6 +287,7 @@ def test_runs_that_share_a_gpu(study, capsys, measuring, monkeypatch):
     assert "45.0 GPU hours on 2 GPUs with 4 runs on each" in text
     assert "80.0 GB and 4.0 GB of the GPU's with 4 runs" in text
     assert "measured on Some GPU, " in text
+    assert "CUDA itself takes more" in " ".join(text.split())
 
 
 @pytest.mark.parametrize(
