@@ -5,11 +5,11 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from benchmark import files
+from benchmark.training import measure
 
 SCRIPT = files.ROOT / "speed" / "gpu.py"
 
@@ -41,10 +41,28 @@ def test_results_are_written_after_every_part(tmp_path, parts):
         assert text.count("| r3dm 3s5z_vs_3s6z, one of shared 4 |") == 4
 
 
-def test_a_part_that_fails_keeps_what_it_had_and_ends_in_time(tmp_path: Path):
+@pytest.fixture
+def gpu():
     spec = importlib.util.spec_from_file_location("gpu", SCRIPT)
-    gpu = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(gpu)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_method_that_fails_leaves_the_others(gpu, monkeypatch):
+    def measured(run, seconds):
+        if run.algorithm == "qmix":
+            raise RuntimeError("hx is not contiguous")
+
+    monkeypatch.setattr(measure, "measure", measured)
+    monkeypatch.setattr(gpu, "_rates", lambda run, measured: {})
+    rows = gpu.training(True, "3m")
+    assert next(rows)["algorithm"] == "r3dm"
+    with pytest.raises(SystemExit, match=r"qmix failed:\nTraceback(.|\n)*hx is not contiguous"):
+        next(rows)
+
+
+def test_a_part_that_fails_keeps_what_it_had_and_ends_in_time(gpu):
     code = "import time\nprint('RESULT', '{\"a\": 1}', flush=True)\n"
     for more, ended in (("raise SystemExit(3)", "status 3"), ("time.sleep(60)", "after 2 s")):
         outcome = gpu.run_part("x", [sys.executable, "-c", code + more], 2, dict(os.environ))
@@ -54,10 +72,7 @@ def test_a_part_that_fails_keeps_what_it_had_and_ends_in_time(tmp_path: Path):
         assert outcome["seconds"] < 10
 
 
-def test_the_projection_counts_budgets_and_batches():
-    spec = importlib.util.spec_from_file_location("gpu", SCRIPT)
-    gpu = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(gpu)
+def test_the_projection_counts_budgets_and_batches(gpu):
     times = {"collecting": 1.0, "evaluating": 2.0, "learning": 3.0}
     run = {"map": "5m", "algorithm": "qmix", "budget": 10, "batch_size": 32} | times
     row = {"algorithm": "qmix", "seeds": 5}
