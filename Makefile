@@ -19,7 +19,7 @@ help:
 	@echo "make test        the tests"
 	@echo "make test-slow   the tests that take minutes"
 	@echo "make test-gpu    the tests that need a CUDA device"
-	@echo "make gpu         what a GPU makes of the methods, in eight minutes (PYTHON's packages)"
+	@echo "make gpu         what a GPU makes of the methods, in nine minutes (PYTHON's packages)"
 	@echo "make test-slurm  the workflow on a Slurm cluster of this machine alone (root; minutes)"
 	@echo "make mutants     mutation testing of one module: MODULE=benchmark/training/rollout.py SAMPLE=40"
 	@echo "make bench       speeds of the simulator and the learners on this machine"

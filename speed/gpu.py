@@ -1,4 +1,4 @@
-"""What a GPU makes of this benchmark: ``make gpu``, at most eight minutes, without network.
+"""What a GPU makes of this benchmark: ``make gpu``, at most nine minutes, without network.
 
 Every part is a process with a time limit, and results are written after each: gpu.json, and gpu.md
 as a section for docs/performance.md, to $OUT or build/gpu/. Packages are taken as they are; what is
@@ -6,7 +6,7 @@ missing is named. ``--device cpu --small`` tries all of it on a machine without 
 
 On a machine of /work/.library/device (python3 is 3.12 there): download lz4, pydantic,
 pydantic-core, annotated-types and typing-inspection into .whl as its README says, then one ``run``,
-``carry: [".whl"]``, ``timeout_s: 540`` and the command
+``carry: [".whl"]``, ``timeout_s: 580`` and the command
 
     python3 -m pip install -q --no-index --no-deps --target /tmp/site .whl/*.whl &&
     export PYTHONPATH=/tmp/site PYTHONUNBUFFERED=1 && make gpu PYTHON=python3
@@ -21,9 +21,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from algorithms.learner import Learner
 
 ROOT = Path(__file__).resolve().parent.parent
 #: module -> package, of what the parts import
@@ -39,6 +43,7 @@ LIMITS = {
     "tests": 150,
     "update": 60,
     "plain": 45,
+    "profile": 40,
     **{f"training {map}": 120 for map in MAPS},
     "shared 4": 75,
     "shared 8": 90,
@@ -54,42 +59,74 @@ SLOWER = 3
 # The parts, each in a process of its own: they yield results as plain values ---------------------
 
 
-def update(small: bool, plain: bool = False) -> Iterator[dict]:
-    """Seconds of one update on full-length episodes, 32 x 150 steps of 3s5z_vs_3s6z."""
+def prepared(name: str, episodes: int, steps: int) -> tuple["Learner", Callable[[], None]]:
+    """A learner, and an update of it on full-length episodes of 3s5z_vs_3s6z that ends when it is
+    done on the device.
+    """
     import numpy as np
     import torch
-    from learner import fastest, random_episodes
+    from learner import random_episodes
 
-    from algorithms import ALGORITHMS, kernels
+    from algorithms import ALGORITHMS
     from benchmark.envs import spec_of
     from benchmark.training.config import resolve_run
     from benchmark.training.device import choose_device
     from benchmark.training.measure import without_pretraining
     from benchmark.training.replay import ReplayBuffer
 
+    spec, device = spec_of(MAPS[0]), choose_device("auto")
+    run = without_pretraining(resolve_run(map=MAPS[0], algorithm=name, seed=0))
+    learner = ALGORITHMS[name](spec, run.hyperparameters, run.training, 0, device)
+    replay = ReplayBuffer(spec, episodes)
+    replay.add(random_episodes(spec, episodes, steps))
+    learner.on_collect(replay.episodes(0, episodes), 0)
+    batch = replay.sample(episodes, np.random.default_rng(0)).to(learner.device)
+
+    def work() -> None:
+        learner.update(*[batch] * learner.BATCHES)
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return learner, work
+
+
+def update(small: bool, plain: bool = False) -> Iterator[dict]:
+    """Seconds of one update, 32 x 150 steps."""
+    import torch
+    from learner import fastest
+
+    from algorithms import ALGORITHMS, kernels
+
     if plain:
         kernels.serve = lambda device: False
-    episodes, steps = (2, 4) if small else (32, 150)
-    spec, device = spec_of(MAPS[0]), choose_device("auto")
     for name in ("r3dm", "cds") if plain else ALGORITHMS:
-        run = without_pretraining(resolve_run(map=MAPS[0], algorithm=name, seed=0))
-        learner = ALGORITHMS[name](spec, run.hyperparameters, run.training, 0, device)
-        replay = ReplayBuffer(spec, episodes)
-        replay.add(random_episodes(spec, episodes, steps))
-        learner.on_collect(replay.episodes(0, episodes), 0)
-        batch = replay.sample(episodes, np.random.default_rng(0)).to(learner.device)
-        if device == "cuda":
+        learner, work = prepared(name, *((2, 4) if small else (32, 150)))
+        on_gpu = learner.device.type == "cuda"
+        if on_gpu:
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
-
-        def work(learner=learner, batch=batch) -> None:
-            learner.update(*[batch] * learner.BATCHES)
-            if device == "cuda":
-                torch.cuda.synchronize()
-
         seconds = fastest(work, repeats=2 if small or plain else 7)
-        peak = torch.cuda.max_memory_allocated() if device == "cuda" else 0
+        peak = torch.cuda.max_memory_allocated() if on_gpu else 0
         yield {"algorithm": name, "seconds": seconds, "device_memory": peak}
+
+
+def profile(small: bool) -> Iterator[dict]:
+    """What an update of R3DM and of CDS spends its time with on the device, the largest first."""
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as profiled
+
+    for name in ("r3dm", "cds"):
+        learner, work = prepared(name, *((2, 4) if small else (32, 150)))
+        on_gpu = learner.device.type == "cuda"
+        work()  # compiles the kernels
+        kind = ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU
+        with profiled(activities=[kind]) as found:
+            work()
+        total = f"self_{'device' if on_gpu else 'cpu'}_time_total"
+        spent = sorted(found.key_averages(), key=lambda one: -getattr(one, total))
+        for one in spent[:8]:
+            ms = getattr(one, total) / 1e3
+            yield {"algorithm": name, "kernel": one.key[:60], "ms": ms, "calls": one.count}
 
 
 def training(small: bool, map: str) -> Iterator[dict]:
@@ -337,6 +374,12 @@ def markdown(found: dict) -> str:
             lines.append(
                 f"| {row['algorithm']} | {row['seconds'] * 1e3:.1f} | {without} | {memory} |"
             )
+    if rows := parts.get("profile", {}).get("results"):
+        lines += ["", "What it does there for longest:", "", "| | ms | calls |", "|---|---:|---:|"]
+        for row in rows:
+            lines.append(
+                f"| {row['algorithm']}: {row['kernel']} | {row['ms']:.1f} | {row['calls']} |"
+            )
     lines += ["", "Training, by `plan` (battles as long as at random play):", ""]
     lines += ["| | updates/s | collecting, env steps/s | training, env steps/s | GPU memory |"]
     lines += ["|---|---:|---:|---:|---:|"]
@@ -379,7 +422,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--small", action="store_true", help="sizes of a try-out")
-    parser.add_argument("--limit", type=float, default=470, help="seconds for everything on a card")
+    parser.add_argument("--limit", type=float, default=530, help="seconds for everything on a card")
     parser.add_argument("--parts", nargs="*", default=list(LIMITS), choices=list(LIMITS))
     parser.add_argument("--out", type=Path, default=os.environ.get("OUT", ROOT / "build" / "gpu"))
     parser.add_argument("--part", help=argparse.SUPPRESS)
@@ -389,6 +432,7 @@ def main() -> None:
         works = {
             "update": lambda: update(arguments.small),
             "plain": lambda: update(arguments.small, plain=True),
+            "profile": lambda: profile(arguments.small),
             "training": lambda: training(arguments.small, which),
             "shared": lambda: shared(arguments.small, int(which)),
             "study": lambda: study(arguments.small),

@@ -15,7 +15,7 @@ SCRIPT = files.ROOT / "speed" / "gpu.py"
 
 
 QUICK = ["plain", "shared 4 mps", "study"]
-TRAINING = ["update", "training 3s5z_vs_3s6z", "shared 4"]
+TRAINING = ["update", "profile", "training 3s5z_vs_3s6z", "shared 4"]
 
 
 @pytest.mark.parametrize("parts", [QUICK, pytest.param(TRAINING, marks=pytest.mark.slow)])
@@ -38,6 +38,7 @@ def test_results_are_written_after_every_part(tmp_path, parts):
         assert len(found["parts"]["study"]["results"]) == 7 * 12
     else:
         assert "| r3dm 3s5z_vs_3s6z |" in text
+        assert text.count("| cds: ") == 8
         assert text.count("| r3dm 3s5z_vs_3s6z, one of shared 4 |") == 4
 
 
