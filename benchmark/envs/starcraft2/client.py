@@ -56,7 +56,13 @@ class Client:
         self._env = getattr(self._wrapper, "env", self._wrapper)
         self._env.game_version, self._env._seed = version, seed % _SEEDS
         launch = self._env._launch
-        self._env._launch = lambda: _locked(lock, launch)
+
+        def launched() -> None:
+            _locked(lock, launch)
+            if one.generated:  # its wrapper may reset twice before a battle begins, see ``reset``
+                self._env._episode_count = max(self._env._episode_count, 1)
+
+        self._env._launch = launched
         # After a crash the client would start another game and go on; this process is done then.
         self._env.full_restart = _give_up
         self._tags: set[int] = set()
@@ -94,7 +100,12 @@ class Client:
         """
         self._seed = seed
         seed_everything(self._wrapper, seed)
-        if self._wrapper.reset() is None:
+        # Where units do not appear SMACv2's wrapper draws others, resets again, and returns None.
+        begun = self._wrapper.reset() is not None or (
+            len(self._env.agents) == self._map.n_agents
+            and len(self._env.enemies) == self._map.n_enemies
+        )
+        if not begun:
             raise Broken("reset returned nothing: the units did not appear")
         # The client takes the number of finished episodes as a sign that the game runs. Left at 0,
         # another reset would start a second game, and would add to max_reward.
@@ -126,6 +137,8 @@ class Client:
         reward, ended, info = self._wrapper.step(actions)
         if not info:
             raise Broken("the step returned no information")
+        if self._env._controller.status_ended:
+            raise Broken("the game ended itself")
         truncated = self._env.timeouts > timeouts
         self._units = self._read_units(self._units)
         return (
@@ -150,6 +163,10 @@ class Client:
     def walkable(self) -> np.ndarray:
         """[32, 32] bool, indexed [x, y]: the cells that the game calls passable."""
         return np.array(self._env.pathing_grid, bool)
+
+    def game_loop(self) -> int:
+        """Loops that the game has played."""
+        return self._env._obs.observation.game_loop
 
     def game_version(self) -> str:
         """What the game calls itself."""

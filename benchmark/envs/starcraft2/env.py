@@ -17,6 +17,7 @@ import numpy as np
 from benchmark.envs.maps import Map
 from benchmark.envs.options import EnvOptions
 from benchmark.envs.simulator.observation import layout_of
+from benchmark.envs.simulator.units import LOOPS_PER_STEP
 from benchmark.envs.simulator.world import expected_max_reward
 from benchmark.envs.spec import EnvSpec, Observation, Transition
 from benchmark.envs.starcraft2.client import REWARD_OPTIONS
@@ -36,6 +37,9 @@ log = logging.getLogger("benchmark")
 
 _HOUR = 3600.0
 _GB = 2**30
+#: The game ends at loop 2^19, whatever happens in it (pysc2's ``MAX_STEP_COUNT``).
+_LAST_LOOP = 524_000
+_RESET_LOOPS = 2_000  #: at most; SMACv2 waits up to 1000 for its units, and tries again
 _BACKOFF_SECONDS, _LONGEST_BACKOFF = 0.5, 30.0  #: between starts that fail, doubled every time
 
 
@@ -91,6 +95,7 @@ class StarCraft2:
         self._max_reward: list[float | None] = [known] * n_envs
         self._workers: list[Worker | None] = [None] * n_envs
         self._episodes = np.zeros(n_envs, int)  # of each worker
+        self._loops = np.zeros(n_envs, int)  # of each game when its battle began
         self._running = np.zeros(n_envs, bool)
         self._obs = np.zeros((n_envs, spec.n_agents, spec.obs_size), np.float32)
         self._state = np.zeros((n_envs, spec.state_size), np.float32)
@@ -202,6 +207,7 @@ class StarCraft2:
                     raise failed[b]
                 worker = self._workers[b]
                 self._obs[b], self._state[b], self._available[b] = worker.answer()
+                self._loops[b] = self._question(b, "game_loop")
                 if self._episodes[b] == 0:
                     self._check_sizes(b)
             except Fault as fault:
@@ -254,7 +260,9 @@ class StarCraft2:
         worker = self._workers[b]
         if worker is None:
             return
-        old = self._episodes[b] >= self.settings.episodes
+        # The battle that is over and the next one, each as long as can be, must fit in.
+        loops = 2 * (LOOPS_PER_STEP * self.spec.episode_limit + _RESET_LOOPS)
+        old = self._episodes[b] >= self.settings.episodes or self._loops[b] + loops > _LAST_LOOP
         if old or worker.memory() > self.settings.memory_gb * _GB:
             self.faults["recycled"] += 1
             self._stop(b)

@@ -11,6 +11,7 @@ import ctypes
 import importlib
 import json
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -29,8 +30,12 @@ from benchmark.envs.options import EnvOptions
 from benchmark.errors import BenchmarkError
 from benchmark.files import ROOT
 
-#: Every worker has a folder of its own in here, in which it and its game put temporary files.
-FOLDERS = Path(tempfile.gettempdir(), f"benchmark-starcraft2-{os.getuid()}")
+#: Every worker has a folder of its own in here, in which it and its game put temporary files. Nodes
+#: and containers may share the folder for temporary files, but do not see each other's processes.
+FOLDERS = Path(
+    tempfile.gettempdir(),
+    f"benchmark-starcraft2-{os.getuid()}-{platform.node()}-{os.stat('/proc/self/ns/pid').st_ino}",
+)
 #: Names a process's folder in its environment: the mark by which ``sweep`` knows our processes.
 MARK = "BENCHMARK_STARCRAFT2_FOLDER"
 CLIENT = "benchmark.envs.starcraft2.client"  #: the module whose ``Client`` a worker talks to
@@ -95,7 +100,7 @@ class Worker:
                 stderr=log,
                 pass_fds=[other.fileno()],
                 start_new_session=True,
-                env=os.environ | {MARK: str(self.folder), "TMPDIR": str(self.folder)},
+                env=_environment(self.folder),
             )
         other.close()
         started = psutil.Process(self._supervisor.pid).create_time()
@@ -160,6 +165,15 @@ class Worker:
         last = next((line.strip() for line in reversed(lines) if line.strip()), "")
         text += f" ({last[:200]})" if last and text not in last else ""
         return Fault(kind, f"{kind} in {self._asked}: {text}")
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """Of a worker: its folder, and no proxy between the client and its game."""
+    direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY", "")
+    direct = ",".join(filter(None, [direct, "127.0.0.1", "localhost"]))
+    return os.environ | {
+        MARK: str(folder), "TMPDIR": str(folder), "no_proxy": direct, "NO_PROXY": direct,
+    }  # fmt: skip
 
 
 def sweep() -> int:

@@ -28,13 +28,14 @@ class Client:
 
     def __init__(self, one, options, version, seed, max_reward, lock):
         self._sizes = json.loads(os.environ["FAKE_SIZES"])[one.name]
-        self._step = self._plan = 0
+        self._step = self._plan = self.game_loop = 0
         self.max_reward = 100.0 if max_reward is None else max_reward
         subprocess.Popen(["sleep", "600"], start_new_session=True)
         print("the game says something")
 
     def reset(self, seed):
         self._step, self._plan = 0, self._take_plan(seed)
+        self.game_loop += int(os.environ.get("FAKE_LOOPS", "100"))
         self._fail(RESET_CRASHES)
         if self._plan == NEVER_BEGINS:
             raise Broken("the units did not appear")
@@ -53,6 +54,9 @@ class Client:
 
     def pid(self):
         return os.getpid()
+
+    def variable(self, name):
+        return os.environ.get(name)
 
     def _take_plan(self, seed):
         once = Path(os.environ["FAKE_ONCE"], str(seed))

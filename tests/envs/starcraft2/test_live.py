@@ -137,12 +137,22 @@ def test_battles_may_be_reset_at_any_time(start, name):
     assert len(list(journal.iterdir())) == 1  # never a second game
 
 
+def test_units_that_do_not_appear_are_drawn_again_in_the_same_game(start):
+    env, journal = start("zerg_5_vs_5", faults="no_units=0.5")
+    for seed in range(8):
+        env.reset(np.array([seed], np.uint64))
+        assert env.units()[0]["alive"].all()
+        assert not env.step(np.array([[1] * 5])).aborted[0]
+    assert not env.faults
+    assert len(list(journal.iterdir())) == 1  # never a second game
+
+
 def test_a_seed_decides_smacv2s_teams_places_and_looks(start):
     env, _ = start("terran_10_vs_11")
 
     def begun(seed):
         seen = env.reset(np.array([seed], np.uint64))
-        return seen.obs.tobytes() + env.units().tobytes()
+        return seen.obs.tolist(), env.units().tolist()
 
     first = begun(1)
     assert begun(2) != first

@@ -269,12 +269,22 @@ def test_smacv2s_script_sends_idle_enemies_at_the_nearest():
 
 @pytest.mark.protocol
 def test_peculiarities():
-    assert not Talk("3m", no_units=True).units()
+    assert not Talk("3m", no_units=1.0).units()
     weak = Talk("2s3z", handicap=0.25).units()
     for unit in weak:
         share = 1.0 if unit.owner == 1 else 0.25
         assert unit.health == share * unit.health_max
         assert unit.shield == share * unit.shield_max
+
+
+@pytest.mark.protocol
+def test_a_game_ends_at_its_last_loop():
+    talk = Talk("3m")
+    talk.server.loop = 2**19 - 2
+    talk.step(1)
+    assert talk.units()
+    talk.step(1)
+    assert talk("observation").error
 
 
 @pytest.mark.protocol

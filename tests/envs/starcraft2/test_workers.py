@@ -4,6 +4,7 @@ import dataclasses
 import json
 import logging
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -24,6 +25,8 @@ from benchmark.envs.starcraft2.installation import Settings
 from benchmark.errors import BenchmarkError
 from tests.envs.starcraft2 import fake_client as fake
 from tests.envs.starcraft2.test_supervisor import gone, wait_for
+
+SHARED = worker.FOLDERS  #: before a test changes it
 
 
 def fake_spec(one):
@@ -235,6 +238,28 @@ def test_processes_are_recycled_between_battles(make):
     assert env._question(0, "pid") not in pids
 
 
+def test_a_game_is_recycled_before_its_last_loop(make, monkeypatch):
+    monkeypatch.setenv("FAKE_LOOPS", "173500")  # a battle
+    env = make(1)
+    pids = []
+    for seed in range(6):
+        env.reset(np.array([seed], np.uint64))
+        pids.append(env._question(0, "pid"))
+    assert pids[0] == pids[1] == pids[2] != pids[3] == pids[4] == pids[5]
+    assert env.faults == {"recycled": 1}
+
+
+def test_clients_reach_their_games_without_the_proxy(make, monkeypatch):
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "example.org")
+    env = make(1)
+    env.reset(np.array([1], np.uint64))
+    for name in ("no_proxy", "NO_PROXY"):
+        assert env._question(0, "variable", name) == "example.org,127.0.0.1,localhost"
+
+
 def test_max_reward_is_pinned(make):
     """The first team's where the client's own rule is wanted, also in a process that replaces."""
     env = make(2, map="zerg_5_vs_5", options=EnvOptions(max_reward="first_draw"))
@@ -370,6 +395,16 @@ def test_a_folder_may_vanish_during_the_sweep(tmp_path, monkeypatch):
     monkeypatch.setattr(worker, "FOLDERS", tmp_path)
     (worker.FOLDERS / "worker-gone").symlink_to("nowhere")  # listed, but not to be found
     assert worker.sweep() == 0
+
+
+def test_nodes_that_share_a_temporary_folder_keep_apart():
+    code = (
+        "import platform; platform.node = lambda: 'another'\n"
+        "from benchmark.envs.starcraft2.worker import FOLDERS; print(FOLDERS)"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    other, here = told.stdout.strip(), str(SHARED)
+    assert other == here.replace(platform.node(), "another") != here
 
 
 def test_sweeping_spares_the_living(tmp_path, make):

@@ -32,14 +32,14 @@ class Faults:
     """What goes wrong, to test how programs deal with it.
 
     ``crash``, ``hang`` and ``late`` count requests: below 1 it is a probability per request, from 1
-    on the number of the one that fails. The others are drawn when the process starts.
+    on the number of the one that fails. ``no_units`` is drawn per battle, the others per process.
     """
 
     crash: float = 0.0  #: ends at once
     hang: float = 0.0  #: never answers again
     late: float = 0.0  #: answers 3 seconds late
     no_start: float = 0.0  #: probability of ending before it listens
-    no_units: float = 0.0  #: probability that no unit ever appears
+    no_units: float = 0.0  #: probability that units do not appear when they are created
     slow: float = 0.0  #: listens up to so many seconds late
 
     @classmethod
@@ -113,7 +113,7 @@ def main() -> int:
 
     from benchmark.envs.starcraft2.standin.server import Server
 
-    server = Server(random.random() < faults.no_units, options.handicap)
+    server = Server(faults.no_units, options.handicap)
     journal = Journal(options.journal) if options.journal else None
 
     def talk(client) -> None:

@@ -39,6 +39,7 @@ _IN_GAME = ("game_info", "observation", "action", "step", "debug", "data", "save
 #: Request -> the status in which it can be answered, None for any.
 _REQUESTS = {"ping": None, "create_game": None, "join_game": api.init_game}
 _REQUESTS |= dict.fromkeys(_IN_GAME, api.in_game)
+LAST_LOOP = 2**19  #: at which a game ends, whatever happens in it
 _MOST_LOOPS = 20_000  #: of one step: a quarter of an hour of the game, in less than a second
 _MOST_UNITS = 200  #: to be created; the game's own limit of supplies
 _PLATEAU = 127  #: terrain height of the playing ground, of 0 .. 255
@@ -53,11 +54,11 @@ class Server:
     """One process of the game, from launch to quit.
 
     Args:
-        no_units: whether units that are to be created never appear, as happens in the game.
+        no_units: how probably units that are to be created do not appear, as happens in the game.
         handicap: share of their health and shields with which enemies begin.
     """
 
-    def __init__(self, no_units: bool = False, handicap: float = 1.0) -> None:
+    def __init__(self, no_units: float = 0.0, handicap: float = 1.0) -> None:
         self.engine: Engine | None = None  #: the battle; None before the first
         self.loop = 0  #: game loops played
         self._no_units, self._handicap = no_units, handicap
@@ -235,6 +236,8 @@ class Server:
         if self.engine is not None:
             self.engine.play(count)
         self.loop += count
+        if self.loop >= LAST_LOOP:
+            self._status = api.ended
         self._create_units()
         response.simulation_loop = self.loop
 
@@ -259,7 +262,7 @@ class Server:
             self._deploy(armies(self._map))
 
     def _deploy(self, units: np.ndarray) -> None:
-        if self._no_units:
+        if random.random() < self._no_units:
             return
         self.engine = Engine(self._map, units, self._seed + self._battles)
         enemies = self.engine.units["team"] == 1
