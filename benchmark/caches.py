@@ -5,6 +5,8 @@ a container all of these may be read-only; numba and Triton then fail, and matpl
 """
 
 import atexit
+import contextlib
+import hashlib
 import os
 import shutil
 import sys
@@ -14,17 +16,21 @@ _SOURCES = [
     os.path.join(os.path.dirname(__file__), "envs", "simulator"),
     os.path.join(os.path.dirname(os.path.dirname(__file__)), "algorithms", "kernels"),
 ]
+_CPUINFO = "/proc/cpuinfo"
 
 
 def provide() -> None:
     """Gives libraries a private temporary folder in place of those that cannot be written.
 
     By their own environment variables, which processes started later inherit; one line says so. The
-    folder is deleted when this process ends.
+    folder is deleted when this process ends. Slurm's jobs get one folder per type of processor:
+    nodes of two types that fill one at the same time can give each other their machine code.
     """
     kept = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     settings = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
     next_to_source = all(_writable(os.path.join(folder, "__pycache__")) for folder in _SOURCES)
+    if "SLURM_JOB_ID" in os.environ and _writable(kept):
+        os.environ.setdefault("NUMBA_CACHE_DIR", os.path.join(kept, "r3dm-benchmark", _processor()))
     found = {
         "NUMBA_CACHE_DIR": next_to_source or _writable(kept),
         "MPLCONFIGDIR": _writable(kept) and _writable(settings),
@@ -44,6 +50,15 @@ def provide() -> None:
         f" read-only; to keep them set {', '.join(lacking)} to folders that can be written",
         file=sys.stderr,
     )
+
+
+def _processor() -> str:
+    """A name for this type of processor."""
+    with contextlib.suppress(OSError), open(_CPUINFO) as file:
+        first = file.read().partition("\n\n")[0].splitlines()
+        told = [line for line in first if line.startswith(("model name", "flags", "Features"))]
+        return "numba-" + hashlib.sha256("\n".join(told).encode()).hexdigest()[:12]
+    return "numba"
 
 
 def _writable(folder: str) -> bool:

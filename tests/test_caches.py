@@ -56,6 +56,23 @@ def test_folders_that_can_be_written_stay(read_only, monkeypatch, capsys, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
+def test_nodes_of_slurm_share_compiled_functions_with_their_own_type_only(monkeypatch, tmp_path):
+    folders = []
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    for flags in ("sse2 avx2", "sse2 avx2 avx512f", "sse2 avx2"):
+        (tmp_path / "cpuinfo").write_text(f"model name\t: some\ncpu MHz\t: 2\nflags\t: {flags}\n\n")
+        monkeypatch.setattr(caches, "_CPUINFO", str(tmp_path / "cpuinfo"))
+        monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+        caches.provide()
+        folders.append(os.environ["NUMBA_CACHE_DIR"])
+    assert folders[0] == folders[2] != folders[1]
+    assert Path(folders[0]).is_relative_to(tmp_path / "r3dm-benchmark")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "own"))
+    caches.provide()
+    assert os.environ["NUMBA_CACHE_DIR"] == str(tmp_path / "own")
+
+
 def test_a_command_in_a_read_only_checkout(tmp_path):
     """Finds the runs of a study, which imports compiled functions, with one line on stderr."""
     root = files.ROOT

@@ -77,7 +77,7 @@ class Done(NamedTuple):
     output: str  #: what it printed, to both streams
 
 
-def snakemake(folder: Path, *arguments: str, study: Path | None = None) -> Done:
+def snakemake(folder: Path, *arguments: str, study: Path | None = None, **environment: str) -> Done:
     """Calls Snakemake in a fork of a process that has imported everything, to save seconds."""
     log = folder / "snakemake.log"
     command = ["--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
@@ -86,13 +86,14 @@ def snakemake(folder: Path, *arguments: str, study: Path | None = None) -> Done:
     context = multiprocessing.get_context("forkserver")
     methods = [f"algorithms.{name}" for name in ALGORITHMS]  # with torch and numba
     context.set_forkserver_preload(["snakemake.cli", "benchmark.analysis.figures", *methods])
-    process = context.Process(target=_snakemake, args=(command, log))
+    process = context.Process(target=_snakemake, args=(command, log, environment))
     process.start()
     process.join()
     return Done(process.exitcode, log.read_text())
 
 
-def _snakemake(command: list[str], log: Path) -> None:
+def _snakemake(command: list[str], log: Path, environment: dict[str, str]) -> None:
+    os.environ.update(environment)
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(output, 1)
     os.dup2(output, 2)
@@ -488,6 +489,25 @@ def test_no_shell_stands_between_the_workflow_and_a_run(study):
     assert b"bash" not in (study / "parent").read_bytes()
 
 
+def test_a_run_in_a_slurm_job_is_told_of_its_end(study):
+    """Under control groups Slurm sends SIGTERM to Snakemake alone."""
+    shutil.rmtree(run_folder(study, "3m", 0))
+    saving = (
+        "import os, pathlib, signal, sys, time\n"
+        "def save(*_):\n"
+        "    pathlib.Path('saved').touch()\n"
+        "    sys.exit(1)\n"
+        "if sys.argv[1] == 'train':\n"
+        "    signal.signal(signal.SIGTERM, save)\n"
+        "    os.kill(os.getppid(), signal.SIGTERM)\n"
+        "    time.sleep(20)\n"
+    )
+    (study / "benchmark" / "__main__.py").write_text(saving + STAND_IN)
+    done = snakemake(study, "runs", SLURM_JOB_ID="7")
+    assert done.code == 1, done.output
+    assert (study / "saved").exists()
+
+
 def test_read_only_results_are_one_clear_line(study):
     shutil.rmtree(study / "results/made_up/figures")
     (study / "results/made_up/.lock").unlink()
@@ -518,8 +538,7 @@ def test_both_slurm_profiles_differ_in_accounting_only():
         yaml.safe_load((PROFILES / name / "profile.yaml").read_text())
         for name in ("slurm", "slurm-no-accounting")
     )
-    accounting = {"slurm-status-command": "squeue", "slurm-no-account": True}
-    assert without == with_it | accounting
+    assert without == with_it | {"slurm-no-account": True}
 
 
 @pytest.mark.parametrize("name", ["slurm", "slurm-no-accounting"])

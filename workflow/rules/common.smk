@@ -110,6 +110,19 @@ report: "../report/workflow.rst"
 # over before the run has saved a checkpoint.
 shell.prefix("set -euo pipefail; exec env ")
 
+if "SLURM_JOB_ID" in os.environ:
+    # Where Slurm tracks processes by control groups, only its task gets SIGTERM: Snakemake, which waits
+    # for its jobs and tells them nothing (its issue 3241). They are told here, and save.
+    import psutil
+    from snakemake.scheduling.job_scheduler import JobScheduler
+
+    def told(scheduler, *received, note=JobScheduler.exit_gracefully):
+        note(scheduler, *received)
+        for job in psutil.Process().children():
+            job.terminate()
+
+    JobScheduler.exit_gracefully = told
+
 
 onstart:
     # Two workflows on one folder would take each other's files for broken ones. Unlike Snakemake's
