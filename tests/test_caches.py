@@ -18,7 +18,7 @@ def read_only(monkeypatch):
     """Of root, too, a file is no folder to write to."""
     monkeypatch.setattr(caches, "_SOURCES", ["/dev/null/checkout"])
     monkeypatch.setenv("HOME", "/dev/null")
-    for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", *VARIABLES):
+    for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "SLURM_JOB_ID", *VARIABLES):
         monkeypatch.setenv(name, "")  # so that it comes back
         monkeypatch.delenv(name)
 

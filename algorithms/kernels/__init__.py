@@ -37,5 +37,5 @@ def _lacking(device: torch.device) -> str:
     # Triton compiles C code that launches the kernels.
     if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
         return "a C compiler"
-    headers = sysconfig.get_config_var("INCLUDEPY")
+    headers = sysconfig.get_path("include", "posix_prefix")  # where Triton looks
     return "" if Path(headers, "Python.h").exists() else f"Python's C headers in {headers}"

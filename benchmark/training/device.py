@@ -53,7 +53,7 @@ def ran_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that the CPU's or the GPU's memory is full."""
     import torch
 
-    # torch on the CPU; CUDA and Triton, where a shared GPU is full; cuBLAS
-    texts = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
+    # torch on the CPU; CUDA and Triton, where a shared GPU is full; cuBLAS; cuDNN
+    texts = ("can't allocate memory", "out of memory", "ALLOC_FAILED", "ALLOCATION_FAILED")
     kinds = (MemoryError, torch.OutOfMemoryError)
     return isinstance(error, kinds) or any(text in str(error) for text in texts)

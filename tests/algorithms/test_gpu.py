@@ -113,7 +113,7 @@ def test_kernels_need_what_they_are_compiled_with(monkeypatch):
         "compute capability 8.0": (torch.cuda, "get_device_capability", lambda device: (7, 5)),
         "triton 3.6 or newer": (kernels, "version", lambda package: "3.5.1"),
         "a C compiler": (os, "environ", {"PATH": ""}),
-        "Python's C headers in /nowhere": (sysconfig, "get_config_var", lambda name: "/nowhere"),
+        "Python's C headers in /nowhere": (sysconfig, "get_path", lambda *names: "/nowhere"),
     }
     for what, change in lacking.items():
         with monkeypatch.context() as patch:

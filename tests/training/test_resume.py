@@ -193,8 +193,9 @@ def test_a_run_that_diverged_is_recorded_as_such(tmp_path, caplog):
         torch.OutOfMemoryError("CUDA: Tried to allocate 2 GiB\nmore"),
         RuntimeError("Triton Error [CUDA]: out of memory"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
     ],
-    ids=["numpy", "torch", "triton", "cublas"],
+    ids=["numpy", "torch", "triton", "cublas", "cudnn"],
 )
 def test_memory_that_runs_out_is_one_line(tmp_path, monkeypatch, error):
     def full(self):

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from snakemake.logging import logger
@@ -110,16 +111,18 @@ report: "../report/workflow.rst"
 # over before the run has saved a checkpoint.
 shell.prefix("set -euo pipefail; exec env ")
 
-if "SLURM_JOB_ID" in os.environ:
+if "SLURM_JOB_ID" in os.environ and "slurm-jobstep" not in sys.argv:
     # Where Slurm tracks processes by control groups, only its task gets SIGTERM: Snakemake, which waits
-    # for its jobs and tells them nothing (its issue 3241). They are told here, and save.
+    # for its jobs and tells them nothing (its issue 3241). They are told here, and save. Around it is
+    # another Snakemake, of executor slurm-jobstep; it must not tell srun, which would kill the task.
     import psutil
     from snakemake.scheduling.job_scheduler import JobScheduler
 
     def told(scheduler, *received, note=JobScheduler.exit_gracefully):
         note(scheduler, *received)
         for job in psutil.Process().children():
-            job.terminate()
+            with suppress(psutil.Error):  # it ends by itself
+                job.terminate()
 
     JobScheduler.exit_gracefully = told
 
