@@ -47,7 +47,7 @@ def _product(
     return total
 
 
-@triton.jit(do_not_specialize=["size"])  # the last minibatch's would be compiled anew
+@triton.jit(do_not_specialize=["size"])  # one compilation, also for the last minibatch
 def _errors(
     inputs, after, weight, parameters, x1, x2, d1, d2, d3, losses, first, size, K,
     IN: tl.constexpr, N: tl.constexpr, H: tl.constexpr, OUT: tl.constexpr, B: tl.constexpr,
