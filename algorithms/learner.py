@@ -145,6 +145,10 @@ class Learner(nn.Module):
         for target in self.targets.values():
             target.to(self.device)
         self.optimizers = self.make_optimizers()
+        self.seed_streams(seed)
+
+    def seed_streams(self, seed: int) -> None:
+        """Begins the method's own random streams anew."""
         self.streams = {
             name: torch.Generator(self.device).manual_seed(_spawned(seed, index))
             for index, name in enumerate(self.STREAMS)
@@ -299,8 +303,8 @@ class Learner(nn.Module):
             network.load_state_dict(state["targets"][name])
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
-        for name, stream in self.streams.items():
-            stream.set_state(state["streams"][name].cpu())
+        for name, position in state["streams"].items():
+            self.streams[name].set_state(position.cpu())
         self.updates = state["updates"]
 
     # The update -----------------------------------------------------------------------------------

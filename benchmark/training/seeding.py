@@ -2,7 +2,7 @@
 
 Switching one part off, or evaluating more often, leaves the other streams as they were. The stream
 "learner" draws one number, the seed of the initial weights and of the method's own streams
-(``STREAMS`` in ``algorithms/learner.py``).
+(``STREAMS`` in ``algorithms/learner.py``), and another whenever the run moves to another device.
 """
 
 import json

@@ -58,7 +58,8 @@ def train(
     Args:
         config: the resolved run.
         folder: where ``evaluations.parquet``, ``run.json`` and the checkpoints go.
-        device: one of ``device.DEVICES``; "auto" is CUDA where there is one.
+        device: one of ``device.DEVICES``; "auto" is CUDA where there is one. A run that was begun
+            on the other one goes on here only if this one is named.
         checkpoint_seconds: wall-clock time between checkpoints; never changes the results.
         replace: what of another run in the folder may be replaced.
         loggers: names of ``loggers.LOGGERS``; never change the results.
@@ -68,7 +69,8 @@ def train(
             runs out.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, once a checkpoint is written.
     """
-    folder, device = Path(folder), choose_device(device)
+    folder = Path(folder)
+    choose_device(device)  # an error before anything is touched
     keep_freed_memory()
     # A job of Slurm may meet one of a workflow that was killed, which still trains the same run.
     wait = "SLURM_JOB_ID" in os.environ
@@ -133,7 +135,7 @@ class Run:
         made_by = provenance.made_by(config.algorithm, config.backend, self.learner.device)
         if plugin := provenance.plugin_source(config.algorithm):
             files.write(plugin, folder / f"{config.algorithm}.py")
-        self._restore(made_by["source_hash"], replace)
+        self._restore(made_by["source_hash"], replace, change_device=device != "auto")
         self._started, self._started_cpu = time.monotonic(), time.process_time()
         self.attempts.append({"started": provenance.now(), "from_step": self.steps, **made_by})
         progress.begin(self.steps)
@@ -296,8 +298,11 @@ class Run:
         self.checkpoints.save(state, self.replay)
         self.progress.saved(self.steps)
 
-    def _restore(self, source_hash: str, replace: run_state.Replace) -> None:
+    def _restore(self, source_hash: str, replace: run_state.Replace, change_device: bool) -> None:
         """Continues from the run's checkpoint, if there is one.
+
+        On another device the method's own random streams begin anew, since each device has its
+        kind of generator: with the next number of the stream "learner".
 
         Raises:
             BenchmarkError: it is of another configuration or device.
@@ -321,16 +326,22 @@ class Run:
             self.checkpoints = Checkpoints(self.folder)
             self.replay = make_replay(self.env.spec, self.rules)
             return
-        if state["device"] != self.learner.device.type:
+        begun_on, here = state["device"], self.learner.device.type
+        if begun_on != here and not change_device:
             raise BenchmarkError(
-                f"{self.folder} was begun on {state['device']}, here is {self.learner.device.type}:"
-                f" continue it with --device {state['device']} where there is one, or delete its"
-                " checkpoint*.pt to start over"
+                f"{self.folder} was begun on {begun_on}, here is {here}: name the device, --device"
+                f" {begun_on} where there is one, or --device {here} to go on with other random"
+                " numbers"
             )
         if stale:
             log.warning("%s: code that decides its numbers has changed on the way", self.folder)
-        self.learner.load_training_state(state["learner"])
         self.streams.restore(state["streams"])
+        if begun_on == here:
+            self.learner.load_training_state(state["learner"])
+        else:
+            log.warning("%s: begun on %s, goes on on %s", self.folder, begun_on, here)
+            self.learner.load_training_state(state["learner"] | {"streams": {}})
+            self.learner.seed_streams(learner_seed(self.streams))
         for name in ("evaluations", "best", "steps", "episodes", "pending_updates", "attempts"):
             setattr(self, name, state[name])
         self.wall_seconds = state["wall_seconds"]
@@ -371,10 +382,15 @@ def learn(
 
 def make_learner(config: RunConfig, streams: RandomStreams, device: str, spec: EnvSpec) -> Learner:
     """The run's learner with its initial weights; ``device`` as for ``choose_device``."""
-    seed = int(streams.seeds("learner", 1)[0] >> np.uint64(1))  # torch takes 63 bits
     algorithm = ALGORITHMS[config.algorithm]
     hyperparameters = algorithm.Config.model_validate(config.hyperparameters)
+    seed = learner_seed(streams)
     return algorithm(spec, hyperparameters, config.training, seed, choose_device(device))
+
+
+def learner_seed(streams: RandomStreams) -> int:
+    """The next seed of a learner, of its initial weights and own random streams."""
+    return int(streams.seeds("learner", 1)[0] >> np.uint64(1))  # torch takes 63 bits
 
 
 def make_replay(spec: EnvSpec, rules: Training) -> ReplayBuffer:

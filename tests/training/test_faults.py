@@ -7,6 +7,7 @@ folder and file dates in ``test_workflow.py``; broken nodes and time limits in `
 import errno
 import fcntl
 import os
+import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -14,14 +15,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import torch
 
+from algorithms.learner import Learner
 from benchmark import files
 from benchmark.envs.simulator import env
 from benchmark.errors import BenchmarkError
 from benchmark.training import checkpoint, provenance, run_state, train
+from benchmark.training.config import resolve_run
 from benchmark.training.evaluations import read_evaluations
 from benchmark.training.lock import exclusive
-from tests.training.small import small_run, train_without_record
+from tests.training.small import SMALL, small_run, train_without_record
 
 
 @pytest.fixture
@@ -123,8 +127,42 @@ def test_checkpoints_of_other_battles_or_another_device_are_not_continued(
         return
     state = checkpoint.read_state(tmp_path / "checkpoint.pt")
     checkpoint.write(state | {"device": "cuda"}, tmp_path / "checkpoint.pt")
-    with pytest.raises(BenchmarkError, match="was begun on cuda, here is cpu"):
-        train.train(small_run(), tmp_path, device="cpu")
+    with pytest.raises(BenchmarkError, match=r"begun on cuda, here is cpu: name the device"):
+        train.train(small_run(), tmp_path)
+
+
+def test_a_run_goes_on_on_another_device_that_is_named_with_streams_of_its_own(tmp_path, caplog):
+    run = resolve_run(map="3m", algorithm="r3dm", seed=1, overrides=[SMALL | {"budget": 400}])
+    first, second = tmp_path / "first", tmp_path / "second"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train.Run, "_finish", lambda self: _interrupt())
+        with pytest.raises(KeyboardInterrupt):
+            train.train(run, first, device="cpu", checkpoint_seconds=0)
+    state = checkpoint.read_state(first / "checkpoint.previous.pt")
+    learner = state["learner"]
+    of_cuda = {name: torch.zeros(16, dtype=torch.uint8) for name in learner["streams"]}
+    moved = state | {"device": "cuda", "learner": learner | {"streams": of_cuda}}
+    checkpoint.write(moved, first / "checkpoint.pt")
+    shutil.copytree(first, second)
+    seeds = []
+    with pytest.MonkeyPatch.context() as patch:
+        begin = Learner.seed_streams
+        patch.setattr(
+            Learner, "seed_streams", lambda *those: begin(*those) or seeds.append(those[1])
+        )
+        for folder in (first, second):
+            train.train(run, folder, device="cpu")
+    assert "begun on cuda, goes on on cpu" in caplog.text
+    assert len(set(seeds)) == 2  # of the beginning, and of the move
+    assert seeds[:2] == seeds[2:]
+    about = files.read_json(first / "run.json")
+    assert about["attempts"][-1]["from_step"] == state["steps"] > 0
+    evaluations = [(folder / "evaluations.parquet").read_bytes() for folder in (first, second)]
+    assert evaluations[0] == evaluations[1]
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_granted_gpu_that_torch_cannot_use_is_an_error(tmp_path, monkeypatch):
