@@ -84,7 +84,19 @@ def _code(source: bytes) -> tuple[str, list[str]]:
     for node in ast.walk(tree):
         if isinstance(body := getattr(node, "body", None), list):
             body[:] = [statement for statement in body if not _is_text(statement)]
-    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest(), imported
+    return hashlib.sha256(repr(_plain(tree)).encode()).hexdigest(), imported
+
+
+def _plain(node: object) -> object:
+    """A syntax tree as nested tuples, the same in every version of Python: newer ones only add
+    fields, which are empty in code that older ones read; and write a tree as text in another way.
+    """
+    if isinstance(node, list):
+        return [_plain(one) for one in node]
+    if not isinstance(node, ast.AST):
+        return node
+    fields = ((name, _plain(value)) for name, value in ast.iter_fields(node))
+    return type(node).__name__, [field for field in fields if field[1] not in (None, [])]
 
 
 def _is_text(statement: ast.stmt) -> bool:

@@ -27,6 +27,23 @@ def changed(copy, path, algorithm="qmix", backend="simulator", line="\nCHANGED =
     return provenance.source_hash(algorithm, backend) != before
 
 
+def test_a_hash_does_not_depend_on_the_version_of_python():
+    # Newer ones have further fields of classes and functions, and write f-strings otherwise.
+    code = b'''"""A module."""
+from a import b
+
+class Run(b.C, key=1e-9):
+    @staticmethod
+    def show(x: int = 3, *, name="it\\'s") -> str:
+        """Text."""
+        with open(name) as file, b.lock():
+            return f"{x!r:>4} of \\"{name}\\" " f"{', '.join([y for y in (1, 2.5) if y])}"
+'''
+    found, imported = provenance._code(code)
+    assert imported == ["a", "a.b"]
+    assert found.startswith("6abef9b3bc2c570697ef")
+
+
 def test_a_copy_has_the_same_hash(copy, monkeypatch):
     there = provenance.source_hash("r3dm", "simulator")
     monkeypatch.setattr(provenance, "ROOT", ROOT)
