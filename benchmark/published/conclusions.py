@@ -1,7 +1,7 @@
 """What the runs of a study say of the paper's claims, on one page: ``docs/results.md``."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,15 @@ class Power:
     map: str
     sd: float  #: over runs, of all methods together
     smallest: dict[int, tuple[float, float]]  #: by seeds: alone, and as one of a family
+
+
+@dataclass
+class Cost:
+    """What the runs of a method on a map took."""
+
+    runs: int = 0
+    hours: float = 0.0  #: of all CPU threads; NaN where a run says nothing, as before 2026-11-27
+    devices: set[str] = field(default_factory=set)  #: "cpu", or the GPU's name
 
 
 def write(
@@ -136,14 +145,13 @@ def _silent(tests: pd.DataFrame, claimed: Claims) -> Iterator[tuple[str, str]]:
             yield claim.says, f"needs two runs of {methods} {where}"
 
 
-def _cost(runs: list[dict]) -> dict[tuple[str, str], tuple[int, float]]:
-    """By map and method: how many runs, and the CPU hours of all their threads.
-
-    NaN where a run does not say: records before 2026-11-27 hold no CPU time.
-    """
-    found: dict[tuple[str, str], tuple[int, float]] = {}
+def _cost(runs: list[dict]) -> dict[tuple[str, str], Cost]:
+    """What the runs took, by map and method."""
+    found: dict[tuple[str, str], Cost] = {}
     for run in runs:
-        n, hours = found.get((run["map"], run["algorithm"]), (0, 0.0))
-        used = sum(attempt.get("cpu_seconds", np.nan) for attempt in run["attempts"])
-        found[run["map"], run["algorithm"]] = (n + 1, hours + used / 3600)
+        cost = found.setdefault((run["map"], run["algorithm"]), Cost())
+        cost.runs += 1
+        for attempt in run["attempts"]:
+            cost.hours += attempt.get("cpu_seconds", np.nan) / 3600
+            cost.devices.add(attempt.get("hardware", run["hardware"])["device"])
     return found

@@ -28,7 +28,8 @@ def ours():
 def page(ours, tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("reference")
     table, runs, alone = ours
-    runs[0] |= {"attempts": [{"started": "2025-12-31T00:00:00", "cpu_seconds": 7200.0}]}  # killed
+    killed = {"started": "2025-12-31T00:00:00", "cpu_seconds": 7200.0}
+    runs[0] |= {"attempts": [killed | {"hardware": {"device": "Some GPU"}}]}
     digest = write_evaluations(pd.concat([table, alone]), folder / "evaluations.parquet")
     summary = {"runs": runs, "missing": [], "changed": [], "broken": [], DIGEST: digest}
     files.write_sealed(summary, folder / "runs.json")
@@ -58,7 +59,8 @@ def test_what_is_not_there_is_named(page):
 
 def test_cost_and_dates_of_runs_that_were_killed_or_say_nothing(page):
     assert "2025-12-31 to 2026-01-01" in page
-    assert page.count("| 3 | not recorded |") == 4
+    assert page.count("| 3 | not recorded | CPU |") == 3
+    assert "| 3 | not recorded | CPU, Some GPU |" in page
 
 
 def test_power_is_how_often_a_difference_is_found(ours):
