@@ -1,7 +1,8 @@
 """What the runs of a study say of the paper's claims, on one page: ``docs/results.md``."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,10 @@ from benchmark.published import claims, compare, report
 from benchmark.published.claims import Claims, Dataset, PerMap, Sides
 from benchmark.published.release import Cell
 from benchmark.published.scores import Estimate, estimate
+from benchmark.training import provenance
 from benchmark.training.config import DEFAULT
 from benchmark.training.evaluations import read_evaluations
+from benchmark.training.run_state import is_stale
 from benchmark.training.study import Study
 
 POWER = 0.8  #: how often a difference should be found
@@ -57,13 +60,15 @@ def write(
     """
     evaluations = read_evaluations(folder / "evaluations.parquet")
     ours = compare.our_data(evaluations, about["sources"][0]["ends"], claimed.window)
+    unpublished = {map: end for map, end in _reached(evaluations).items() if map not in ours.ends}
+    ours = replace(ours, ends=ours.ends | unpublished)
     tests = claims.run(claimed, [Sides("ours", ours, ours)], replications)
     runs = files.read_sealed(folder / "runs.json", ["runs"])["runs"]
     missing, changed = missing_and_changed(runs, study, folder)
     family = max(len(claim.right) for claim in claimed.claims)
     text = report.markdown("results.md.j2").render(
         study=study,
-        backend=labels.played_by(study.backend),
+        backend=labels.played_by(ours.backend),
         distance=distance.sentence(study.maps) if study.backend == "simulator" else "",
         ends=ours.ends,
         window=claimed.window,
@@ -77,11 +82,17 @@ def write(
         cost=_cost(runs),
         missing=by_cell(missing),
         changed=by_cell(changed),
+        stale=by_cell([run for run in runs if is_stale(run, cache(provenance.source_hash))]),
         versions=sorted({run["backend_version"] for run in runs}),
         commits=sorted({run["commit"][:7] for run in runs if run["commit"]}),
         dates=dates(runs),
     )
     files.write(text, output)
+
+
+def _reached(evaluations: pd.DataFrame) -> dict[str, int]:
+    """By map: the last env step at which a run was evaluated."""
+    return evaluations.groupby("map")["step"].max().to_dict()
 
 
 def final(ours: Dataset, study: Study) -> dict[str, dict[str, Estimate]]:
@@ -146,10 +157,11 @@ def _silent(tests: pd.DataFrame, claimed: Claims) -> Iterator[tuple[str, str]]:
 
 
 def _cost(runs: list[dict]) -> dict[tuple[str, str], Cost]:
-    """What the runs took, by map and method."""
+    """What the runs took, by map and name of the method."""
     found: dict[tuple[str, str], Cost] = {}
     for run in runs:
-        cost = found.setdefault((run["map"], run["algorithm"]), Cost())
+        name = labels.label(run["algorithm"], run["variant"])
+        cost = found.setdefault((run["map"], name), Cost())
         cost.runs += 1
         for attempt in run["attempts"]:
             cost.hours += attempt.get("cpu_seconds", np.nan) / 3600

@@ -2,10 +2,12 @@
 
 import ast
 import hashlib
+import io
 import os
 import platform
 import re
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cache
@@ -43,7 +45,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def source_hash(algorithm: str, backend: str) -> str:
+def source_hash(algorithm: str, backend: str, commit: str | None = None) -> str:
     """Hash of the code that decides a run's numbers; comments and docstrings do not count.
 
     That is the method, the training loop, and whatever of ``_DECIDING`` they import, directly or
@@ -52,28 +54,54 @@ def source_hash(algorithm: str, backend: str) -> str:
     Args:
         algorithm: a name in ``algorithms.ALGORITHMS``.
         backend: that the run was played on.
+        commit: whose code is meant, if not that of today; a method from outside the repository
+            is today's in any case. Of an unknown commit there is none.
     """
     game = "benchmark.envs.starcraft2"
-    pending = [source_file(algorithm), _file("benchmark.training.train")]
+    pending = [source_file(algorithm), *_files("benchmark.training.train")]
     if backend != "simulator":
-        pending.append(_file(f"{game}.client"))  # workers import it by name
+        pending += _files(f"{game}.client")  # workers import it by name
+    committed = _committed(commit) if commit else {}
     hashes: dict[Path, str] = {}
     while pending:
         path = pending.pop()
-        if path in hashes or not path.exists():
+        here = commit is None or not path.is_relative_to(ROOT)
+        source = _read(path) if here else committed.get(path)
+        if path in hashes or source is None:
             continue
-        hashes[path], imported = _code(path.read_bytes())
+        hashes[path], imported = _code(source)
         names = [name for name in imported if name.startswith(_DECIDING)]
         if backend == "simulator":
             names = [name for name in names if not name.startswith(game)]
-        pending += map(_file, names)
+        pending += (file for name in names for file in _files(name))
     ordered = sorted((path.name, found) for path, found in hashes.items())
     return hashlib.sha256(repr(ordered).encode()).hexdigest()[:16]
 
 
-def _file(module: str) -> Path:
+def _files(module: str) -> tuple[Path, Path]:
+    """Where a module may be; an attribute of one has no file."""
     path = ROOT.joinpath(*module.split("."))
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    return path.with_suffix(".py"), path / "__init__.py"
+
+
+def _read(path: Path) -> bytes | None:
+    return path.read_bytes() if path.exists() else None
+
+
+@cache
+def _committed(commit: str) -> dict[Path, bytes]:
+    """The code at a commit; nothing where git does not know it."""
+    command = ["git", "-C", str(ROOT), "archive", commit, "algorithms", "benchmark"]
+    try:
+        data = subprocess.run(command, capture_output=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        return {
+            ROOT / member.name: file.read()
+            for member in archive
+            if (file := archive.extractfile(member))  # no folder
+        }
 
 
 @cache

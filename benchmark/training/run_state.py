@@ -127,20 +127,32 @@ def is_finished(folder: Path) -> bool:
     return all((folder / name).exists() for name in RECORDS)
 
 
-def is_stale(about: dict, source_hash: Callable[[str, str], str] | None = None) -> bool:
+def is_stale(about: dict, source_hash: Callable[..., str] | None = None) -> bool:
     """Whether code that decides a run's numbers has changed since it was made.
 
+    One attempt by other code is enough. Where its hash is another one, its commit decides, if it
+    is known and nothing was changed in it: how a hash is made may have changed too.
+
     Args:
-        about: the run's ``run.json``. One attempt by other code is enough.
-        source_hash: what to ask for the hash of the code as it is now; ``provenance``'s if None.
+        about: the run's ``run.json``, or as much of it as a checkpoint knows.
+        source_hash: a cached one; ``provenance``'s if None.
     """
     algorithm, backend = about["algorithm"], about["backend"]
-    made_by = {attempt.get("source_hash", about["source_hash"]) for attempt in about["attempts"]}
+    if algorithm not in ALGORITHMS:
+        return True
     source_hash = source_hash or provenance.source_hash
-    return algorithm not in ALGORITHMS or made_by != {source_hash(algorithm, backend)}
+    now = source_hash(algorithm, backend)
+    return not all(
+        attempt.get("source_hash", about.get("source_hash")) == now
+        or (
+            attempt.get("dirty") is False
+            and source_hash(algorithm, backend, attempt["commit"]) == now
+        )
+        for attempt in about["attempts"]
+    )
 
 
-def _finished(run: dict, about: dict, source_hash: Callable[[str, str], str]) -> dict:
+def _finished(run: dict, about: dict, source_hash: Callable[..., str]) -> dict:
     """A run with a record: done, changed or stale."""
     found = {"steps_per_second": about["steps_per_second"]}
     if not same_configuration(about["config"], run):

@@ -135,7 +135,7 @@ class Run:
         made_by = provenance.made_by(config.algorithm, config.backend, self.learner.device)
         if plugin := provenance.plugin_source(config.algorithm):
             files.write(plugin, folder / f"{config.algorithm}.py")
-        self._restore(made_by["source_hash"], replace, change_device=device != "auto")
+        self._restore(replace, change_device=device != "auto")
         self._started, self._started_cpu = time.monotonic(), time.process_time()
         self.attempts.append({"started": provenance.now(), "from_step": self.steps, **made_by})
         progress.begin(self.steps)
@@ -298,7 +298,7 @@ class Run:
         self.checkpoints.save(state, self.replay)
         self.progress.saved(self.steps)
 
-    def _restore(self, source_hash: str, replace: run_state.Replace, change_device: bool) -> None:
+    def _restore(self, replace: run_state.Replace, change_device: bool) -> None:
         """Continues from the run's checkpoint, if there is one.
 
         On another device the method's own random streams begin anew, since each device has its
@@ -317,7 +317,7 @@ class Run:
                 f" {self.config.differences(state['config'])}; give it the same options to"
                 " continue it, choose another --output, or give --replace changed to lose it"
             )
-        stale = any(attempt["source_hash"] != source_hash for attempt in state["attempts"])
+        stale = run_state.is_stale(self.config.identity | {"attempts": state["attempts"]})
         backend = state["backend_version"] != self.env.spec.backend_version
         if other or backend or (stale and replace == "stale"):
             what = "configuration" if other else "backend" if backend else "code"

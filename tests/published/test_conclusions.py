@@ -1,5 +1,7 @@
 """The page on what a study's own runs say of the claims."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,20 +26,23 @@ def ours():
     return table, synthetic.provenance(table) + synthetic.provenance(alone), alone
 
 
-@pytest.fixture(scope="module")
-def page(ours, tmp_path_factory) -> str:
-    folder = tmp_path_factory.mktemp("reference")
-    table, runs, alone = ours
-    killed = {"started": "2025-12-31T00:00:00", "cpu_seconds": 7200.0}
-    runs[0] |= {"attempts": [killed | {"hardware": {"device": "Some GPU"}}]}
-    digest = write_evaluations(pd.concat([table, alone]), folder / "evaluations.parquet")
+def written(folder, table: pd.DataFrame, runs: list[dict], study="reference") -> str:
+    digest = write_evaluations(table, folder / "evaluations.parquet")
     summary = {"runs": runs, "missing": [], "changed": [], "broken": [], DIGEST: digest}
     files.write_sealed(summary, folder / "runs.json")
-    study = load_study(files.ROOT / "config" / "reference.yaml")
+    study = load_study(files.ROOT / "config" / f"{study}.yaml")
     claimed = claims.load(claims.PAPER)
     _, about = facts.read()
     conclusions.write(folder, study, about, claimed, 100, folder / "page.md")
     return (folder / "page.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def page(ours, tmp_path_factory) -> str:
+    table, runs, alone = ours
+    killed = {"started": "2025-12-31T00:00:00", "cpu_seconds": 7200.0}
+    runs[0] |= {"attempts": [killed | {"hardware": {"device": "Some GPU"}}], "source_hash": "old"}
+    return written(tmp_path_factory.mktemp("reference"), pd.concat([table, alone]), runs)
 
 
 def test_comparisons_end_where_our_runs_end(page):
@@ -61,6 +66,24 @@ def test_cost_and_dates_of_runs_that_were_killed_or_say_nothing(page):
     assert "2025-12-31 to 2026-01-01" in page
     assert page.count("| 3 | not recorded | CPU |") == 3
     assert "| 3 | not recorded | CPU, Some GPU |" in page
+
+
+def test_runs_of_other_code_are_named(page):
+    assert re.search(r"no longer the same .*\n\* (QMIX|R3DM) on 5m_vs_6m: seed 0\n\n", page)
+
+
+def test_a_page_of_the_stand_in_does_not_call_it_the_game(tmp_path):
+    table = synthetic.study(MAPS, ["r3dm"], backend="standin", study="reference", budget=STEPS)
+    text = written(tmp_path, table, synthetic.provenance(table))
+    assert "Played by StarCraft II" not in text
+    assert "stand-in" in text
+
+
+def test_maps_without_published_curves_are_shown_too(tmp_path):
+    table = synthetic.study(["3m"], ["r3dm", "qmix"], study="learning", budget=STEPS)
+    text = written(tmp_path, table, synthetic.provenance(table), "learning")
+    assert "| 3m, 200,000 |" in text
+    assert re.search(r"\| 3m \| 0\.\d\d \| 0\.\d\d ", text)  # the power table
 
 
 def test_power_is_how_often_a_difference_is_found(ours):

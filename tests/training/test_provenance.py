@@ -1,6 +1,7 @@
 """Which code a run's ``source_hash`` covers."""
 
 import shutil
+import subprocess
 
 import pytest
 
@@ -42,6 +43,18 @@ class Run(b.C, key=1e-9):
     found, imported = provenance._code(code)
     assert imported == ["a", "a.b"]
     assert found.startswith("6abef9b3bc2c570697ef")
+
+
+def test_the_code_of_a_commit(copy):
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(copy)]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "All"]):
+        subprocess.run([*git, *command], check=True)
+    head, _ = provenance.commit()
+    today = provenance.source_hash("r3dm", "starcraft2")
+    assert provenance.source_hash("r3dm", "starcraft2", head) == today
+    assert changed(copy, "algorithms/learner.py", "r3dm", "starcraft2")
+    assert provenance.source_hash("r3dm", "starcraft2", head) == today
+    assert provenance.source_hash("r3dm", "starcraft2", "0" * 40) != today
 
 
 def test_a_copy_has_the_same_hash(copy, monkeypatch):

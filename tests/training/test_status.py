@@ -187,6 +187,20 @@ def test_a_run_is_stale_if_any_attempt_was_made_by_other_code(folders, capsys):
     assert seen(capsys)["runs"]["3m", 0]["state"] == "stale"
 
 
+def test_the_commit_decides_where_a_hash_was_made_otherwise(folders, capsys):
+    head, _ = provenance.commit()
+    (run, folder), (_, other) = folders["3m", 0], folders["3m", 1]
+    clean = {"source_hash": "made otherwise", "commit": head, "dirty": False}
+    finish(run, folder, attempts=[clean])
+    finish(folders["3m", 1][0], other, attempts=[clean | {"dirty": True}])
+    unchanged = provenance.source_hash("qmix", "simulator", head) == provenance.source_hash(
+        "qmix", "simulator"
+    )
+    states = seen(capsys)["runs"]
+    assert states["3m", 0]["state"] == ("done" if unchanged else "stale")
+    assert states["3m", 1]["state"] == "stale"
+
+
 @pytest.mark.parametrize(
     ("changes", "state"),
     [
