@@ -19,9 +19,10 @@ contrastive loss alone.
 Where paper and code differ we follow the code of R3DM's authors, which made the results for both
 methods (docs/fidelity.md lists every difference): a mixing network with ELU and hypernetworks of
 width 64, targets copied every 100 updates, a target agent whose GRU starts at the second
-observation. ``released`` adds two defects: the key encoder is also trained by gradient (their
-``detach`` has no effect), and the contrastive loss counts padding in its mean. Online g and queries
-serve the target mixer too, in both.
+observation. ``released`` adds three defects: the key encoder is also trained by gradient (their
+``detach`` has no effect), the contrastive loss counts padding in its mean, and the greedy action
+after the last step is chosen with a fresh memory. Online g and queries serve the target mixer too,
+in both.
 
 The class is a base of R3DM's. Shapes as in learner.py, and E embedding, Z role features.
 """

@@ -205,6 +205,12 @@ class CDS(QPLEX):
             )
         }
 
+    def load_training_state(self, state: dict) -> None:
+        # Adam would take its kind from the checkpoint, which may come from another device.
+        for group in state["optimizers"]["predictors"]["param_groups"]:
+            group["fused"] = not kernels.serve(self.device)
+        super().load_training_state(state)
+
     def inputs(self, obs: Tensor, last_actions: Tensor) -> Tensor:
         """Observation and last action; the local heads differ by agent."""
         return torch.cat([obs, self.one_hot(last_actions)], dim=-1)

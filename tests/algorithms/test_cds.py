@@ -217,3 +217,13 @@ def test_predictors_learn_and_are_clipped_one_by_one():
     for _ in range(50):
         learner.fit_predictors(part)
     assert (predictors.squared_errors(part).mean(-1) < 0.9 * before).all()
+
+
+def test_a_checkpoint_of_another_device_does_not_choose_how_the_predictors_are_stepped():
+    learner = make(CDS, "unified")
+    learner.update(in_order())
+    state = learner.training_state()
+    for group in state["optimizers"]["predictors"]["param_groups"]:
+        group["fused"] = False  # as on CUDA, where a kernel steps them
+    learner.load_training_state(state)
+    assert learner.optimizers["predictors"].param_groups[0]["fused"]
