@@ -36,6 +36,7 @@ COLUMNS = [
     *("n_left", "n_right", "mean_left", "mean_right", "difference", "low", "high", "p"),
     *("verdict", "expected", "outcome", "flags"),
 ]
+ROUNDING = 1e-9  #: runs whose spread is smaller do not differ
 OUTCOMES = ("holds", "fails", "open", "no valid data")
 
 AS_RELEASED, CLEANED = "as released", "cleaned"
@@ -317,7 +318,8 @@ def _per_suite(
             value = float(np.mean([pair.left.mean - pair.right.mean for pair in whole]))
             resampled = [[side.resampled(bootstrap) for side in pair[1:]] for pair in whole]
             samples = np.mean([left - right for left, right in resampled], axis=0)
-            difference = Difference(value, *interval(samples))
+            seen = np.ptp(samples) > ROUNDING
+            difference = Difference(value, *(interval(samples) if seen else (-np.inf, np.inf)))
             left_out = ", ".join(pair.left.map for pair in of_maps if not pair.whole)
             place += f" without {left_out}" if left_out else ""
         yield place, str(of_maps[0].right.method), whole, difference
@@ -356,6 +358,9 @@ def welch(pairs: Sequence[tuple[Estimate, Estimate]], alpha: float = 0.05) -> li
     zero exactly where Holm rejects. The rate alpha holds for these decisions together (which of two
     means is higher); the intervals do not cover all differences together.
 
+    Where no run differs from another one of its side, nothing tells how much runs vary: agreement
+    of a few runs, all of which may be at 0, is no certainty, and the interval has no bounds.
+
     Args:
         pairs: left and right; a side with fewer than two scores has no interval.
     """
@@ -383,8 +388,8 @@ def _welch_test(left: Estimate, right: Estimate) -> tuple[float, float, float]:
     gap = abs(left.mean - right.mean)
     parts = [(side.sd**2 / side.n, side.n) for side in (left, right)]
     error = float(np.sqrt(sum(part for part, _ in parts)))
-    if not error:  # no run differs from another one: there is nothing to estimate
-        return float(gap == 0), 0.0, np.inf
+    if error < ROUNDING:
+        return 1.0, np.inf, np.inf
     freedom = error**4 / sum(part**2 / (n - 1) for part, n in parts)
     return float(2 * stats.t.sf(gap / error, freedom)), error, freedom
 
@@ -398,10 +403,13 @@ def verdict(difference: Difference, margin: float, around: float = 0.0) -> str:
 
     Returns:
         "equal" where the whole interval lies within the margin, "higher" or "lower" where it lies
-        on one side, "inconclusive" otherwise, "no valid data" where there is no interval.
+        on one side, "inconclusive" otherwise, "no spread seen" where it has no bounds, "no valid
+        data" where there is no interval.
     """
     if np.isnan(difference.low):
         return "no valid data"
+    if np.isinf(difference.low) and np.isinf(difference.high):
+        return "no spread seen"
     low, high = difference.low - around, difference.high - around
     if -margin <= low and high <= margin:
         return "equal"
@@ -421,7 +429,7 @@ def _row(
 ) -> dict:
     around = claim.gain if isinstance(claim, LargestGain) else 0.0
     found = verdict(difference, claims.margins[claim.metric], around)
-    outcome = {"no valid data": "no valid data", "inconclusive": "open"}
+    outcome = {"no valid data": "no valid data", "no spread seen": "open", "inconclusive": "open"}
     steps = {pair.at for pair in pairs}
     row = {
         **claim.model_dump(include={"says", "stated", "metric", "left"}),

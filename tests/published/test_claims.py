@@ -66,11 +66,20 @@ def test_too_few_runs_have_no_interval_and_take_no_part_in_the_correction():
     assert found[2] == pytest.approx(welch([pair(2)])[0])
 
 
-def test_runs_that_do_not_vary():
-    constant = (Estimate(5, 1.0, 0.0), Estimate(5, 0.0, 0.0))
-    assert welch([constant])[0] == (1.0, 1.0, 1.0, 0.0)
-    same = (Estimate(5, 0.0, 0.0), Estimate(5, 0.0, 0.0))
-    assert welch([same])[0] == (0.0, 0.0, 0.0, 1.0)
+@pytest.mark.parametrize("left", [[0.0, 0.0], [1.0, 1.0], [0.9] * 3, [0.1 + 0.2, 0.3]])
+def test_runs_that_do_not_vary_are_no_certainty(left):
+    """Neither for a difference nor for equality; they weigh in the correction like an open one."""
+    found = welch([(estimate(np.array(left)), estimate(np.array([0.9, 0.9, 0.9]))), pair(3)])
+    assert (found[0].low, found[0].high, found[0].p) == (-np.inf, np.inf, 1.0)
+    assert verdict(found[0], margin=0.05) == "no spread seen"
+    assert found[1].p == pytest.approx(2 * welch([pair(3)])[0].p)
+
+
+def test_one_side_that_varies_has_an_interval():
+    never = Estimate(6, 0.0, 0.0)
+    (found,) = welch([(Estimate(5, 0.8, 0.05), never)])
+    low, high = stats.t.interval(0.95, 4, 0.8, 0.05 / np.sqrt(5))
+    assert (found.low, found.high) == pytest.approx((low, high))
 
 
 @pytest.mark.parametrize(
@@ -83,6 +92,7 @@ def test_runs_that_do_not_vary():
         ((-0.01, 0.3), 0, "inconclusive"),
         ((-0.3, 0.3), 0, "inconclusive"),
         ((np.nan, np.nan), 0, "no valid data"),
+        ((-np.inf, np.inf), 0, "no spread seen"),
         ((0.16, 0.24), 0.2, "equal"),
         ((0.26, 0.5), 0.2, "higher"),
         ((0.0, 0.14), 0.2, "lower"),
@@ -175,6 +185,16 @@ def test_methods_without_runs_have_no_verdict(tested):
 
 def test_a_wrong_claim_fails(tested):
     assert set(tested.query("claim == 'wrong'")["outcome"]) == {"fails"}
+
+
+def test_runs_that_never_win_leave_every_claim_open(tmp_path):
+    claimed = claims.load(write(tmp_path))
+    curves = [replace(one, value=np.zeros(len(one.value))) for one in releases.clean(seeds=2)]
+    nobody = claims.of_release(audit(releases.release(curves), keep=["*"]), CLEANED, 100_000)
+    table = claims.run(claimed, [Sides("nobody wins", nobody, nobody)], 200)
+    table = table[table["right"].isin(["qmix", "r3dm"])]
+    assert {"better", "suite", "wrong", "half"} <= set(table["claim"])
+    assert set(table["outcome"]) == {"open"}
 
 
 def test_claims_on_a_part_of_training(tested):
