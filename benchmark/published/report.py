@@ -52,6 +52,7 @@ def write(folder: Path, output: Path) -> None:
         largest=findings.groupby("rule")["size"].max().to_dict(),
         final=_final(tables["final"], names),
         claims=claims_by_outcome(tests),
+        partial=select(tests, data=CLEANED, outcome="partial").to_dict("records"),
         against=f"against {sources[1]['title']}",
         compared=lambda *which: next(iter(_comparisons(tests, *which).to_dict("records")), None),
         tally=lambda *which: _tally(_comparisons(tests, *which)),
@@ -144,7 +145,7 @@ def rules(tables: dict[str, pd.DataFrame]) -> list[dict]:
 
 
 def claims_by_outcome(tests: pd.DataFrame) -> list[dict]:
-    """Per claim: how many comparisons hold, fail, stay open or have no valid data, by data."""
+    """Per claim and data: how many comparisons have each of ``OUTCOMES``."""
     found: dict[str, dict] = {}
     for (claim, says, stated, data), rows in tests.groupby(_CLAIM, sort=False):
         about = found.setdefault(claim, {"id": claim, "says": says, "stated": stated, "data": {}})
