@@ -265,6 +265,19 @@ def test_every_panel_names_its_backend(folder, tmp_path):
     assert reproduction["verdict"].tolist() == found.reproduction["verdict"].tolist()
 
 
+def test_our_curve_ends_with_the_last_evaluation(folder):
+    """Every window has as many evaluations, or the curve would saw; wins come in the last alone."""
+    ours = study("simulator", budget=510_000)
+    ours["battle_won"] = ours["step"] == 510_000
+    figure = compared(folder, ours).figure
+    line = figure.axes[-1].get_lines()[0]
+    steps = np.round(line.get_xdata() * 1e6)
+    assert steps[-1] == 510_000
+    assert set(np.diff(steps)) == {20_000}  # the next multiple of 10 000 to a thirtieth
+    assert line.get_ydata()[-1] == pytest.approx(0.5)
+    assert not line.get_ydata()[:-1].any()
+
+
 def test_a_study_on_other_maps_says_so(folder):
     found = compared(folder, synthetic.study(["3m"], ["qmix"], seeds=2, episodes=4, absolute=4))
     assert found.reproduction.empty
