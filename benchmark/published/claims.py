@@ -82,7 +82,7 @@ class Comparison(_Model):
 
 
 class PerMap(Comparison):
-    """Left against each of right, on each map: Welch intervals with Holm's correction per map."""
+    """Left against each of right, on each map: Welch's intervals, Holm's correction per map."""
 
     kind: Literal["per_map"]
 
@@ -128,7 +128,7 @@ class Claims(_Model):
     window: int = Field(gt=0)
     """Env steps at the end that a score averages."""
     alpha: float = Field(gt=0, lt=1)
-    """Error rate of the family of comparisons on one map."""
+    """Error rate of the family of a claim's comparisons on one map."""
     margins: dict[Metric, float]
     """Differences up to this count as none."""
     reproduction: dict[Metric, float]
@@ -307,7 +307,7 @@ def _pairs(claim: Comparison, sides: Sides) -> dict[str, list[_Pair]]:
 def _per_map(
     claim: PerMap, pairs: dict[str, list[_Pair]], claims: Claims, bootstrap: Bootstrap
 ) -> _Tested:
-    """Comparisons on single maps; those on one map are one family."""
+    """Comparisons on single maps; those of the claim on one map are one family."""
     for map, family in pairs.items():
         of_runs = [(estimate(pair.left.scores), estimate(pair.right.scores)) for pair in family]
         for pair, difference in zip(family, welch(of_runs, claims.alpha), strict=True):

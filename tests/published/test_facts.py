@@ -322,6 +322,25 @@ def test_the_document_is_made_from_the_facts(tmp_path):
     assert (tmp_path / "audit.md").read_text() == written
 
 
+def test_the_document_words_what_the_comparisons_say(tmp_path):
+    """Other facts, other sentences: on the ablations and on suites without a map."""
+    folder = Path(shutil.copytree(facts.FOLDER, tmp_path / "facts"))
+    tests = pd.read_csv(folder / "claims.csv")
+    cleaned = tests["data"] == claims.CLEANED
+    changes = {"r3dm/horizon_2": ("lower", "fails"), "r3dm/no_contrast": ("higher", "holds")}
+    for right, change in changes.items():
+        tests.loc[cleaned & (tests["right"] == right), ["verdict", "outcome"]] = change
+    rows = cleaned & (tests["claim"] == "outperforms_on_smac") & (tests["right"] == "emc")
+    tests.loc[rows, ["place", "outcome"]] = ("SMAC (lacks MMM2)", "partial")
+    tests.to_csv(folder / "claims.csv", index=False)
+    report.write(folder, tmp_path / "audit.md")
+    page = (tmp_path / "audit.md").read_text()
+    assert "R3DM (horizon 2): -0.47 [-0.86, -0.08], fails;" in page
+    assert "R3DM higher against R3DM (no contrast)" in page
+    assert "comparisons of ablations 2 are decided" in page
+    assert "* R3DM minus EMC, SMAC (lacks MMM2): +0.46" in page
+
+
 def test_the_document_counts_each_rules_findings_by_severity():
     """One rule's findings may be warnings on some maps and notes on others."""
     findings = facts.read()[0]["findings"]
