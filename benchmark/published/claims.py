@@ -36,7 +36,8 @@ COLUMNS = [
     *("n_left", "n_right", "mean_left", "mean_right", "difference", "low", "high", "p"),
     *("verdict", "expected", "outcome", "flags"),
 ]
-OUTCOMES = ("holds", "fails", "open", "no valid data")
+ROUNDING = 1e-9  #: runs whose spread is smaller do not differ
+OUTCOMES = ("holds", "fails", "open", "partial", "no valid data")
 
 AS_RELEASED, CLEANED = "as released", "cleaned"
 WIDEST = "cleaned, widest"  #: with the widest spread that groups of unknown runs can have
@@ -81,13 +82,16 @@ class Comparison(_Model):
 
 
 class PerMap(Comparison):
-    """Left against each of right, on each map: Welch intervals with Holm's correction per map."""
+    """Left against each of right, on each map: Welch's intervals, Holm's correction per map."""
 
     kind: Literal["per_map"]
 
 
 class PerSuite(Comparison):
-    """Left against each of right, averaged over the maps: a bootstrap stratified by map."""
+    """Left against each of right, averaged over the maps: a bootstrap stratified by map.
+
+    Without whole data on every map the average is another one: it is shown, and decides nothing.
+    """
 
     kind: Literal["per_suite"]
     suite: str
@@ -95,7 +99,10 @@ class PerSuite(Comparison):
 
 
 class LargestGain(Comparison):
-    """The largest lead of left over the best of right on any of the maps, against a number."""
+    """The largest lead of left over the best of right on any of the maps, against a number.
+
+    One map with whole data of all methods can show it; that it is nowhere, only all maps.
+    """
 
     kind: Literal["largest_gain"]
     suite: str
@@ -121,7 +128,7 @@ class Claims(_Model):
     window: int = Field(gt=0)
     """Env steps at the end that a score averages."""
     alpha: float = Field(gt=0, lt=1)
-    """Error rate of the family of comparisons on one map."""
+    """Error rate of the family of a claim's comparisons on one map."""
     margins: dict[Metric, float]
     """Differences up to this count as none."""
     reproduction: dict[Metric, float]
@@ -245,8 +252,9 @@ class _Pair(NamedTuple):
         return min(len(self.left.scores), len(self.right.scores)) > 1
 
 
-#: What a test gives: where, against which method, the pairs that it used, and their difference.
-_Tested = Iterator[tuple[str, str, list[_Pair], Difference]]
+#: What a test gives: where, against which method, the pairs that it used, their difference, and
+#: what it says.
+_Tested = Iterator[tuple[str, str, list[_Pair], Difference, str]]
 
 
 def run(claims: Claims, sides: Iterable[Sides], replications: int = REPLICATIONS) -> pd.DataFrame:
@@ -267,10 +275,10 @@ def run(claims: Claims, sides: Iterable[Sides], replications: int = REPLICATIONS
                 f"{data.data}: {data.left.backend} and {data.right.backend} are never compared"
             )
     rows = [
-        _row(claims, claim, data, *tested)
+        _row(claim, data, *tested)
         for claim in claims.claims
         for data in sides
-        for tested in tests[claim.kind](claim, _pairs(claim, data), claims.alpha, bootstrap)
+        for tested in tests[claim.kind](claim, _pairs(claim, data), claims, bootstrap)
     ]
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -297,54 +305,83 @@ def _pairs(claim: Comparison, sides: Sides) -> dict[str, list[_Pair]]:
 
 
 def _per_map(
-    claim: PerMap, pairs: dict[str, list[_Pair]], alpha: float, bootstrap: Bootstrap
+    claim: PerMap, pairs: dict[str, list[_Pair]], claims: Claims, bootstrap: Bootstrap
 ) -> _Tested:
-    """Comparisons on single maps; those on one map are one family."""
+    """Comparisons on single maps; those of the claim on one map are one family."""
     for map, family in pairs.items():
         of_runs = [(estimate(pair.left.scores), estimate(pair.right.scores)) for pair in family]
-        for pair, difference in zip(family, welch(of_runs, alpha), strict=True):
-            yield map, str(pair.right.method), [pair], difference
+        for pair, difference in zip(family, welch(of_runs, claims.alpha), strict=True):
+            found = verdict(difference, claims.margins[claim.metric])
+            yield map, str(pair.right.method), [pair], difference, found
 
 
 def _per_suite(
-    claim: PerSuite, pairs: dict[str, list[_Pair]], alpha: float, bootstrap: Bootstrap
+    claim: PerSuite, pairs: dict[str, list[_Pair]], claims: Claims, bootstrap: Bootstrap
 ) -> _Tested:
     """Differences of the means over maps, with a bootstrap over runs stratified by map."""
     for of_maps in zip(*pairs.values(), strict=True):
         whole = [pair for pair in of_maps if pair.whole]
-        place, difference = claim.suite, Difference()
+        place, difference, found = claim.suite, Difference(), "no valid data"
         if whole:
             value = float(np.mean([pair.left.mean - pair.right.mean for pair in whole]))
             resampled = [[side.resampled(bootstrap) for side in pair[1:]] for pair in whole]
             samples = np.mean([left - right for left, right in resampled], axis=0)
-            difference = Difference(value, *interval(samples))
-            left_out = ", ".join(pair.left.map for pair in of_maps if not pair.whole)
-            place += f" without {left_out}" if left_out else ""
-        yield place, str(of_maps[0].right.method), whole, difference
+            seen = np.ptp(samples) > ROUNDING
+            difference = Difference(value, *(interval(samples) if seen else (-np.inf, np.inf)))
+            lacks = _lacks(claim, [pair.left.map for pair in whole])
+            found = "partial" if lacks else verdict(difference, claims.margins[claim.metric])
+            place += lacks
+        yield place, str(of_maps[0].right.method), whole, difference, found
+
+
+def _lacks(claim: Comparison, whole: list[str]) -> str:
+    """Names the maps without whole data; empty where every map has them."""
+    lacking = [map for map in claim.maps if map not in whole]
+    return f" (lacks {', '.join(lacking)})" if lacking else ""
 
 
 def _largest_gain(
-    claim: LargestGain, pairs: dict[str, list[_Pair]], alpha: float, bootstrap: Bootstrap
+    claim: LargestGain, pairs: dict[str, list[_Pair]], claims: Claims, bootstrap: Bootstrap
 ) -> _Tested:
     """The largest lead, over maps, of one method over the best of the others.
 
-    The largest of several noisy leads is too large on average, and the best of the others too good;
-    the bootstrap resamples both choices.
+    The largest of several noisy leads is too large on average, and the best of the others too good,
+    so the bounds come from all Welch intervals of single pairs. The lead on a map is the smallest
+    of its differences. It is at least the lowest lower bound, whichever other method is the best,
+    so these are corrected (Bonferroni) for the maps alone; and at most the lowest upper bound,
+    corrected for the others alone, since only the map of the largest lead matters.
     """
-    leads, samples, among = [], [], ""
-    for of_map in pairs.values():
-        among = f"best of {', '.join(str(pair.right.method) for pair in of_map)}"
-        if whole := [pair for pair in of_map if pair.whole]:
-            best = max(whole, key=lambda pair: pair.right.mean)
-            leads.append((best.left.mean - best.right.mean, best))
-            theirs = np.max([pair.right.resampled(bootstrap) for pair in whole], axis=0)
-            samples.append(best.left.resampled(bootstrap) - theirs)
-    if leads:
-        lead, pair = max(leads, key=lambda lead: lead[0])
-        difference = Difference(lead, *interval(np.max(samples, axis=0)))
-        yield f"{claim.suite}: {pair.left.map}", f"{pair.right.method}, {among}", [pair], difference
+    whole = {name: [pair for pair in pairs.get(name, ()) if pair.whole] for name in claim.maps}
+    complete = [name for name, of_map in whole.items() if len(of_map) == len(claim.right)]
+    bests = [max(of_map, key=lambda pair: pair.right.mean) for of_map in whole.values() if of_map]
+    if bests:
+        best = max(bests, key=lambda pair: pair.left.mean - pair.right.mean)
+        level = claims.alpha / len(claim.maps)
+        lows = [min(_bounds(pair, level)[0] for pair in whole[name]) for name in complete]
+        level = claims.alpha / len(claim.right)
+        highs = [
+            min((_bounds(pair, level)[1] for pair in of_map), default=np.inf)
+            for of_map in whole.values()
+        ]
+        lead = best.left.mean - best.right.mean
+        difference = Difference(lead, max(lows, default=-np.inf), max(highs))
+        found, lacks = verdict(difference, 0, claim.gain), _lacks(claim, complete)
+        if lacks and found not in ("higher", "lower"):
+            found = "partial"
+        place = f"{best.left.map} of {claim.suite}{lacks}"
+        among = ", ".join(str(pair.right.method) for pair in whole[best.left.map])
+        yield place, f"{best.right.method}, best of {among}", [best], difference, found
     elif pairs:
-        yield claim.suite, among, [], Difference()
+        among = ", ".join(claim.right)
+        yield claim.suite, f"best of {among}", [], Difference(), "no valid data"
+
+
+def _bounds(pair: _Pair, level: float) -> tuple[float, float]:
+    """Welch's interval of one pair."""
+    left, right = estimate(pair.left.scores), estimate(pair.right.scores)
+    _, error, freedom = _welch_test(left, right)
+    reach = _reach(error, freedom, level)
+    return left.mean - right.mean - reach, left.mean - right.mean + reach
 
 
 def welch(pairs: Sequence[tuple[Estimate, Estimate]], alpha: float = 0.05) -> list[Difference]:
@@ -355,6 +392,9 @@ def welch(pairs: Sequence[tuple[Estimate, Estimate]], alpha: float = 0.05) -> li
     pair has the level of its step (of the first failing one from there on), so that it leaves out
     zero exactly where Holm rejects. The rate alpha holds for these decisions together (which of two
     means is higher); the intervals do not cover all differences together.
+
+    Where no run differs from another one of its side, nothing tells how much runs vary: agreement
+    of a few runs, all of which may be at 0, is no certainty, and the interval has no bounds.
 
     Args:
         pairs: left and right; a side with fewer than two scores has no interval.
@@ -373,7 +413,7 @@ def welch(pairs: Sequence[tuple[Estimate, Estimate]], alpha: float = 0.05) -> li
             level = alpha / remaining
         failed = failed or p > level
         corrected = max(corrected, min(1.0, p * remaining))
-        value, reach = found[number].value, float(stats.t.ppf(1 - level / 2, freedom) * error)
+        value, reach = found[number].value, _reach(error, freedom, level)
         found[number] = Difference(value, value - reach, value + reach, corrected)
     return found
 
@@ -383,10 +423,15 @@ def _welch_test(left: Estimate, right: Estimate) -> tuple[float, float, float]:
     gap = abs(left.mean - right.mean)
     parts = [(side.sd**2 / side.n, side.n) for side in (left, right)]
     error = float(np.sqrt(sum(part for part, _ in parts)))
-    if not error:  # no run differs from another one: there is nothing to estimate
-        return float(gap == 0), 0.0, np.inf
+    if error < ROUNDING:
+        return 1.0, np.inf, np.inf
     freedom = error**4 / sum(part**2 / (n - 1) for part, n in parts)
     return float(2 * stats.t.sf(gap / error, freedom)), error, freedom
+
+
+def _reach(error: float, freedom: float, level: float) -> float:
+    """Half of the width of Welch's interval."""
+    return float(stats.t.ppf(1 - level / 2, freedom) * error)
 
 
 def verdict(difference: Difference, margin: float, around: float = 0.0) -> str:
@@ -398,10 +443,13 @@ def verdict(difference: Difference, margin: float, around: float = 0.0) -> str:
 
     Returns:
         "equal" where the whole interval lies within the margin, "higher" or "lower" where it lies
-        on one side, "inconclusive" otherwise, "no valid data" where there is no interval.
+        on one side, "inconclusive" otherwise, "no spread seen" where it has no bounds, "no valid
+        data" where there is no interval.
     """
     if np.isnan(difference.low):
         return "no valid data"
+    if np.isinf(difference.low) and np.isinf(difference.high):
+        return "no spread seen"
     low, high = difference.low - around, difference.high - around
     if -margin <= low and high <= margin:
         return "equal"
@@ -411,17 +459,16 @@ def verdict(difference: Difference, margin: float, around: float = 0.0) -> str:
 
 
 def _row(
-    claims: Claims,
     claim: Comparison,
     sides: Sides,
     place: str,
     right: str,
     pairs: list[_Pair],
     difference: Difference,
+    found: str,
 ) -> dict:
-    around = claim.gain if isinstance(claim, LargestGain) else 0.0
-    found = verdict(difference, claims.margins[claim.metric], around)
-    outcome = {"no valid data": "no valid data", "inconclusive": "open"}
+    outcome = {"no spread seen": "open", "inconclusive": "open"}
+    outcome |= {name: name for name in ("partial", "no valid data")}
     steps = {pair.at for pair in pairs}
     row = {
         **claim.model_dump(include={"says", "stated", "metric", "left"}),

@@ -33,7 +33,7 @@ COLUMNS = [
 _POINTS = 30  #: along a curve of ours
 CAPTION = (
     "Published results and ours, mean over runs with 95 % Student interval. Smoothing: a published"
-    f" point is the mean over {WINDOW:,} env steps, one of ours over 1/{_POINTS} of the training."
+    f" point is the mean over {WINDOW:,} env steps, one of ours over about 1/{_POINTS} of training."
     " Every panel names its backend; numbers of different backends are not comparable."
 )
 
@@ -225,7 +225,8 @@ def _own(ours: Dataset, map: str) -> dict[str, pd.DataFrame]:
     for cell, runs in ours.cells.items():
         if (cell.map, cell.variant, cell.metric) == (map, DEFAULT, "win_rate"):
             last = int(max(run.steps.max() for run in runs))
-            width = max(ours.how.interval, last // _POINTS)
+            interval = ours.how.interval  # as many evaluations behind each point
+            width = max(1, -(-last // (_POINTS * interval))) * interval
             found[cell.algorithm] = mean_curve(runs, last, ours.how, width)
     return found
 

@@ -38,6 +38,8 @@ def mean_curve(
 ) -> pd.DataFrame:
     """Means over runs, each over ``width`` env steps, with Student intervals.
 
+    The windows are counted back from the end, so that the last evaluations are in one.
+
     Args:
         curves: those of one cell.
         end: env step at which the curve ends.
@@ -46,7 +48,7 @@ def mean_curve(
         step, mean, low, high, and n, the runs behind each point.
     """
     points = []
-    for until in range(width, end + 1, width):
+    for until in range(width + end % width, end + 1, width):
         found = scores(curves, until, how._replace(window=width))
         if len(found.value):
             points.append({"step": until, **estimate(found.value, curves[0].cell.metric)._asdict()})

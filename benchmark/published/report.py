@@ -52,6 +52,8 @@ def write(folder: Path, output: Path) -> None:
         largest=findings.groupby("rule")["size"].max().to_dict(),
         final=_final(tables["final"], names),
         claims=claims_by_outcome(tests),
+        ablations=_ablations(tests).to_dict("records"),
+        partial=select(tests, data=CLEANED, outcome="partial").to_dict("records"),
         against=f"against {sources[1]['title']}",
         compared=lambda *which: next(iter(_comparisons(tests, *which).to_dict("records")), None),
         tally=lambda *which: _tally(_comparisons(tests, *which)),
@@ -144,7 +146,7 @@ def rules(tables: dict[str, pd.DataFrame]) -> list[dict]:
 
 
 def claims_by_outcome(tests: pd.DataFrame) -> list[dict]:
-    """Per claim: how many comparisons hold, fail, stay open or have no valid data, by data."""
+    """Per claim and data: how many comparisons have each of ``OUTCOMES``."""
     found: dict[str, dict] = {}
     for (claim, says, stated, data), rows in tests.groupby(_CLAIM, sort=False):
         about = found.setdefault(claim, {"id": claim, "says": says, "stated": stated, "data": {}})
@@ -155,6 +157,13 @@ def claims_by_outcome(tests: pd.DataFrame) -> list[dict]:
 def _comparisons(tests: pd.DataFrame, *which: str) -> pd.DataFrame:
     """Comparisons by claim, data, method on the right and place, as far as they are given."""
     return select(tests, **dict(zip(("claim", "data", "right", "place"), which, strict=False)))
+
+
+def _ablations(tests: pd.DataFrame) -> pd.DataFrame:
+    """The cleaned comparisons with a variant of a method that have an interval."""
+    rows = select(tests, data=CLEANED)
+    rows = rows[rows["verdict"] != "no valid data"]
+    return rows[(rows["left"] + rows["right"]).str.contains("/")]
 
 
 def _tally(tests: pd.DataFrame) -> dict:

@@ -9,7 +9,7 @@ import yaml
 from scipy import stats
 
 from benchmark.errors import BenchmarkError
-from benchmark.published import claims
+from benchmark.published import claims, report
 from benchmark.published.audit import Audit, audit
 from benchmark.published.claims import (
     AS_RELEASED,
@@ -21,7 +21,7 @@ from benchmark.published.claims import (
     welch,
 )
 from benchmark.published.report import claims_by_outcome
-from benchmark.published.scores import Estimate, estimate
+from benchmark.published.scores import Estimate, Measurement, estimate
 from tests.published import releases
 from tests.published.releases import END
 
@@ -66,11 +66,20 @@ def test_too_few_runs_have_no_interval_and_take_no_part_in_the_correction():
     assert found[2] == pytest.approx(welch([pair(2)])[0])
 
 
-def test_runs_that_do_not_vary():
-    constant = (Estimate(5, 1.0, 0.0), Estimate(5, 0.0, 0.0))
-    assert welch([constant])[0] == (1.0, 1.0, 1.0, 0.0)
-    same = (Estimate(5, 0.0, 0.0), Estimate(5, 0.0, 0.0))
-    assert welch([same])[0] == (0.0, 0.0, 0.0, 1.0)
+@pytest.mark.parametrize("left", [[0.0, 0.0], [1.0, 1.0], [0.9] * 3, [0.1 + 0.2, 0.3]])
+def test_runs_that_do_not_vary_are_no_certainty(left):
+    """Neither for a difference nor for equality; they weigh in the correction like an open one."""
+    found = welch([(estimate(np.array(left)), estimate(np.array([0.9, 0.9, 0.9]))), pair(3)])
+    assert (found[0].low, found[0].high, found[0].p) == (-np.inf, np.inf, 1.0)
+    assert verdict(found[0], margin=0.05) == "no spread seen"
+    assert found[1].p == pytest.approx(2 * welch([pair(3)])[0].p)
+
+
+def test_one_side_that_varies_has_an_interval():
+    never = Estimate(6, 0.0, 0.0)
+    (found,) = welch([(Estimate(5, 0.8, 0.05), never)])
+    low, high = stats.t.interval(0.95, 4, 0.8, 0.05 / np.sqrt(5))
+    assert (found.low, found.high) == pytest.approx((low, high))
 
 
 @pytest.mark.parametrize(
@@ -83,6 +92,7 @@ def test_runs_that_do_not_vary():
         ((-0.01, 0.3), 0, "inconclusive"),
         ((-0.3, 0.3), 0, "inconclusive"),
         ((np.nan, np.nan), 0, "no valid data"),
+        ((-np.inf, np.inf), 0, "no spread seen"),
         ((0.16, 0.24), 0.2, "equal"),
         ((0.26, 0.5), 0.2, "higher"),
         ((0.0, 0.14), 0.2, "lower"),
@@ -177,6 +187,16 @@ def test_a_wrong_claim_fails(tested):
     assert set(tested.query("claim == 'wrong'")["outcome"]) == {"fails"}
 
 
+def test_runs_that_never_win_leave_every_claim_open(tmp_path):
+    claimed = claims.load(write(tmp_path))
+    curves = [replace(one, value=np.zeros(len(one.value))) for one in releases.clean(seeds=2)]
+    nobody = claims.of_release(audit(releases.release(curves), keep=["*"]), CLEANED, 100_000)
+    table = claims.run(claimed, [Sides("nobody wins", nobody, nobody)], 200)
+    table = table[table["right"].isin(["qmix", "r3dm"])]
+    assert {"better", "suite", "wrong", "half"} <= set(table["claim"])
+    assert set(table["outcome"]) == {"open"}
+
+
 def test_claims_on_a_part_of_training(tested):
     assert set(tested.query("claim == 'half'")["at"]) == {END // 2}
 
@@ -201,6 +221,24 @@ def test_suites_are_averaged_over_maps(tested, found):
     assert suite["high"] - suite["low"] == pytest.approx(2 * 1.96 * error, rel=0.1)
 
 
+def test_a_suite_without_one_of_its_maps_decides_nothing(tmp_path):
+    claimed = claims.load(write(tmp_path))
+    cells = {"MMM2": ("r3dm", "qmix", "emc"), "corridor": ("r3dm", "qmix")}
+    curves = [
+        releases.run(map, name, seed, skill=0.8 if name == "r3dm" else 0.4)
+        for map, names in cells.items()
+        for name in names
+        for seed in range(4)
+    ]
+    data = claims.of_release(audit(releases.release(curves)), CLEANED, 100_000)
+    table = claims.run(claimed, [Sides("ours", data, data)], 200).query("claim == 'suite'")
+    whole, partial = table.set_index("right").loc[["qmix", "emc"]].to_dict("records")
+    assert (whole["place"], whole["outcome"]) == ("both", "holds")
+    assert (partial["place"], partial["verdict"]) == ("both (lacks corridor)", "partial")
+    assert partial["outcome"] == "partial"
+    assert 0 < partial["low"] < partial["difference"]  # shown all the same
+
+
 def test_the_largest_gain_is_over_the_best_other(tested, found):
     scores = of_runs(found, "r3dm", "qmix", "cia")
     means = {cell: values.mean() for cell, values in scores.items()}
@@ -210,15 +248,77 @@ def test_the_largest_gain_is_over_the_best_other(tested, found):
     }
     assert leads["MMM2"] < leads["corridor"] < means["MMM2", "r3dm"] - means["MMM2", "qmix"]
     gain = tested.query("claim == 'gain' and data == 'cleaned'").iloc[0]
-    assert (gain["place"], gain["right"]) == ("both: corridor", "qmix, best of qmix, cia")
+    assert gain["place"] == "corridor of both (lacks corridor)"  # cia is on MMM2 alone
+    assert gain["right"] == "qmix, best of qmix"
     assert gain["difference"] == pytest.approx(leads["corridor"])
     assert gain["low"] < gain["difference"] < gain["high"]
+
+
+GAIN = claims.LargestGain(
+    **CLAIM | {"kind": "largest_gain", "suite": "all", "gain": 0.2, "right": ["qmix", "cia"]}
+)
+
+
+def gain_of(won: dict[str, list[float]]) -> pd.Series:
+    """Tests the gain where the methods' five runs have these means: r3dm, qmix, and so on."""
+    spread = 0.01 * np.array([-1, -0.5, 0, 0.5, 1])
+    return gain_of_runs({map: [mean + spread for mean in means] for map, means in won.items()})
+
+
+def gain_of_runs(runs: dict[str, list[np.ndarray]], claim=GAIN) -> pd.Series:
+    """Tests the gain on scores of runs, each in a curve of a single evaluation."""
+    cells = {}
+    for map, of_methods in runs.items():
+        for method, values in zip([claim.left, *claim.right], of_methods, strict=False):
+            one = releases.run(map, method, points=1)
+            curves = [replace(one, steps=one.steps + 1, value=np.array([v])) for v in values]
+            cells[one.cell] = curves
+    how = Measurement(100_000, None)
+    data = claims.Dataset("ours", "simulator", cells, dict.fromkeys(runs, 1), how, {})
+    claimed = claims.Claims(**FILE | {"claims": [claim.model_dump()]})
+    return claims.run(claimed, [Sides("ours", data, data)], 10).iloc[0]
+
+
+@pytest.mark.parametrize(
+    ("won", "outcome"),
+    [
+        ({"corridor": [0.9, 0.4, 0.5], "MMM2": [0.5, 0.5, 0.5]}, "holds"),
+        ({"corridor": [0.9, 0.4, 0.5]}, "holds"),  # one map is enough
+        ({"corridor": [0.9, 0.4, 0.8], "MMM2": [0.9, 0.8, 0.4]}, "fails"),
+        ({"corridor": [0.5, 0.5], "MMM2": [0.5, 0.5]}, "fails"),  # others make the lead no larger
+        ({"corridor": [0.9, 0.4]}, "partial"),  # but perhaps smaller
+        ({"corridor": [0.5, 0.5, 0.5]}, "partial"),  # and it may be on the other map
+    ],
+)
+def test_what_some_map_can_show(won, outcome):
+    assert gain_of(won)["outcome"] == outcome
+
+
+@pytest.mark.parametrize(
+    ("maps", "others", "wrong"), [(12, 1, "higher"), (1, 6, "lower")], ids=["holds", "fails"]
+)
+def test_the_largest_of_noisy_leads_is_rarely_taken_for_more(maps, others, wrong):
+    """All leads are the gain: without a correction one in four, or one in ten, misses it."""
+    every = claims.load(claims.PAPER).claims[2]
+    claim = every.model_copy(update={"maps": every.maps[:maps], "right": every.right[:others]})
+    stream = np.random.default_rng(0)
+    found = [
+        gain_of_runs(
+            {
+                map: [stream.normal(mean, 0.1, 5) for mean in (0.7, *[0.5] * others)]
+                for map in claim.maps
+            },
+            claim,
+        )["verdict"]
+        for _ in range(60)
+    ]
+    assert found.count(wrong) <= 3
 
 
 def test_outcomes_are_counted(tested):
     counts = {claim["id"]: claim["data"][CLEANED] for claim in claims_by_outcome(tested)}
     assert counts["better"] == {
-        **{"holds": 2, "fails": 0, "open": 0},
+        **{"holds": 2, "fails": 0, "open": 0, "partial": 0},
         **{"no valid data": 2, "with_data": 2},
     }
     assert counts["wrong"]["fails"] == 2
@@ -274,3 +374,19 @@ def test_the_papers_claims_are_whole():
     assert {map for claim in claimed.claims for map in claim.maps} == set(
         next(claim.maps for claim in claimed.claims if claim.id == "final_win_rate")
     )
+
+
+@pytest.mark.parametrize(
+    ("place", "needed"),
+    [
+        ("corridor", "corridor"),
+        ("SMAC (lacks corridor)", "SMAC"),
+        ("6h_vs_8z of SMAC and SMACv2", "both"),
+    ],
+)
+def test_a_report_shows_what_is_of_its_maps(place, needed):
+    suites = [claim.maps for claim in claims.load(claims.PAPER).claims[:3]]
+    maps = {"corridor": ["corridor"], **dict(zip(("SMAC", "SMACv2", "both"), suites, strict=True))}
+    assert report._within(place, maps[needed])
+    assert not report._within(place, maps[needed][1:])
+    assert report._within(place, maps["both"])

@@ -265,6 +265,19 @@ def test_every_panel_names_its_backend(folder, tmp_path):
     assert reproduction["verdict"].tolist() == found.reproduction["verdict"].tolist()
 
 
+def test_our_curve_ends_with_the_last_evaluation(folder):
+    """Every window has as many evaluations, or the curve would saw; wins come in the last alone."""
+    ours = study("simulator", budget=510_000)
+    ours["battle_won"] = ours["step"] == 510_000
+    figure = compared(folder, ours).figure
+    line = figure.axes[-1].get_lines()[0]
+    steps = np.round(line.get_xdata() * 1e6)
+    assert steps[-1] == 510_000
+    assert set(np.diff(steps)) == {20_000}  # the next multiple of 10 000 to a thirtieth
+    assert line.get_ydata()[-1] == pytest.approx(0.5)
+    assert not line.get_ydata()[:-1].any()
+
+
 def test_a_study_on_other_maps_says_so(folder):
     found = compared(folder, synthetic.study(["3m"], ["qmix"], seeds=2, episodes=4, absolute=4))
     assert found.reproduction.empty
@@ -307,6 +320,25 @@ def test_the_document_is_made_from_the_facts(tmp_path):
     report.write(facts.FOLDER, tmp_path / "audit.md")
     written = (ROOT / "docs" / "published_audit.md").read_text()
     assert (tmp_path / "audit.md").read_text() == written
+
+
+def test_the_document_words_what_the_comparisons_say(tmp_path):
+    """Other facts, other sentences: on the ablations and on suites without a map."""
+    folder = Path(shutil.copytree(facts.FOLDER, tmp_path / "facts"))
+    tests = pd.read_csv(folder / "claims.csv")
+    cleaned = tests["data"] == claims.CLEANED
+    changes = {"r3dm/horizon_2": ("lower", "fails"), "r3dm/no_contrast": ("higher", "holds")}
+    for right, change in changes.items():
+        tests.loc[cleaned & (tests["right"] == right), ["verdict", "outcome"]] = change
+    rows = cleaned & (tests["claim"] == "outperforms_on_smac") & (tests["right"] == "emc")
+    tests.loc[rows, ["place", "outcome"]] = ("SMAC (lacks MMM2)", "partial")
+    tests.to_csv(folder / "claims.csv", index=False)
+    report.write(folder, tmp_path / "audit.md")
+    page = (tmp_path / "audit.md").read_text()
+    assert "R3DM (horizon 2): -0.47 [-0.86, -0.08], fails;" in page
+    assert "R3DM higher against R3DM (no contrast)" in page
+    assert "comparisons of ablations 2 are decided" in page
+    assert "* R3DM minus EMC, SMAC (lacks MMM2): +0.46" in page
 
 
 def test_the_document_counts_each_rules_findings_by_severity():
