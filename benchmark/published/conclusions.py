@@ -71,10 +71,11 @@ def write(
         backend=labels.played_by(ours.backend),
         distance=distance.sentence(study.maps) if study.backend == "simulator" else "",
         ends=ours.ends,
+        shorter=bool(ours.flags),
         window=claimed.window,
         methods=sorted(study.algorithms, key=labels.order),
         final=final(ours, study),
-        tests=_spoken(tests, claimed),
+        tests=_spoken(tests).to_dict("records"),
         silent=dict(_silent(tests, claimed)),
         power=[found for map in study.maps if (found := power(ours, map, claimed.alpha, family))],
         share=POWER,
@@ -113,7 +114,7 @@ def power(ours: Dataset, map: str, alpha: float, family: int) -> Power | None:
     """The smallest difference of final win rates that runs on a map could have shown.
 
     Two-sided t-tests of as many runs on both sides, with the standard deviation over runs that all
-    methods have together; None where no method has two runs.
+    methods have together; None where no method has two runs that differ.
 
     Args:
         alpha: error rate of all comparisons on the map together.
@@ -129,6 +130,8 @@ def power(ours: Dataset, map: str, alpha: float, family: int) -> Power | None:
         return None
     squares = sum(float(np.var(scores, ddof=1)) * (len(scores) - 1) for scores in groups)
     sd = float(np.sqrt(squares / sum(len(scores) - 1 for scores in groups)))
+    if sd < claims.ROUNDING:
+        return None
 
     def detected(n: int, level: float) -> float:
         return sd * float(TTestIndPower().solve_power(nobs1=n, alpha=level, power=POWER))
@@ -137,20 +140,20 @@ def power(ours: Dataset, map: str, alpha: float, family: int) -> Power | None:
     return Power(map, sd, smallest)
 
 
-def _spoken(tests: pd.DataFrame, claimed: Claims) -> list[dict]:
-    """The comparisons on single maps that have an interval."""
-    on_maps = [claim.id for claim in claimed.claims if isinstance(claim, PerMap)]
-    rows = tests[tests["claim"].isin(on_maps) & (tests["verdict"] != "no valid data")]
-    return rows.to_dict("records")
+def _spoken(tests: pd.DataFrame) -> pd.DataFrame:
+    """The comparisons that have an outcome."""
+    return tests[~tests["outcome"].isin(["partial", "no valid data"])]
 
 
 def _silent(tests: pd.DataFrame, claimed: Claims) -> Iterator[tuple[str, str]]:
     """The claims that no comparison speaks to, in words, and why."""
+    spoken = set(_spoken(tests)["claim"])
     for claim in claimed.claims:
-        rows = tests[tests["claim"] == claim.id]
+        if claim.id in spoken:
+            continue
         if not isinstance(claim, PerMap):
-            yield claim.says, f"needs all of its {len(claim.maps)} maps"
-        elif (rows["verdict"] == "no valid data").all():
+            yield claim.says, f"needs two runs of every method on all of its {len(claim.maps)} maps"
+        else:
             where = "on one map" if len(claim.maps) > 1 else f"on {claim.maps[0]}"
             methods = " and ".join(map(str, (claim.methods[0], *claim.methods[1][:1])))
             yield claim.says, f"needs two runs of {methods} {where}"

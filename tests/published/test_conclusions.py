@@ -57,7 +57,7 @@ def test_comparisons_end_where_our_runs_end(page):
 
 def test_what_is_not_there_is_named(page):
     assert "* ACORM on 5m_vs_6m: seeds 1, 2, 3, 4" in page
-    assert "over the SMAC maps: needs all of its 6 maps" in page
+    assert "over the SMAC maps: needs two runs of every method on all of its 6 maps" in page
     assert "imagining 10 steps ends lower than imagining 1, 2 or 5: needs" in page
     assert "nothing on this page is a result of another backend" in page
 
@@ -84,6 +84,15 @@ def test_maps_without_published_curves_are_shown_too(tmp_path):
     text = written(tmp_path, table, synthetic.provenance(table), "learning")
     assert "| 3m, 200,000 |" in text
     assert re.search(r"\| 3m \| 0\.\d\d \| 0\.\d\d ", text)  # the power table
+
+
+def test_claims_on_all_maps_are_shown_once_all_maps_are_there(tmp_path):
+    table = synthetic.study(synthetic.SMAC, ["r3dm", "qmix"], seeds=2, study="paper", budget=STEPS)
+    text = written(tmp_path, table, synthetic.provenance(table), "paper")
+    assert re.search(
+        r"over the SMAC maps \| SMAC, 200,000 \| QMIX \| .* \| higher \| holds \|", text
+    )
+    assert "over the SMACv2 maps: needs two runs of every method on all of its 6 maps" in text
 
 
 def test_power_is_how_often_a_difference_is_found(ours):
