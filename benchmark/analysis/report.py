@@ -27,12 +27,14 @@ from benchmark.analysis import (
     explorer,
     figures,
     labels,
+    permutation,
     plots,
     roles,
     statistics,
     tables,
 )
 from benchmark.analysis.aggregate import missing_and_changed
+from benchmark.analysis.bootstrap import NARROW
 from benchmark.analysis.labels import PlotStyle
 from benchmark.analysis.scores import Scores, evaluations_to_points
 from benchmark.analysis.statistics import select
@@ -163,6 +165,7 @@ def _environment(published: Path) -> jinja2.Environment:
     environment.globals.update(
         label=labels.label,
         count=labels.count,
+        decided_by=permutation.DECIDED_BY,
         statistics_files=statistics.outputs(),
         nan=np.nan,
         style=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
@@ -238,16 +241,18 @@ def _verdicts(
     where = f"{labels.suite_name(suite)} ({labels.count(rows['n_maps'], 'map')})"
     yield f"Interquartile mean of the final win rate on {where}: {', '.join(scores)}."
     first = algorithms[0]
-    pairs = select(results["improvement"], algorithm_x=first, **which)
-    for row in pairs.dropna(subset="value").itertuples():
+    pairs = permutation.together(select(results["improvement"], algorithm_x=first, **which))
+    for row in pairs.itertuples():
         x, y = labels.label(first), labels.label(row.algorithm_y)
-        if row.low > 0.5:
-            verdict = f"{x} ends higher than {y}"
-        elif row.high < 0.5:
-            verdict = f"{x} ends lower than {y}"
+        if not row.testable:
+            verdict = f"Too few runs to say whether {x} and {y} differ"
+        elif row.differs:
+            verdict = f"{x} ends {'higher' if row.value > 0.5 else 'lower'} than {y}"
         else:
             verdict = f"No difference between {x} and {y} is shown"
-        yield f"{verdict}: probability of improvement {_estimate(row)}."
+        yield f"{verdict}: probability of improvement {_estimate(row)}, p = {row.p:.3f}."
+    if len(pairs):
+        yield f"Decided by {permutation.DECIDED_BY}, not by the intervals. {NARROW}"
 
 
 def _estimate(row: Any) -> str:

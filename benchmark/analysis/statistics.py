@@ -8,6 +8,8 @@ stratified by map (see ``bootstrap``); scores of runs are defined in ``scores``.
 * an interval needs at least two runs on every map of its value, otherwise its bounds are empty;
 * aggregates compare methods on the maps on which each of them has a run; ``maps_left_out`` names
   the other maps;
+* ``p`` is the exact permutation test's, of one comparison alone, and ``p_smallest`` the smallest
+  that so many runs can give; ``permutation`` corrects it for comparisons that are shown together;
 * a curve at a step uses the runs that reached that step, and an aggregated curve ends where a map
   of the suite has no run left.
 """
@@ -20,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark import files
-from benchmark.analysis import labels
+from benchmark.analysis import labels, permutation
 from benchmark.analysis.bootstrap import REPLICATIONS, Bootstrap, Estimate, Sample, improvement
 from benchmark.analysis.scores import METRICS, Method, Scores, evaluations_to_points, source
 from benchmark.errors import BenchmarkError
@@ -33,6 +35,7 @@ _METHOD = Method._fields
 _CELL = ["map", "family", *_METHOD]
 _SUITE = ["suite", "phase", "n_maps", "maps_left_out"]
 _ESTIMATE = Estimate._fields
+_TEST = ["p", "p_smallest"]
 
 #: Columns of each file. ``budget`` is the last point of the evaluation grid.
 COLUMNS = {
@@ -42,7 +45,7 @@ COLUMNS = {
     ],
     "aggregate": [*_SOURCE, *_SUITE, *_METHOD, "metric", "n", "n_missing", *_ESTIMATE],
     "profiles": [*_SOURCE, *_SUITE, *_METHOD, "n", "threshold", *_ESTIMATE],
-    "improvement": [*_SOURCE, *_SUITE, "algorithm_x", "algorithm_y", "variant", *_ESTIMATE],
+    "improvement": [*_SOURCE, *_SUITE, "algorithm_x", "algorithm_y", "variant", *_ESTIMATE, *_TEST],
     "curves": [*_SOURCE, *_CELL, "metric", "step", "n", *_ESTIMATE],
     "efficiency": [*_SOURCE, *_SUITE, *_METHOD, "step", "n", *_ESTIMATE],
 }
@@ -179,7 +182,10 @@ def _profiles(scores: Scores, bootstrap: Bootstrap) -> Iterator[dict]:
 
 
 def _improvement(scores: Scores, bootstrap: Bootstrap) -> Iterator[dict]:
-    """Per phase, suite and ordered pair of main methods: the probability that X beats Y."""
+    """Per phase, suite and ordered pair of main methods: the probability that X beats Y.
+
+    With the p-value of a test for it, since intervals of few runs are too narrow to decide.
+    """
     for suite, maps in _suites(scores, scores.phases()):
         runs, counts = {}, {}
         for method in scores.main_methods if maps else []:
@@ -190,7 +196,8 @@ def _improvement(scores: Scores, bootstrap: Bootstrap) -> Iterator[dict]:
         for x, y in itertools.permutations(runs, 2):
             found = improvement(runs[x], runs[y], counts[x], counts[y])
             pair = {"algorithm_x": x.algorithm, "algorithm_y": y.algorithm, "variant": x.variant}
-            yield {**suite, **pair, **found._asdict()}
+            tested = permutation.p_value(runs[x], runs[y]), permutation.smallest(runs[x], runs[y])
+            yield {**suite, **pair, **found._asdict(), **dict(zip(_TEST, tested, strict=True))}
 
 
 def _curves(scores: Scores, bootstrap: Bootstrap) -> Iterator[dict]:

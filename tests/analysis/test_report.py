@@ -172,7 +172,19 @@ def page_data(text: str) -> dict:
     return json.loads(gzip.decompress(base64.b64decode(encoded)))
 
 
-def test_verdicts_are_sentences_with_their_numbers(written):
+def verdicts(seeds: int, **skills: float) -> list[str]:
+    """The sentences of a study on MAPS whose methods have these win rates."""
+    runs = [
+        synthetic.run(map, name, seed, skill=skill)
+        for name, skill in skills.items()
+        for map in MAPS
+        for seed in range(seeds)
+    ]
+    results = statistics.compute(pd.concat(runs, ignore_index=True), replications=50)
+    return list(report._verdicts(results, MAPS, list(skills)))
+
+
+def test_verdicts_are_sentences_with_their_numbers():
     results = statistics.compute(synthetic.study(MAPS, ["r3dm", "qmix"]), replications=50)
     sentences = list(report._verdicts(results, MAPS, ["r3dm", "qmix"]))
     assert "on SMAC and SMACv2 (2 maps): R3DM 0." in sentences[0]
@@ -182,8 +194,31 @@ def test_verdicts_are_sentences_with_their_numbers(written):
     value, low, high = row.iloc[0][["value", "low", "high"]]
     assert sentences[1] == (
         "R3DM ends higher than QMIX: probability of improvement"
-        f" {value:.2f}\N{NO-BREAK SPACE}[{low:.2f},\N{NO-BREAK SPACE}{high:.2f}]."
+        f" {value:.2f}\N{NO-BREAK SPACE}[{low:.2f},\N{NO-BREAK SPACE}{high:.2f}], p = 0.005."
     )
+    assert "exact permutation test of the runs within each map" in sentences[2]
+    assert "too narrow" in sentences[2]
+    results["improvement"]["p"] = 0.06  # the interval is the same
+    sentences = list(report._verdicts(results, MAPS, ["r3dm", "qmix"]))
+    assert sentences[1].startswith("No difference between R3DM and QMIX is shown")
+
+
+def test_verdicts_are_the_tests_for_all_comparisons_together():
+    """Two runs on two maps, all apart, have p = 2 / 36; three have 2 / 400, which six may share."""
+    assert verdicts(2, r3dm=1.0, qmix=0.0)[1].startswith(
+        "Too few runs to say whether R3DM and QMIX"
+    )
+    assert verdicts(1, r3dm=1.0, qmix=0.0)[1] == (
+        "Too few runs to say whether R3DM and QMIX differ: probability of improvement 1.00,"
+        " p = 0.500."
+    )
+    lower = verdicts(3, r3dm=0.0, qmix=1.0, acorm=0.0)
+    assert lower[1].startswith("R3DM ends lower than QMIX")
+    assert lower[2].startswith("No difference between R3DM and ACORM is shown")
+    names = ("r3dm", "qmix", "acorm", "cia", "gomarl", "cds", "emc")
+    every = verdicts(3, **dict.fromkeys(names, 0.0) | {"r3dm": 1.0})
+    assert all(sentence.startswith("R3DM ends higher than") for sentence in every[1:7])
+    assert ", p = 0.030." in every[1]
 
 
 def test_report_compares_the_study_with_what_is_published(written):

@@ -1,5 +1,7 @@
 """Tables say where numbers come from and what is missing, in three formats."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -59,13 +61,34 @@ def test_best_of_the_row_is_bold_and_least_for_the_gap(made):
         assert [cell.bold for cell in cells] == [value == best for value in values]
 
 
-def test_improvement_is_bold_where_the_interval_says_so(made):
-    rows = made["improvement_all_final"].rows
-    assert rows["R3DM"][0].number == tables.DASH
-    assert rows["R3DM"][1].value + rows["QMIX"][0].value == pytest.approx(1)
-    for cells in rows.values():
-        for cell in cells:
-            assert cell.bold == bool(cell.low > 0.5)
+def separated(seeds: int, algorithms: list[str]) -> dict[str, tables.Table]:
+    """Tables of methods of which the first wins every battle and the others none."""
+    runs = [
+        synthetic.run("3m", name, seed).assign(battle_won=name == algorithms[0])
+        for name, seed in itertools.product(algorithms, range(seeds))
+    ]
+    results = statistics.compute(pd.concat(runs, ignore_index=True), replications=50)
+    return {table.name: table for table in tables.make(results)}
+
+
+def test_improvement_is_bold_where_the_test_says_so():
+    table = separated(4, ["r3dm", "qmix"])["improvement_smac_final"]
+    assert table.rows["R3DM"][0].number == tables.DASH
+    assert [cell.bold for cell in table.rows["R3DM"]] == [False, True]  # p = 2 / 70
+    assert not any(cell.bold for cell in table.rows["QMIX"])
+    assert "exact permutation test" in table.caption
+    assert "Too few runs" not in table.caption
+    assert "Bootstrap intervals of few runs are too narrow" in table.caption
+
+
+def test_no_interval_of_few_runs_makes_an_improvement_bold():
+    """Three runs that beat three others have p = 0.1; four as one of three comparisons, 0.09."""
+    for seeds, algorithms in ((3, ["r3dm", "qmix"]), (4, ["r3dm", "qmix", "acorm"])):
+        table = separated(seeds, algorithms)["improvement_smac_final"]
+        assert table.rows["R3DM"][1].interval == "[1.00, 1.00]"
+        assert not any(cell.bold for cells in table.rows.values() for cell in cells)
+        pairs = len(algorithms) * (len(algorithms) - 1) // 2
+        assert f"Too few runs for it: {pairs} of {pairs} comparisons." in table.caption
 
 
 def test_improvement_says_which_runs_it_is_of(made):
