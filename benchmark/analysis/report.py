@@ -120,7 +120,7 @@ def write(
         .render(
             studies=sorted({run["study"] for run in runs}),
             source=statistics.source_of(main),
-            distance=distance.sentence(maps) if set(main["backend"]) == {"simulator"} else "",
+            distance=_distance(maps, runs),
             protocol=main["protocol"].iloc[0],
             dates=dates(runs),
             maps=maps,
@@ -149,6 +149,13 @@ def write(
         )
     )
     files.write(text, output)
+
+
+def _distance(maps: list[str], runs: list[dict]) -> str:
+    """How far the simulator of the runs, which have one version, is from the game."""
+    if runs[0]["backend"] != "simulator":
+        return ""
+    return distance.sentence(maps, runs[0]["backend_version"])
 
 
 def _environment(published: Path) -> jinja2.Environment:

@@ -64,7 +64,9 @@ def write(
     text = report.markdown("results.md.j2").render(
         study=study,
         backend=labels.played_by(study.backend),
-        distance=distance.sentence(study.maps) if study.backend == "simulator" else "",
+        distance=distance.sentence(study.maps, runs[0]["backend_version"])
+        if study.backend == "simulator"
+        else "",
         ends=ours.ends,
         window=claimed.window,
         methods=sorted(study.algorithms, key=labels.order),

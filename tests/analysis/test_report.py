@@ -304,6 +304,11 @@ def test_run_of_an_algorithm_that_is_gone_is_stale(written):
     assert "4 stale runs:" in written(runs)
 
 
+def test_the_distance_from_the_game_is_that_of_the_runs_version(written):
+    assert "These runs are of simulator 1, which was not measured." in written()
+    assert "not measured" not in written([{**r, "backend_version": "4"} for r in written.runs])
+
+
 def test_env_steps_are_those_played(written):
     assert '<th scope="row">Env steps</th><td>160,140</td>' in written()  # 4 runs of 40,035
 
