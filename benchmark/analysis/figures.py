@@ -119,7 +119,7 @@ def draw(
             if statistic == "improvement" and len(algorithms) == 1:
                 plots.nothing(figure, "one method only: nothing to compare it with")
             elif rows.empty:
-                plots.nothing(figure, "no map has a run of every method")
+                plots.nothing(figure, "no map has a run of every method to its full budget")
             drawn = "band" if statistic in ("profiles", "efficiency") else "bar"
             footer = f"{source}. {_suite(runs, suite)}; {drawn}: {INTERVAL}"
             yield f"{kind}_{suite}", finish(figure, footer, page, _PAD)
@@ -162,7 +162,8 @@ def _suite(rows: pd.DataFrame, suite: str) -> str:
     runs, maps = labels.count(rows["n"], "run"), labels.count(rows["n_maps"], "map")
     text = f"{labels.suite_name(suite)}: {runs} per method, {maps}"
     left_out = rows["maps_left_out"].iloc[0]
-    return text + (f"; not all methods ran on {left_out.replace(' ', ', ')}" if left_out else "")
+    maps = left_out.replace(" ", ", ")
+    return text + (f"; left out, a method has {labels.NO_RUN}: {maps}" if left_out else "")
 
 
 def finish(

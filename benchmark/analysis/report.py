@@ -242,7 +242,7 @@ def _verdicts(
     rows = select(results["aggregate"], metric="iqm", **which)
     rows = rows.dropna(subset="value").sort_values("value", ascending=False)
     if rows.empty:
-        yield "No map has a run of every method, so the methods are not compared."
+        yield "No map has a run of every method to its full budget, so they are not compared."
         return
     scores = [f"{labels.label(row.algorithm)} {_estimate(row)}" for row in rows.itertuples()]
     where = f"{labels.suite_name(suite)} ({labels.count(rows['n_maps'], 'map')})"

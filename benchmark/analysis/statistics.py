@@ -4,7 +4,8 @@ Definitions are rliable's, intervals are 95 % percentile intervals of a bootstra
 stratified by map (see ``bootstrap``); scores of runs are defined in ``scores``. Win rates are in
 [0, 1] and are not normalised. Columns say what is missing:
 
-* a value is computed from ``n`` runs; ``n_missing`` expected runs have none (``missing_seeds``);
+* a value is computed from ``n`` runs; of the seeds that any method has, ``n_missing`` have no run
+  to the longest budget of the map (``missing_seeds``);
 * an interval needs at least two runs on every map of its value, otherwise its bounds are empty;
 * aggregates compare methods on the maps on which each of them has a run; ``maps_left_out`` names
   the other maps;

@@ -26,6 +26,7 @@ from benchmark.training.config import DEFAULT
 FORMATS = ("csv", "md", "tex")
 DASH = "\u2013"  #: where there is no value
 
+_LACKING = "Not trained to the map's full budget, of the methods and seeds found"
 _PHASES = {"training": "at the end of training", "absolute": "of the best policy"}
 
 
@@ -279,22 +280,22 @@ def _counts(rows: pd.DataFrame) -> str:
 
 
 def _missing(rows: pd.DataFrame) -> str:
-    """Names the runs that a table of scores lacks."""
+    """Names the runs that a table of scores lacks; what was never begun, no statistics know."""
     runs = [
         f"{labels.label(row.algorithm)} on {row.map} (seed {row.missing_seeds.replace(' ', ', ')})"
         for row in rows[rows["n_missing"] > 0].itertuples()
     ]
-    return f" Missing: {'; '.join(runs)}." if runs else ""
+    return f" {_LACKING}: {'; '.join(runs)}." if runs else ""
 
 
 def _left_out(rows: pd.DataFrame) -> str:
     """Names the maps that an aggregate leaves out, and how many runs it lacks on the others."""
     maps = sorted({map for text in rows["maps_left_out"] for map in text.split()})
-    text = f" Left out, because a method has no run there: {', '.join(maps)}." if maps else ""
+    text = f" Left out, because a method has {labels.NO_RUN}: {', '.join(maps)}." if maps else ""
     if rows["n_missing"].any():
         runs = rows[rows["n_missing"] > 0].groupby("algorithm", sort=False)["n_missing"].max()
         lacking = (f"{labels.label(name)} {count}" for name, count in runs.items())
-        text += f" Missing runs: {', '.join(lacking)}."
+        text += f" {_LACKING}: {', '.join(lacking)}."
     return text
 
 

@@ -9,6 +9,9 @@ import pytest
 from benchmark.analysis import figures, statistics, tables
 from tests.analysis import synthetic
 
+LACKING = "Not trained to the map's full budget, of the methods and seeds found"
+LEFT_OUT = "Left out, because a method has no run to the full budget there"
+
 
 @pytest.fixture(scope="module")
 def made() -> dict[str, tables.Table]:
@@ -47,11 +50,21 @@ def test_cells_hold_mean_interval_and_fewer_runs(made):
 
 def test_missing_runs_stand_in_the_caption_and_as_dashes(made):
     table = made["win_rate_smac_final"]
-    assert "QMIX on 3m (seed 2); QMIX on 8m (seed 0, 1, 2)." in table.caption
+    assert f"{LACKING}: QMIX on 3m (seed 2); QMIX on 8m (seed 0, 1, 2)." in table.caption
     assert table.rows["8m"][1].number == tables.DASH
     aggregate = made["aggregate_final"]
-    assert "Left out, because a method has no run there: 8m." in aggregate.caption
-    assert "Missing runs: QMIX 1." in aggregate.caption
+    assert f"{LEFT_OUT}: 8m." in aggregate.caption
+    assert f"{LACKING}: QMIX 1." in aggregate.caption
+
+
+def test_a_run_finished_under_a_shorter_budget_is_not_called_missing():
+    """As R3DM on 2s3z in config/learning.yaml."""
+    short = synthetic.study(["3m"], ["r3dm"], seeds=1, budget=20_000)
+    results = statistics.compute(pd.concat([synthetic.study(["3m"], ["qmix"], seeds=1), short]))
+    made = {table.name: table for table in tables.make(results)}
+    assert f"{LACKING}: R3DM on 3m (seed 0)." in made["win_rate_smac_final"].caption
+    assert f"{LEFT_OUT}: 3m." in made["aggregate_final"].caption
+    assert not any("Missing" in table.caption for table in made.values())
 
 
 def test_best_of_the_row_is_bold_and_least_for_the_gap(made):
@@ -95,9 +108,9 @@ def test_improvement_says_which_runs_it_is_of(made):
     caption = made["improvement_smac_final"].caption
     assert "draws counted as half" in caption
     assert "per method, SMAC 2 to 3 runs on 1 map" in caption
-    assert "Left out, because a method has no run there: 8m." in caption
-    assert "Missing runs: QMIX 1." in caption
-    assert "Missing runs" not in made["improvement_smacv2_final"].caption
+    assert f"{LEFT_OUT}: 8m." in caption
+    assert f"{LACKING}: QMIX 1." in caption
+    assert LACKING not in made["improvement_smacv2_final"].caption
     assert "draws counted as half" in figures.captions(["3m"])["improvement_smac"]
 
 
