@@ -27,6 +27,7 @@ from benchmark.analysis import (
     explorer,
     figures,
     labels,
+    made_from,
     permutation,
     plots,
     roles,
@@ -93,10 +94,10 @@ def write(
             it the report says what was known when ``runs.json`` was made.
 
     Raises:
-        BenchmarkError: one of them is missing or damaged.
+        BenchmarkError: one of them is missing or damaged, or is of another table.
     """
     folder = Path(folder)
-    results = statistics.read(folder / "statistics")
+    results = statistics.of_study(folder)
     summary = files.read_sealed(folder / "runs.json", ["runs", "missing", "changed", "broken"])
     final = results["final"]
     main = final[final["variant"] == DEFAULT]
@@ -104,6 +105,7 @@ def write(
     algorithms = sorted(main["algorithm"].unique(), key=labels.order)
     points = evaluations_to_points(read_evaluations(folder / "evaluations.parquet"))
     part = published(folder / "published", maps)
+    made_from.check(folder, "published", "published compare")
     runs = sorted(summary["runs"], key=_run_order)
     missing, changed = summary["missing"], summary["changed"]
     if study:  # a table may have come alone, made from another study file or long ago
@@ -173,7 +175,7 @@ def _environment(published: Path) -> jinja2.Environment:
         label=labels.label,
         count=labels.count,
         decided_by=permutation.DECIDED_BY,
-        statistics_files=statistics.outputs(),
+        statistics_files=[f"{name}.csv" for name in statistics.COLUMNS],
         nan=np.nan,
         style=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
         script=Markup(script),

@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark import files
-from benchmark.analysis import labels, permutation
+from benchmark.analysis import labels, made_from, permutation
 from benchmark.analysis.bootstrap import REPLICATIONS, Bootstrap, Estimate, Sample, improvement
 from benchmark.analysis.scores import METRICS, Method, Scores, evaluations_to_points, source
 from benchmark.errors import BenchmarkError
@@ -54,7 +54,7 @@ COLUMNS = {
 
 def outputs() -> list[str]:
     """Names of the files in the statistics folder of any study."""
-    return [f"{name}.csv" for name in COLUMNS]
+    return [*(f"{name}.csv" for name in COLUMNS), made_from.NAME]
 
 
 def compute(
@@ -271,6 +271,17 @@ def read(folder: Path) -> dict[str, pd.DataFrame]:
             )
         tables[name] = table.fillna(dict.fromkeys(text, ""))
     return tables
+
+
+def of_study(folder: Path) -> dict[str, pd.DataFrame]:
+    """Reads the statistics in the folder of a study.
+
+    Raises:
+        BenchmarkError: as ``read``, or they are of another table than the study's.
+    """
+    results = read(folder / "statistics")
+    made_from.check(folder, "statistics", "statistics")
+    return results
 
 
 def select(rows: pd.DataFrame, **values: str) -> pd.DataFrame:

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from benchmark import commands, files
-from benchmark.analysis import figures, report, statistics, tables
+from benchmark.analysis import figures, made_from, report, statistics, tables
 from benchmark.analysis.roles import MEASURES
 from benchmark.analysis.scores import evaluations_to_points
 from benchmark.errors import BenchmarkError
@@ -42,6 +42,8 @@ def finished(tmp_path_factory):
     published, about = facts.read()
     found = compare.compare(table, published, about, claims.load(claims.PAPER), replications=50)
     compare.write(found, folder / "published")
+    for part in ("statistics", "published"):
+        made_from.note(made_from.digest(folder), folder / part)
     return folder, synthetic.provenance(table)
 
 
@@ -247,6 +249,17 @@ def test_a_missing_part_is_an_error(written, finished, tmp_path, lost, message):
         written()
     kept.rename(finished[0] / lost)
     assert not (tmp_path / "report.html").exists()
+
+
+@pytest.mark.parametrize("part", ["statistics", "published"])
+def test_results_of_another_table_are_refused(written, part):
+    path = written.folder / part / made_from.NAME
+    kept = path.read_bytes()
+    made_from.note("0" * 64, path.parent)
+    with pytest.raises(BenchmarkError, match=f"{part} was computed from another table"):
+        written()
+    path.write_bytes(kept)
+    written()
 
 
 def test_complete_study_says_so_every_time_in_the_same_words(written):
