@@ -51,7 +51,8 @@ _SUITE_FIGURES = {
         plots.improvement,
         "Probability of improvement: how often a run of the first method has a higher final win"
         " rate than a run of another one on the same map, draws counted as half, averaged over the"
-        " {} maps, with 95 % intervals. The dashed line means no difference.",
+        " {} maps, with 95 % intervals. The dashed line means no difference; whether there is one"
+        " says a test (bold in the table) and not the interval.",
     ),
     "efficiency": (
         "efficiency",
@@ -118,7 +119,7 @@ def draw(
             if statistic == "improvement" and len(algorithms) == 1:
                 plots.nothing(figure, "one method only: nothing to compare it with")
             elif rows.empty:
-                plots.nothing(figure, "no map has a run of every method")
+                plots.nothing(figure, "no map has a run of every method to its full budget")
             drawn = "band" if statistic in ("profiles", "efficiency") else "bar"
             footer = f"{source}. {_suite(runs, suite)}; {drawn}: {INTERVAL}"
             yield f"{kind}_{suite}", finish(figure, footer, page, _PAD)
@@ -161,7 +162,8 @@ def _suite(rows: pd.DataFrame, suite: str) -> str:
     runs, maps = labels.count(rows["n"], "run"), labels.count(rows["n_maps"], "map")
     text = f"{labels.suite_name(suite)}: {runs} per method, {maps}"
     left_out = rows["maps_left_out"].iloc[0]
-    return text + (f"; not all methods ran on {left_out.replace(' ', ', ')}" if left_out else "")
+    maps = left_out.replace(" ", ", ")
+    return text + (f"; left out, a method has {labels.NO_RUN}: {maps}" if left_out else "")
 
 
 def finish(

@@ -27,12 +27,15 @@ from benchmark.analysis import (
     explorer,
     figures,
     labels,
+    made_from,
+    permutation,
     plots,
     roles,
     statistics,
     tables,
 )
 from benchmark.analysis.aggregate import missing_and_changed
+from benchmark.analysis.bootstrap import NARROW
 from benchmark.analysis.labels import PlotStyle
 from benchmark.analysis.scores import Scores, evaluations_to_points
 from benchmark.analysis.statistics import select
@@ -91,10 +94,10 @@ def write(
             it the report says what was known when ``runs.json`` was made.
 
     Raises:
-        BenchmarkError: one of them is missing or damaged.
+        BenchmarkError: one of them is missing or damaged, or is of another table.
     """
     folder = Path(folder)
-    results = statistics.read(folder / "statistics")
+    results = statistics.of_study(folder)
     summary = files.read_sealed(folder / "runs.json", ["runs", "missing", "changed", "broken"])
     final = results["final"]
     main = final[final["variant"] == DEFAULT]
@@ -102,6 +105,7 @@ def write(
     algorithms = sorted(main["algorithm"].unique(), key=labels.order)
     points = evaluations_to_points(read_evaluations(folder / "evaluations.parquet"))
     part = published(folder / "published", maps)
+    made_from.check(folder, "published", "published compare")
     runs = sorted(summary["runs"], key=_run_order)
     missing, changed = summary["missing"], summary["changed"]
     if study:  # a table may have come alone, made from another study file or long ago
@@ -118,7 +122,7 @@ def write(
         .render(
             studies=sorted({run["study"] for run in runs}),
             source=statistics.source_of(main),
-            distance=distance.sentence(maps) if set(main["backend"]) == {"simulator"} else "",
+            distance=_distance(maps, runs),
             protocol=main["protocol"].iloc[0],
             dates=dates(runs),
             maps=maps,
@@ -149,6 +153,13 @@ def write(
     files.write(text, output)
 
 
+def _distance(maps: list[str], runs: list[dict]) -> str:
+    """How far the simulator of the runs, which have one version, is from the game."""
+    if runs[0]["backend"] != "simulator":
+        return ""
+    return distance.sentence(maps, runs[0]["backend_version"])
+
+
 def _environment(published: Path) -> jinja2.Environment:
     """The templates of the report, and what they may call."""
     environment = jinja2.Environment(
@@ -163,7 +174,8 @@ def _environment(published: Path) -> jinja2.Environment:
     environment.globals.update(
         label=labels.label,
         count=labels.count,
-        statistics_files=statistics.outputs(),
+        decided_by=permutation.DECIDED_BY,
+        statistics_files=[f"{name}.csv" for name in statistics.COLUMNS],
         nan=np.nan,
         style=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
         script=Markup(script),
@@ -232,22 +244,24 @@ def _verdicts(
     rows = select(results["aggregate"], metric="iqm", **which)
     rows = rows.dropna(subset="value").sort_values("value", ascending=False)
     if rows.empty:
-        yield "No map has a run of every method, so the methods are not compared."
+        yield "No map has a run of every method to its full budget, so they are not compared."
         return
     scores = [f"{labels.label(row.algorithm)} {_estimate(row)}" for row in rows.itertuples()]
     where = f"{labels.suite_name(suite)} ({labels.count(rows['n_maps'], 'map')})"
     yield f"Interquartile mean of the final win rate on {where}: {', '.join(scores)}."
     first = algorithms[0]
-    pairs = select(results["improvement"], algorithm_x=first, **which)
-    for row in pairs.dropna(subset="value").itertuples():
+    pairs = permutation.together(select(results["improvement"], algorithm_x=first, **which))
+    for row in pairs.itertuples():
         x, y = labels.label(first), labels.label(row.algorithm_y)
-        if row.low > 0.5:
-            verdict = f"{x} ends higher than {y}"
-        elif row.high < 0.5:
-            verdict = f"{x} ends lower than {y}"
+        if not row.testable:
+            verdict = f"Too few runs to say whether {x} and {y} differ"
+        elif row.differs:
+            verdict = f"{x} ends {'higher' if row.value > 0.5 else 'lower'} than {y}"
         else:
             verdict = f"No difference between {x} and {y} is shown"
-        yield f"{verdict}: probability of improvement {_estimate(row)}."
+        yield f"{verdict}: probability of improvement {_estimate(row)}, p = {row.p:.3f}."
+    if len(pairs):
+        yield f"Decided by {permutation.DECIDED_BY}, not by the intervals. {NARROW}"
 
 
 def _estimate(row: Any) -> str:

@@ -4,10 +4,13 @@ Definitions are rliable's, intervals are 95 % percentile intervals of a bootstra
 stratified by map (see ``bootstrap``); scores of runs are defined in ``scores``. Win rates are in
 [0, 1] and are not normalised. Columns say what is missing:
 
-* a value is computed from ``n`` runs; ``n_missing`` expected runs have none (``missing_seeds``);
+* a value is computed from ``n`` runs; of the seeds that any method has, ``n_missing`` have no run
+  to the longest budget of the map (``missing_seeds``);
 * an interval needs at least two runs on every map of its value, otherwise its bounds are empty;
 * aggregates compare methods on the maps on which each of them has a run; ``maps_left_out`` names
   the other maps;
+* ``p`` is the exact permutation test's, of one comparison alone, and ``p_smallest`` the smallest
+  that so many runs can give; ``permutation`` corrects it for comparisons that are shown together;
 * a curve at a step uses the runs that reached that step, and an aggregated curve ends where a map
   of the suite has no run left.
 """
@@ -20,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark import files
-from benchmark.analysis import labels
+from benchmark.analysis import labels, made_from, permutation
 from benchmark.analysis.bootstrap import REPLICATIONS, Bootstrap, Estimate, Sample, improvement
 from benchmark.analysis.scores import METRICS, Method, Scores, evaluations_to_points, source
 from benchmark.errors import BenchmarkError
@@ -33,6 +36,7 @@ _METHOD = Method._fields
 _CELL = ["map", "family", *_METHOD]
 _SUITE = ["suite", "phase", "n_maps", "maps_left_out"]
 _ESTIMATE = Estimate._fields
+_TEST = ["p", "p_smallest"]
 
 #: Columns of each file. ``budget`` is the last point of the evaluation grid.
 COLUMNS = {
@@ -42,7 +46,7 @@ COLUMNS = {
     ],
     "aggregate": [*_SOURCE, *_SUITE, *_METHOD, "metric", "n", "n_missing", *_ESTIMATE],
     "profiles": [*_SOURCE, *_SUITE, *_METHOD, "n", "threshold", *_ESTIMATE],
-    "improvement": [*_SOURCE, *_SUITE, "algorithm_x", "algorithm_y", "variant", *_ESTIMATE],
+    "improvement": [*_SOURCE, *_SUITE, "algorithm_x", "algorithm_y", "variant", *_ESTIMATE, *_TEST],
     "curves": [*_SOURCE, *_CELL, "metric", "step", "n", *_ESTIMATE],
     "efficiency": [*_SOURCE, *_SUITE, *_METHOD, "step", "n", *_ESTIMATE],
 }
@@ -50,7 +54,7 @@ COLUMNS = {
 
 def outputs() -> list[str]:
     """Names of the files in the statistics folder of any study."""
-    return [f"{name}.csv" for name in COLUMNS]
+    return [*(f"{name}.csv" for name in COLUMNS), made_from.NAME]
 
 
 def compute(
@@ -179,7 +183,10 @@ def _profiles(scores: Scores, bootstrap: Bootstrap) -> Iterator[dict]:
 
 
 def _improvement(scores: Scores, bootstrap: Bootstrap) -> Iterator[dict]:
-    """Per phase, suite and ordered pair of main methods: the probability that X beats Y."""
+    """Per phase, suite and ordered pair of main methods: the probability that X beats Y.
+
+    With the p-value of a test for it, since intervals of few runs are too narrow to decide.
+    """
     for suite, maps in _suites(scores, scores.phases()):
         runs, counts = {}, {}
         for method in scores.main_methods if maps else []:
@@ -190,7 +197,8 @@ def _improvement(scores: Scores, bootstrap: Bootstrap) -> Iterator[dict]:
         for x, y in itertools.permutations(runs, 2):
             found = improvement(runs[x], runs[y], counts[x], counts[y])
             pair = {"algorithm_x": x.algorithm, "algorithm_y": y.algorithm, "variant": x.variant}
-            yield {**suite, **pair, **found._asdict()}
+            tested = permutation.p_value(runs[x], runs[y]), permutation.smallest(runs[x], runs[y])
+            yield {**suite, **pair, **found._asdict(), **dict(zip(_TEST, tested, strict=True))}
 
 
 def _curves(scores: Scores, bootstrap: Bootstrap) -> Iterator[dict]:
@@ -263,6 +271,17 @@ def read(folder: Path) -> dict[str, pd.DataFrame]:
             )
         tables[name] = table.fillna(dict.fromkeys(text, ""))
     return tables
+
+
+def of_study(folder: Path) -> dict[str, pd.DataFrame]:
+    """Reads the statistics in the folder of a study.
+
+    Raises:
+        BenchmarkError: as ``read``, or they are of another table than the study's.
+    """
+    results = read(folder / "statistics")
+    made_from.check(folder, "statistics", "statistics")
+    return results
 
 
 def select(rows: pd.DataFrame, **values: str) -> pd.DataFrame:

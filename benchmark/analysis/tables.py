@@ -18,13 +18,15 @@ import numpy as np
 import pandas as pd
 
 from benchmark import files
-from benchmark.analysis import labels, statistics
+from benchmark.analysis import labels, permutation, statistics
+from benchmark.analysis.bootstrap import NARROW
 from benchmark.analysis.statistics import select
 from benchmark.training.config import DEFAULT
 
 FORMATS = ("csv", "md", "tex")
 DASH = "\u2013"  #: where there is no value
 
+_LACKING = "Not trained to the map's full budget, of the methods and seeds found"
 _PHASES = {"training": "at the end of training", "absolute": "of the best policy"}
 
 
@@ -226,14 +228,26 @@ def _improvement(
         f"Probability that a run of the row's method has a higher win rate {_PHASES[phase]} than a"
         f" run of the column's on the same map, draws counted as half, averaged over the"
         f" {labels.suite_name(suite)} maps, with 95 % stratified bootstrap interval; per method,"
-        f" {_counts(aggregates)}. Bold: the interval lies above 0.5.{_left_out(aggregates)}"
+        f" {_counts(aggregates)}. Bold: above 0.5 by {permutation.DECIDED_BY}."
     )
+    pairs = permutation.together(rows[rows["algorithm_x"] < rows["algorithm_y"]])
+    if not pairs["testable"].all():
+        caption += (
+            f" Too few runs for it: {(~pairs['testable']).sum()} of {len(pairs)} comparisons."
+        )
+    caption += f" {NARROW}{_left_out(aggregates)}"
+    apart = pairs[pairs["differs"]]
+    differ = {
+        frozenset(pair) for pair in zip(apart["algorithm_x"], apart["algorithm_y"], strict=True)
+    }
     cells = {}
     for x in algorithms:
-        pairs = {row.algorithm_y: row for row in select(rows, algorithm_x=x).itertuples()}
+        by_y = {row.algorithm_y: row for row in select(rows, algorithm_x=x).itertuples()}
         cells[labels.label(x)] = [
-            Cell(row.value, row.low, row.high, bold=row.low > 0.5) if row else Cell()
-            for row in map(pairs.get, algorithms)
+            Cell(row.value, row.low, row.high, row.value > 0.5 and {x, row.algorithm_y} in differ)
+            if row
+            else Cell()
+            for row in map(by_y.get, algorithms)
         ]
     return caption, "X beats Y", cells, rows
 
@@ -266,22 +280,22 @@ def _counts(rows: pd.DataFrame) -> str:
 
 
 def _missing(rows: pd.DataFrame) -> str:
-    """Names the runs that a table of scores lacks."""
+    """Names the runs that a table of scores lacks; what was never begun, no statistics know."""
     runs = [
         f"{labels.label(row.algorithm)} on {row.map} (seed {row.missing_seeds.replace(' ', ', ')})"
         for row in rows[rows["n_missing"] > 0].itertuples()
     ]
-    return f" Missing: {'; '.join(runs)}." if runs else ""
+    return f" {_LACKING}: {'; '.join(runs)}." if runs else ""
 
 
 def _left_out(rows: pd.DataFrame) -> str:
     """Names the maps that an aggregate leaves out, and how many runs it lacks on the others."""
     maps = sorted({map for text in rows["maps_left_out"] for map in text.split()})
-    text = f" Left out, because a method has no run there: {', '.join(maps)}." if maps else ""
+    text = f" Left out, because a method has {labels.NO_RUN}: {', '.join(maps)}." if maps else ""
     if rows["n_missing"].any():
         runs = rows[rows["n_missing"] > 0].groupby("algorithm", sort=False)["n_missing"].max()
         lacking = (f"{labels.label(name)} {count}" for name, count in runs.items())
-        text += f" Missing runs: {', '.join(lacking)}."
+        text += f" {_LACKING}: {', '.join(lacking)}."
     return text
 
 

@@ -18,6 +18,6 @@ def main(arguments: argparse.Namespace) -> None:
 
     found = find(arguments.study)
     output = arguments.output or found.folder
-    results = statistics.read(found.folder / "statistics")
+    results = statistics.of_study(found.folder)
     ablations.write(results, found.require().ablations, output)
     print(output)

@@ -30,7 +30,7 @@ def main(arguments: argparse.Namespace) -> None:
 
     folder = find(arguments.study).folder
     output = arguments.output or folder / "figures"
-    results = statistics.read(folder / "statistics")
+    results = statistics.of_study(folder)
     results = figures.chosen(results, arguments.maps, arguments.methods)
     figures.write(results, output, plots.PAGES[arguments.style, arguments.columns])
     print(output)

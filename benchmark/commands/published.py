@@ -176,6 +176,7 @@ def _facts(arguments: argparse.Namespace) -> None:
 
 
 def _compare(arguments: argparse.Namespace) -> None:
+    from benchmark.analysis import made_from
     from benchmark.published import claims, compare, facts
     from benchmark.training.evaluations import read_evaluations
     from benchmark.training.study_folder import find
@@ -183,11 +184,13 @@ def _compare(arguments: argparse.Namespace) -> None:
     replications = _replications(arguments)
     published, about = facts.read(arguments.facts or facts.FOLDER)
     folder = find(arguments.study).folder
+    digest = made_from.digest(folder)
     evaluations = read_evaluations(folder / "evaluations.parquet")
     claimed = claims.load(arguments.claims or claims.PAPER)
     found = compare.compare(evaluations, published, about, claimed, replications)
     output = arguments.output or folder / "published"
     compare.write(found, output)
+    made_from.note(digest, output)
     print(output)
 
 

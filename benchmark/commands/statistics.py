@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Runs the command."""
-    from benchmark.analysis import statistics
+    from benchmark.analysis import made_from, statistics
     from benchmark.training.evaluations import read_evaluations
     from benchmark.training.study_folder import find
 
@@ -26,7 +26,9 @@ def main(arguments: argparse.Namespace) -> None:
         raise BenchmarkError("--replications must be at least 1 and --seed at least 0")
     folder = find(arguments.study).folder
     output = arguments.output or folder / "statistics"
+    digest = made_from.digest(folder)
     evaluations = read_evaluations(folder / "evaluations.parquet")
     results = statistics.compute(evaluations, arguments.seed, arguments.replications)
     statistics.write(results, output)
+    made_from.note(digest, output)
     print(output)

@@ -18,6 +18,6 @@ def main(arguments: argparse.Namespace) -> None:
 
     folder = find(arguments.study).folder
     output = arguments.output or folder / "tables"
-    results = statistics.read(folder / "statistics")
+    results = statistics.of_study(folder)
     tables.write(tables.make(results), output)
     print(output)

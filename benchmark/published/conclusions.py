@@ -69,7 +69,9 @@ def write(
     text = report.markdown("results.md.j2").render(
         study=study,
         backend=labels.played_by(ours.backend),
-        distance=distance.sentence(study.maps) if study.backend == "simulator" else "",
+        distance=distance.sentence(study.maps, runs[0]["backend_version"])
+        if ours.backend == "simulator"
+        else "",
         ends=ours.ends,
         shorter=bool(ours.flags),
         window=claimed.window,

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark import files
-from benchmark.analysis import ablations, figures, report, statistics, tables
+from benchmark.analysis import ablations, figures, made_from, report, statistics, tables
 from benchmark.published import claims, compare, facts
 from benchmark.published.report import section
 from benchmark.training.evaluations import write_evaluations
@@ -63,6 +63,8 @@ def make(study: Study, results: Path, replications: int = _REPLICATIONS) -> Path
     claimed = claims.load(claims.PAPER)
     compared = compare.compare(evaluations, published, about, claimed, replications)
     compare.write(compared, folder / "published")
+    for part in ("statistics", "published"):
+        made_from.note(digest, folder / part)
     return folder
 
 

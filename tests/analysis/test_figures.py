@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from benchmark import commands, files
-from benchmark.analysis import ablations, figures, labels, plots, statistics
+from benchmark.analysis import ablations, figures, labels, made_from, plots, statistics
 from benchmark.published import compare
 from benchmark.training.evaluations import write_evaluations
 from benchmark.training.protocol import MAP_RULES
@@ -277,7 +277,9 @@ def test_left_out_maps_are_named():
         [synthetic.study(["3m", "8m"], ["qmix"]), synthetic.study(["8m"], ["r3dm"], seeds=2)]
     )
     drawn = dict(figures.draw(statistics.compute(table, replications=20)))
-    assert "not all methods ran on 3m" in texts(drawn["profiles_smac"])
+    assert "a method has no run to the full budget there: 3m" in " ".join(
+        texts(drawn["profiles_smac"]).split()
+    )
     assert "2 to 3 runs per method, 1 map" in texts(drawn["profiles_smac"])
 
 
@@ -299,6 +301,23 @@ def test_commands_make_everything_from_the_table_alone(tmp_path):
     picture = image.imread(tmp_path / "figures" / "learning_smac_win_rate.png")
     assert picture.shape[1] == pytest.approx(plots.WIDTH * 300, abs=1)
     assert (tmp_path / "tables" / "win_rate_smac_final.tex").exists()
+
+
+def test_statistics_of_an_older_table_are_refused_by_every_command(tmp_path, capsys):
+    path = tmp_path / "evaluations.parquet"
+    write_evaluations(synthetic.study(["3m"], ["qmix"], seeds=2), path)
+    assert commands.main(["statistics", str(tmp_path), "--replications", "5"]) == 0
+    write_evaluations(synthetic.study(["3m"], ["qmix"], seeds=3), path)
+    capsys.readouterr()
+    for command in ("tables", "figures", "ablations"):
+        assert commands.main([command, str(tmp_path)]) == 2
+        error = capsys.readouterr().err
+        assert f"{tmp_path}/statistics was computed from another table" in error
+        assert f"python -m benchmark statistics {tmp_path}" in error
+    (tmp_path / "statistics" / made_from.NAME).unlink()  # nobody knows of which table
+    assert commands.main(["tables", str(tmp_path)]) == 2
+    path.unlink()  # nothing is shown as another table's
+    assert commands.main(["tables", str(tmp_path)]) == 0
 
 
 def test_commands_name_what_they_lack(tmp_path, capsys):

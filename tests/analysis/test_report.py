@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from benchmark import commands, files
-from benchmark.analysis import figures, report, statistics, tables
+from benchmark.analysis import figures, made_from, report, statistics, tables
 from benchmark.analysis.roles import MEASURES
 from benchmark.analysis.scores import evaluations_to_points
 from benchmark.errors import BenchmarkError
@@ -42,6 +42,8 @@ def finished(tmp_path_factory):
     published, about = facts.read()
     found = compare.compare(table, published, about, claims.load(claims.PAPER), replications=50)
     compare.write(found, folder / "published")
+    for part in ("statistics", "published"):
+        made_from.note(made_from.digest(folder), folder / part)
     return folder, synthetic.provenance(table)
 
 
@@ -172,7 +174,19 @@ def page_data(text: str) -> dict:
     return json.loads(gzip.decompress(base64.b64decode(encoded)))
 
 
-def test_verdicts_are_sentences_with_their_numbers(written):
+def verdicts(seeds: int, **skills: float) -> list[str]:
+    """The sentences of a study on MAPS whose methods have these win rates."""
+    runs = [
+        synthetic.run(map, name, seed, skill=skill)
+        for name, skill in skills.items()
+        for map in MAPS
+        for seed in range(seeds)
+    ]
+    results = statistics.compute(pd.concat(runs, ignore_index=True), replications=50)
+    return list(report._verdicts(results, MAPS, list(skills)))
+
+
+def test_verdicts_are_sentences_with_their_numbers():
     results = statistics.compute(synthetic.study(MAPS, ["r3dm", "qmix"]), replications=50)
     sentences = list(report._verdicts(results, MAPS, ["r3dm", "qmix"]))
     assert "on SMAC and SMACv2 (2 maps): R3DM 0." in sentences[0]
@@ -182,8 +196,31 @@ def test_verdicts_are_sentences_with_their_numbers(written):
     value, low, high = row.iloc[0][["value", "low", "high"]]
     assert sentences[1] == (
         "R3DM ends higher than QMIX: probability of improvement"
-        f" {value:.2f}\N{NO-BREAK SPACE}[{low:.2f},\N{NO-BREAK SPACE}{high:.2f}]."
+        f" {value:.2f}\N{NO-BREAK SPACE}[{low:.2f},\N{NO-BREAK SPACE}{high:.2f}], p = 0.005."
     )
+    assert "exact permutation test of the runs within each map" in sentences[2]
+    assert "too narrow" in sentences[2]
+    results["improvement"]["p"] = 0.06  # the interval is the same
+    sentences = list(report._verdicts(results, MAPS, ["r3dm", "qmix"]))
+    assert sentences[1].startswith("No difference between R3DM and QMIX is shown")
+
+
+def test_verdicts_are_the_tests_for_all_comparisons_together():
+    """Two runs on two maps, all apart, have p = 2 / 36; three have 2 / 400, which six may share."""
+    assert verdicts(2, r3dm=1.0, qmix=0.0)[1].startswith(
+        "Too few runs to say whether R3DM and QMIX"
+    )
+    assert verdicts(1, r3dm=1.0, qmix=0.0)[1] == (
+        "Too few runs to say whether R3DM and QMIX differ: probability of improvement 1.00,"
+        " p = 0.500."
+    )
+    lower = verdicts(3, r3dm=0.0, qmix=1.0, acorm=0.0)
+    assert lower[1].startswith("R3DM ends lower than QMIX")
+    assert lower[2].startswith("No difference between R3DM and ACORM is shown")
+    names = ("r3dm", "qmix", "acorm", "cia", "gomarl", "cds", "emc")
+    every = verdicts(3, **dict.fromkeys(names, 0.0) | {"r3dm": 1.0})
+    assert all(sentence.startswith("R3DM ends higher than") for sentence in every[1:7])
+    assert ", p = 0.030." in every[1]
 
 
 def test_report_compares_the_study_with_what_is_published(written):
@@ -212,6 +249,17 @@ def test_a_missing_part_is_an_error(written, finished, tmp_path, lost, message):
         written()
     kept.rename(finished[0] / lost)
     assert not (tmp_path / "report.html").exists()
+
+
+@pytest.mark.parametrize("part", ["statistics", "published"])
+def test_results_of_another_table_are_refused(written, part):
+    path = written.folder / part / made_from.NAME
+    kept = path.read_bytes()
+    made_from.note("0" * 64, path.parent)
+    with pytest.raises(BenchmarkError, match=f"{part} was computed from another table"):
+        written()
+    path.write_bytes(kept)
+    written()
 
 
 def test_complete_study_says_so_every_time_in_the_same_words(written):
@@ -267,6 +315,11 @@ def test_a_run_of_other_code_is_stale(written, changes):
 def test_run_of_an_algorithm_that_is_gone_is_stale(written):
     runs = [{**run, "algorithm": "gone"} for run in written.runs]
     assert "4 stale runs:" in written(runs)
+
+
+def test_the_distance_from_the_game_is_that_of_the_runs_version(written):
+    assert "These runs are of simulator 1, which was not measured." in written()
+    assert "not measured" not in written([{**r, "backend_version": "4"} for r in written.runs])
 
 
 def test_env_steps_are_those_played(written):

@@ -1,11 +1,16 @@
 """Tables say where numbers come from and what is missing, in three formats."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from benchmark.analysis import figures, statistics, tables
 from tests.analysis import synthetic
+
+LACKING = "Not trained to the map's full budget, of the methods and seeds found"
+LEFT_OUT = "Left out, because a method has no run to the full budget there"
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +50,21 @@ def test_cells_hold_mean_interval_and_fewer_runs(made):
 
 def test_missing_runs_stand_in_the_caption_and_as_dashes(made):
     table = made["win_rate_smac_final"]
-    assert "QMIX on 3m (seed 2); QMIX on 8m (seed 0, 1, 2)." in table.caption
+    assert f"{LACKING}: QMIX on 3m (seed 2); QMIX on 8m (seed 0, 1, 2)." in table.caption
     assert table.rows["8m"][1].number == tables.DASH
     aggregate = made["aggregate_final"]
-    assert "Left out, because a method has no run there: 8m." in aggregate.caption
-    assert "Missing runs: QMIX 1." in aggregate.caption
+    assert f"{LEFT_OUT}: 8m." in aggregate.caption
+    assert f"{LACKING}: QMIX 1." in aggregate.caption
+
+
+def test_a_run_finished_under_a_shorter_budget_is_not_called_missing():
+    """As R3DM on 2s3z in config/learning.yaml."""
+    short = synthetic.study(["3m"], ["r3dm"], seeds=1, budget=20_000)
+    results = statistics.compute(pd.concat([synthetic.study(["3m"], ["qmix"], seeds=1), short]))
+    made = {table.name: table for table in tables.make(results)}
+    assert f"{LACKING}: R3DM on 3m (seed 0)." in made["win_rate_smac_final"].caption
+    assert f"{LEFT_OUT}: 3m." in made["aggregate_final"].caption
+    assert not any("Missing" in table.caption for table in made.values())
 
 
 def test_best_of_the_row_is_bold_and_least_for_the_gap(made):
@@ -59,22 +74,43 @@ def test_best_of_the_row_is_bold_and_least_for_the_gap(made):
         assert [cell.bold for cell in cells] == [value == best for value in values]
 
 
-def test_improvement_is_bold_where_the_interval_says_so(made):
-    rows = made["improvement_all_final"].rows
-    assert rows["R3DM"][0].number == tables.DASH
-    assert rows["R3DM"][1].value + rows["QMIX"][0].value == pytest.approx(1)
-    for cells in rows.values():
-        for cell in cells:
-            assert cell.bold == bool(cell.low > 0.5)
+def separated(seeds: int, algorithms: list[str]) -> dict[str, tables.Table]:
+    """Tables of methods of which the first wins every battle and the others none."""
+    runs = [
+        synthetic.run("3m", name, seed).assign(battle_won=name == algorithms[0])
+        for name, seed in itertools.product(algorithms, range(seeds))
+    ]
+    results = statistics.compute(pd.concat(runs, ignore_index=True), replications=50)
+    return {table.name: table for table in tables.make(results)}
+
+
+def test_improvement_is_bold_where_the_test_says_so():
+    table = separated(4, ["r3dm", "qmix"])["improvement_smac_final"]
+    assert table.rows["R3DM"][0].number == tables.DASH
+    assert [cell.bold for cell in table.rows["R3DM"]] == [False, True]  # p = 2 / 70
+    assert not any(cell.bold for cell in table.rows["QMIX"])
+    assert "exact permutation test" in table.caption
+    assert "Too few runs" not in table.caption
+    assert "Bootstrap intervals of few runs are too narrow" in table.caption
+
+
+def test_no_interval_of_few_runs_makes_an_improvement_bold():
+    """Three runs that beat three others have p = 0.1; four as one of three comparisons, 0.09."""
+    for seeds, algorithms in ((3, ["r3dm", "qmix"]), (4, ["r3dm", "qmix", "acorm"])):
+        table = separated(seeds, algorithms)["improvement_smac_final"]
+        assert table.rows["R3DM"][1].interval == "[1.00, 1.00]"
+        assert not any(cell.bold for cells in table.rows.values() for cell in cells)
+        pairs = len(algorithms) * (len(algorithms) - 1) // 2
+        assert f"Too few runs for it: {pairs} of {pairs} comparisons." in table.caption
 
 
 def test_improvement_says_which_runs_it_is_of(made):
     caption = made["improvement_smac_final"].caption
     assert "draws counted as half" in caption
     assert "per method, SMAC 2 to 3 runs on 1 map" in caption
-    assert "Left out, because a method has no run there: 8m." in caption
-    assert "Missing runs: QMIX 1." in caption
-    assert "Missing runs" not in made["improvement_smacv2_final"].caption
+    assert f"{LEFT_OUT}: 8m." in caption
+    assert f"{LACKING}: QMIX 1." in caption
+    assert LACKING not in made["improvement_smacv2_final"].caption
     assert "draws counted as half" in figures.captions(["3m"])["improvement_smac"]
 
 

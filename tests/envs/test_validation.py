@@ -232,12 +232,18 @@ def test_learning_curves_are_compared_over_the_maps_that_are_there(tmp_path):
 
 
 def test_a_report_says_how_far_the_simulator_is():
-    text = distance.sentence(["3m", "2s3z", "zerg_5_vs_5"])
+    maps = ["3m", "2s3z", "zerg_5_vs_5"]
     table = pd.read_csv(files.ROOT / "results" / "real" / "policies.csv")
+    (version,) = set(table["simulator"].astype(str))
+    text = distance.sentence(maps, version)
     by_map = policies.difference(table.to_dict("records"))
+    assert "not measured" not in text
+    assert distance.sentence(maps, "1") == text.replace(
+        " No policy", " These runs are of simulator 1, which was not measured. No policy"
+    )
     assert f"{np.mean([by_map['3m'], by_map['2s3z']]):.2f} of all battles" in text
     assert "is known of zerg_5_vs_5" in text
-    assert distance.sentence(["zerg_5_vs_5"]).startswith("No policy")
+    assert distance.sentence(["zerg_5_vs_5"], version).startswith("No policy")
 
 
 def test_an_absent_folder_is_explained(tmp_path, capsys):

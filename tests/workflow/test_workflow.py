@@ -21,7 +21,7 @@ import yaml
 
 from algorithms import ALGORITHMS
 from benchmark import files
-from benchmark.analysis import ablations, figures, statistics, tables
+from benchmark.analysis import ablations, figures, made_from, statistics, tables
 from benchmark.published import compare
 from benchmark.training import lock, provenance, run_state
 from benchmark.training.config import hash_of
@@ -130,7 +130,7 @@ def made(tmp_path_factory) -> Path:
         "statistics": [f"statistics/{name}" for name in statistics.outputs()],
         "tables": [f"tables/{name}" for name in tables.outputs(maps)],
         "figures": [f"figures/{name}" for name in figures.outputs(maps)],
-        "published": [f"published/{name}" for name in compare.NAMES],
+        "published": [f"published/{name}" for name in (*compare.NAMES, made_from.NAME)],
         "report": ["report.html"],
     }
     paths = {

@@ -41,7 +41,7 @@ if RAW and not any(Path(str(RAW), release).is_dir() for release in RELEASES):
 
 try:
     from benchmark import strict_yaml
-    from benchmark.analysis import ablations, figures, statistics, tables
+    from benchmark.analysis import ablations, figures, made_from, statistics, tables
     from benchmark.training import lock, run_state, study_folder
     from benchmark.training.config import hash_of
     from benchmark.training.monitor import Monitor
@@ -93,7 +93,7 @@ ABLATIONS = [
     *(f"{RESULTS}/figures/{name}" for name in ablations.figure_files(STUDY.ablations)),
     *(f"{RESULTS}/tables/{name}" for name in ablations.table_files(STUDY.ablations)),
 ]
-COMPARED = [f"{RESULTS}/published/{name}" for name in compare.NAMES]
+COMPARED = [f"{RESULTS}/published/{name}" for name in (*compare.NAMES, made_from.NAME)]
 IMPORTED = [f"results/imported/{release}/findings.csv" for release in RELEASES]
 FACTS_HASH = facts.content_hash()
 ROLE_RUNS = [f"results/{run.path.as_posix()}" for run in STUDY.role_runs()]

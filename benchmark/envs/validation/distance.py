@@ -2,13 +2,17 @@
 
 import numpy as np
 
-from benchmark.envs.simulator.env import VERSION
 from benchmark.envs.validation.evidence import FACTS
 from benchmark.envs.validation.policies import difference
 
 
-def sentence(maps: list[str]) -> str:
-    """What ``results/real/policies.csv`` says of these maps."""
+def sentence(maps: list[str], version: str) -> str:
+    """What ``results/real/policies.csv`` says of these maps.
+
+    Args:
+        version: of the simulator that the runs were trained in; an older one is as far from the
+            game as it was then, whatever is measured today.
+    """
     import pandas as pd
 
     path = FACTS / "policies.csv"
@@ -21,14 +25,14 @@ def sentence(maps: list[str]) -> str:
     said = []
     if known:
         listed = ", ".join(f"{name} {value:.2f}" for name, value in known.items())
-        version = ", ".join(sorted(set(table["simulator"].astype(str))))
+        measured = ", ".join(sorted(set(table["simulator"].astype(str))))
         said.append(
             "Policies that were trained in StarCraft II win here more or less often than there, by"
             f" {np.mean(list(known.values())):.2f} of all battles as the mean over maps ({listed};"
-            f" simulator {version})."
+            f" simulator {measured})."
         )
-        if version != VERSION:
-            said.append(f"This is simulator {VERSION}, which was not measured.")
+        if version != measured:
+            said.append(f"These runs are of simulator {version}, which was not measured.")
     if rest:
         said.append(
             f"No policy from the game is known of {rest}: there is at most a comparison of learning"
