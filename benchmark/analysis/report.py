@@ -271,7 +271,8 @@ def _estimate(row: Any) -> str:
 
 def _outcome(counts: dict[str, int]) -> str:
     """What the comparisons of a claim come to, in one word; empty where none has data."""
-    return next((word for word in ("fails", "open", "holds") if counts[word]), "")
+    words = ("fails", "open", "partial", "holds")
+    return next((word for word in words if counts[word]), "")
 
 
 def _finals(points: pd.DataFrame) -> dict[tuple, float]:

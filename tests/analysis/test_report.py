@@ -356,3 +356,11 @@ def test_faults_of_the_game_are_counted(written):
     text = written(runs + written.runs[3:])
     assert "Faults of StarCraft II, each one battle aborted" in text
     assert "3 crashed in step, 3 hung in step" in text
+
+
+def test_a_claim_on_all_maps_does_not_hold_by_some_of_them():
+    counts = dict.fromkeys(claims.OUTCOMES, 0)
+    assert report._outcome(counts) == ""
+    assert report._outcome(counts | {"holds": 2}) == "holds"
+    assert report._outcome(counts | {"holds": 2, "partial": 4}) == "partial"
+    assert report._outcome(counts | {"holds": 2, "fails": 1, "partial": 4}) == "fails"
