@@ -68,6 +68,7 @@ def write(
     family = max(len(claim.right) for claim in claimed.claims)
     text = report.markdown("results.md.j2").render(
         study=study,
+        families={name: labels.FAMILIES[name] for name in labels.families(study.maps)},
         backend=labels.played_by(ours.backend),
         distance=distance.sentence(study.maps, runs[0]["backend_version"])
         if ours.backend == "simulator"
