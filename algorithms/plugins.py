@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, first_line
 
 if TYPE_CHECKING:
     from algorithms.learner import Learner
@@ -49,7 +49,7 @@ def load(path: Path) -> "type[Learner]":
     """The one method that a file defines.
 
     Raises:
-        BenchmarkError: there is not exactly one.
+        BenchmarkError: there is not exactly one, or Python cannot load the file.
     """
     from algorithms.learner import Learner
 
@@ -58,7 +58,11 @@ def load(path: Path) -> "type[Learner]":
     assert spec is not None  # its name ends in .py
     assert spec.loader is not None
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise BenchmarkError(f"{VARIABLE}: {path} cannot be loaded ({reason})") from error
     own = [value for value in vars(module).values() if getattr(value, "__module__", None) == name]
     classes = [value for value in own if isinstance(value, type) and issubclass(value, Learner)]
     if len(classes) != 1:

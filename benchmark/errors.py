@@ -8,6 +8,10 @@ class BenchmarkError(Exception):
     """
 
 
+class OtherRunError(BenchmarkError):
+    """A run folder holds another run, which stays as it is."""
+
+
 def first_line(error: BaseException) -> str:
     """What an error says, in one line; its type where it says nothing."""
     return next(iter(str(error).splitlines()), "") or type(error).__name__

@@ -114,6 +114,21 @@ def test_train_shows_every_setting_and_its_source(capsys, tmp_path, monkeypatch)
     assert "synthetic: unknown variant 'fat'; did you mean far" in line
 
 
+@pytest.mark.parametrize(
+    "other", [("--seed", "99"), ("--map", "8m"), ("--variant", "far", "--map", "3m")]
+)
+def test_train_refuses_runs_that_the_study_does_not_have(capsys, tmp_path, monkeypatch, other):
+    far = {"algorithm": "qmix", "name": "far", "maps": ["5m_vs_6m"], "set": {"gamma": 0.9}}
+    study = STUDY | {"maps": ["3m", "5m_vs_6m"], "algorithms": ["qmix"], "variants": [far]}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
+    monkeypatch.chdir(tmp_path)
+    run = ["train", "--algorithm", "qmix", "--map", "3m", "--study", "study.yaml", "--show"]
+    assert main([*run]) == 0
+    capsys.readouterr()
+    assert "has no run runs/simulator/" in complaint(capsys, *run, *other)
+    assert main([*run, *other, "--output", "elsewhere"]) == 0
+
+
 def test_the_command_line_starts_without_heavy_imports():
     """So that help takes well under a second."""
     heavy = ("torch", "numba", "pandas", "pyarrow", "matplotlib", "snakemake", "sklearn", "seaborn")

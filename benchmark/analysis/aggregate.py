@@ -105,9 +105,31 @@ def aggregate(
         **{"runs": records, "missing": missing, "changed": changed, "broken": broken},
         DIGEST: files.sha256(data),
     }
+    if study:
+        _check_nothing_is_lost(records, study, output)
     files.write(data, output / "evaluations.parquet")
     files.write_sealed(summary, output / "runs.json")
     return summary
+
+
+def _check_nothing_is_lost(records: list[dict], study: Study, output: Path) -> None:
+    """Runs that the study wants, and that only the table of before still holds, stay in it.
+
+    A study may have come as its table alone; one trained run would otherwise replace them all.
+    """
+    try:
+        before = files.read_sealed(output / "runs.json", ["runs"])["runs"]
+    except BenchmarkError:  # there was none, or it is damaged
+        return
+    wanted = {run_path(run.identity) for run in study.runs()}
+    gone = wanted & set(map(run_path, before)) - set(map(run_path, records))
+    lost = sorted(path for path in gone if not (output / path).exists())
+    if lost:
+        raise BenchmarkError(
+            f"{output / 'evaluations.parquet'} holds {len(lost)} finished run(s) that have no"
+            f" folder, e.g. {lost[0]}, and would lose them: aggregate into another folder, or move"
+            " the table and runs.json away first"
+        )
 
 
 def _read(folder: Path) -> tuple[list[dict], pd.DataFrame]:

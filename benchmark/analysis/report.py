@@ -188,6 +188,7 @@ def _environment(published: Path) -> jinja2.Environment:
         blank=_blank,
         download=_download,
         outcome=_outcome,
+        devices=devices,
     )
     return environment
 
@@ -307,6 +308,12 @@ def _run_order(run: dict) -> tuple:
     return (labels.map_order(run["map"]), *method, run["seed"])
 
 
+def devices(run: dict) -> list[str]:
+    """Where a run's attempts were trained: "cpu", or the GPU's name."""
+    used = {attempt.get("hardware", run["hardware"])["device"] for attempt in run["attempts"]}
+    return sorted(used)
+
+
 def by_cell(runs: list[dict]) -> list[tuple[str, str, list[int]]]:
     """Map, method and seeds of runs, so that many of them stay readable."""
     cells: dict[tuple[str, str], list[int]] = {}
@@ -388,7 +395,7 @@ def _provenance(runs: list[dict]) -> dict[str, list[tuple[str, int]]]:
         "Commit": map(_commit, runs),
         "Backend": (f"{run['backend']} {run['backend_version']}" for run in runs),
         "Packages": (", ".join(f"{k} {v}" for k, v in run["versions"].items()) for run in runs),
-        "Device": (run["hardware"]["device"] for run in runs),
+        "Device": (" and ".join(devices(run)) for run in runs),
         "Machine": (
             "{cpu}, {cores} cores, {memory_gb} GB".format(**run["hardware"]) for run in runs
         ),

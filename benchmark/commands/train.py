@@ -16,6 +16,7 @@ from benchmark.training.device import DEVICES
 
 if TYPE_CHECKING:
     from benchmark.training.config import RunConfig
+    from benchmark.training.study import Study
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -135,7 +136,21 @@ def _from_options(arguments: argparse.Namespace) -> tuple["RunConfig", dict[str,
         overrides = own
         run["backend"] = arguments.backend or BACKENDS[0]
         run["protocol"] = arguments.protocol or "unified"
-    return resolve_run(**run, seed=arguments.seed, overrides=overrides.values()), overrides
+    resolved = resolve_run(**run, seed=arguments.seed, overrides=overrides.values())
+    if arguments.study and resolved.study == study.name and not arguments.output:
+        _check_member(resolved, study)
+    return resolved, overrides
+
+
+def _check_member(run: "RunConfig", study: "Study") -> None:
+    """A run that the study's file does not name would lie unseen in the study's folder."""
+    from benchmark.training.config import run_path
+
+    if run.path not in {one.path for one in study.runs()}:
+        raise BenchmarkError(
+            f"study {study.name} has no run {run_path(run.identity)}: add it to the study's file,"
+            " leave --study out, or say with --output where it should go"
+        )
 
 
 def _own_settings(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:

@@ -14,7 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--evidence",
         type=Path,
         metavar="FOLDER",
-        help="recordings and policies of the real game, or what `record` wrote",
+        help="recordings and policies of the real game, or what `record` wrote (default:"
+        " shared/real beside the repository, if there is one)",
     )
     parser.add_argument(
         "--runs",
@@ -36,6 +37,8 @@ def main(arguments: argparse.Namespace) -> None:
     from benchmark.envs.validation.evidence import DEFAULT, Evidence
     from benchmark.training.player import open_player
 
+    if arguments.battles < 1:
+        raise BenchmarkError(f"--battles {arguments.battles}: give at least 1")
     maps = [find_map(name).name for name in arguments.maps or MAPS]
     if arguments.evidence is not None and not arguments.evidence.is_dir():
         raise BenchmarkError(

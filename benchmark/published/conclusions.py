@@ -12,7 +12,7 @@ from statsmodels.stats.power import TTestIndPower
 from benchmark import files
 from benchmark.analysis import labels
 from benchmark.analysis.aggregate import missing_and_changed
-from benchmark.analysis.report import by_cell, dates
+from benchmark.analysis.report import by_cell, dates, devices
 from benchmark.envs.validation import distance
 from benchmark.published import claims, compare, report
 from benchmark.published.claims import Claims, Dataset, PerMap, Sides
@@ -169,7 +169,7 @@ def _cost(runs: list[dict]) -> dict[tuple[str, str], Cost]:
         name = labels.label(run["algorithm"], run["variant"])
         cost = found.setdefault((run["map"], name), Cost())
         cost.runs += 1
+        cost.devices.update(devices(run))
         for attempt in run["attempts"]:
             cost.hours += attempt.get("cpu_seconds", np.nan) / 3600
-            cost.devices.add(attempt.get("hardware", run["hardware"])["device"])
     return found

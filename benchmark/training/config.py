@@ -170,9 +170,11 @@ def resolve_run(
     sections: dict[str, dict] = {"training": {}, "env": {}, "hyperparameters": {}}
     for table in [*_tables(map, algorithm, protocol).values(), *overrides]:
         for key, value in table.items():
-            if isinstance(value, float) and not math.isfinite(value):
+            section = _section(key, algorithm)
+            no_number = isinstance(value, bool) and section != "env"  # only the game has switches
+            if no_number or (isinstance(value, float) and not math.isfinite(value)):
                 raise BenchmarkError(f"{key}: {value} is no number that a run could use")
-            sections[_section(key, algorithm)][key] = value
+            sections[section][key] = value
     with one_line_errors(f"run {map}/{algorithm}/{variant}/{seed}"):
         return RunConfig(
             study=study,

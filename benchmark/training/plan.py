@@ -104,7 +104,7 @@ def measure_all(
         initargs=(signal.SIGINT, signal.SIG_IGN),
         max_tasks_per_child=1,
     ) as pool:
-        pending = {pool.submit(measure, run, seconds): run for run in runs}
+        pending = {pool.submit(_measure, run.resolved(), seconds): run for run in runs}
         try:
             for done in as_completed(pending):
                 run, measured = pending[done], done.result()
@@ -116,6 +116,11 @@ def measure_all(
             for process in multiprocessing.active_children():
                 process.kill()
             raise
+
+
+def _measure(resolved: dict, seconds: float) -> Measured:
+    """In a process that loads a method from outside the repository itself: it cannot be sent."""
+    return measure(RunConfig.model_validate(resolved), seconds)
 
 
 def kept(run: RunConfig, at_a_time: int) -> Measured | None:

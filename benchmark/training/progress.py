@@ -97,10 +97,14 @@ class Progress:
 
     def stop(self, state: str, error: str = "") -> None:
         """At the end: state is "done", "interrupted" or "failed"."""
+        self.close()
+        self._write(state, error)
+
+    def close(self) -> None:
+        """At the end of an attempt that did not begin: what is said of the run stays."""
         if self._bar is not None:
             self._bar.stop()
         self._loggers.close()
-        self._write(state, error)
 
     def _log(self, line: str) -> None:
         try:

@@ -36,7 +36,10 @@ RUN_KEYS = (
 #: The rest of ``benchmark`` names, records and shows runs.
 _DECIDING = (
     *("algorithms.", "benchmark.envs"),
-    *(f"benchmark.training.{name}" for name in ("protocol", "replay", "rollout", "seeding")),
+    *(
+        f"benchmark.training.{name}"
+        for name in ("drawing", "protocol", "replay", "rollout", "seeding")
+    ),
 )
 
 
@@ -107,7 +110,10 @@ def _committed(commit: str) -> dict[Path, bytes]:
 @cache
 def _code(source: bytes) -> tuple[str, list[str]]:
     """The hash of a module's code, and the dotted names that it imports."""
-    tree = ast.parse(source)
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:  # half saved; whoever trains it is told
+        return hashlib.sha256(source).hexdigest(), []
     imported = list(_imports(tree))
     for node in ast.walk(tree):
         if isinstance(body := getattr(node, "body", None), list):
@@ -123,6 +129,8 @@ def _plain(node: object) -> object:
         return [_plain(one) for one in node]
     if not isinstance(node, ast.AST):
         return node
+    if isinstance(node, ast.JoinedStr):  # Python 3.12 adds empty texts
+        node.values = [part for part in node.values if getattr(part, "value", None) != ""]
     fields = ((name, _plain(value)) for name, value in ast.iter_fields(node))
     return type(node).__name__, [field for field in fields if field[1] not in (None, [])]
 

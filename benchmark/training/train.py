@@ -19,7 +19,7 @@ from algorithms.learner import Learner
 from benchmark import files
 from benchmark.envs import make, make_evaluation
 from benchmark.envs.spec import EnvSpec
-from benchmark.errors import BenchmarkError, first_line
+from benchmark.errors import BenchmarkError, OtherRunError, first_line
 from benchmark.training import checkpoint, provenance, run_state
 from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.config import RunConfig
@@ -85,6 +85,9 @@ def train(
                 run.play(checkpoint_seconds, interrupted)
         except KeyboardInterrupt:
             progress.stop("interrupted")
+            raise
+        except OtherRunError:
+            progress.close()
             raise
         except BaseException as error:
             progress.stop("failed", str(error) or type(error).__name__)
@@ -305,14 +308,14 @@ class Run:
         kind of generator: with the next number of the stream "learner".
 
         Raises:
-            BenchmarkError: it is of another configuration or device.
+            OtherRunError: it is of another configuration or device.
         """
         state = self.checkpoints.load(self.replay)
         if state is None:
             return
         other = not self._continues(state)
         if other and replace == "nothing":
-            raise BenchmarkError(
+            raise OtherRunError(
                 f"{self.folder} holds an unfinished run with other options:"
                 f" {self.config.differences(state['config'])}; give it the same options to"
                 " continue it, choose another --output, or give --replace changed to lose it"
@@ -328,10 +331,10 @@ class Run:
             return
         begun_on, here = state["device"], self.learner.device.type
         if begun_on != here and not change_device:
-            raise BenchmarkError(
+            raise OtherRunError(
                 f"{self.folder} was begun on {begun_on}, here is {here}: name the device, --device"
                 f" {begun_on} where there is one, or --device {here} to go on with other random"
-                " numbers"
+                " numbers (in a workflow $BENCHMARK_DEVICE)"
             )
         if stale:
             log.warning("%s: code that decides its numbers has changed on the way", self.folder)

@@ -86,6 +86,13 @@ def test_the_workflow_takes_a_method_from_outside(vdn, tmp_path, monkeypatch):
     assert record["source_hash"] != source_hash("vdn", "simulator")
 
 
+def test_plan_measures_a_method_from_outside(vdn, tmp_path):
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(STUDY))
+    done = run(tmp_path, vdn, *("benchmark", "plan", "study.yaml", "--at-a-time", "1"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "vdn" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("name", "code", "message"),
     [
@@ -97,6 +104,7 @@ def test_the_workflow_takes_a_method_from_outside(vdn, tmp_path, monkeypatch):
         ("none.py", "from algorithms.qmix import QMIX", "exactly one subclass of Learner, not 0"),
         ("My-Method.py", "", "use lower-case letters"),
         ("qmix.py", "", "there is a method 'qmix' already"),
+        ("half.py", "class A(", r"half.py cannot be loaded \(SyntaxError: "),
     ],
 )
 def test_mistakes_are_one_line(tmp_path, name, code, message):

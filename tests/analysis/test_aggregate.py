@@ -1,6 +1,7 @@
 """Many runs become one table; what is missing, damaged, mixed or doubled is said in one line."""
 
 import json
+import shutil
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -52,6 +53,19 @@ def test_table_holds_every_row_of_every_run(study):
     assert summary == files.read_sealed(study / "runs.json")
     found = {(run["map"], run["seed"]) for run in summary["runs"]}
     assert found == {("3m", 0), ("3m", 1), ("8m", 0)}
+
+
+def test_runs_that_only_the_table_holds_are_not_lost(study):
+    wanted = declared(name="synthetic", set={"budget": 20_000, "absolute_episodes": 8})
+    study = study.rename(study.parent / "synthetic")
+    aggregate(find_runs(study, wanted), study, wanted)
+    before = (study / "evaluations.parquet").read_bytes()
+    shutil.rmtree(study / "runs" / "simulator" / "3m" / "qmix" / "default" / "1")
+    with pytest.raises(BenchmarkError, match=r"1 finished run.s. that have no folder, e.g. runs/"):
+        aggregate(find_runs(study, wanted), study, wanted)
+    assert (study / "evaluations.parquet").read_bytes() == before
+    (study / "runs.json").unlink()
+    assert len(aggregate(find_runs(study, wanted), study, wanted)["runs"]) == 1
 
 
 def test_a_study_takes_its_own_runs_and_names_those_it_lacks(study, capsys):

@@ -253,7 +253,7 @@ def test_roles_are_shown_on_the_simulator_only():
         parse_study(with_roles() | {"backend": "starcraft2"}, "study")
 
 
-@pytest.mark.parametrize("value", ["inf", "1e999", "nan", float("inf"), float("nan")])
+@pytest.mark.parametrize("value", ["inf", "1e999", "nan", float("inf"), float("nan"), True])
 @pytest.mark.parametrize("key", ["learning_rate", "gradient_clip", "epsilon_end"])
 def test_settings_are_finite_after_conversion_too(key, value):
     with pytest.raises(BenchmarkError, match=key):

@@ -127,8 +127,10 @@ def test_checkpoints_of_other_battles_or_another_device_are_not_continued(
         return
     state = checkpoint.read_state(tmp_path / "checkpoint.pt")
     checkpoint.write(state | {"device": "cuda"}, tmp_path / "checkpoint.pt")
+    said = (tmp_path / "progress.json").read_bytes()
     with pytest.raises(BenchmarkError, match=r"begun on cuda, here is cpu: name the device"):
         train.train(small_run(), tmp_path)
+    assert (tmp_path / "progress.json").read_bytes() == said
 
 
 def test_a_run_goes_on_on_another_device_that_is_named_with_streams_of_its_own(tmp_path, caplog):

@@ -38,11 +38,17 @@ class Run(b.C, key=1e-9):
     def show(x: int = 3, *, name="it\\'s") -> str:
         """Text."""
         with open(name) as file, b.lock():
-            return f"{x!r:>4} of \\"{name}\\" " f"{', '.join([y for y in (1, 2.5) if y])}"
+            return f"{x!r:>{x}} of \\"{name}\\" " f"{', '.join([y for y in (1, 2.5) if y])}"
 '''
     found, imported = provenance._code(code)
     assert imported == ["a", "a.b"]
-    assert found.startswith("6abef9b3bc2c570697ef")
+    assert found.startswith("e2d7410e2b200c60c5f7")
+
+
+def test_half_saved_code_has_a_hash_too():
+    (half, imported), (other, _) = provenance._code(b"class A("), provenance._code(b"class B(")
+    assert half != other
+    assert not imported
 
 
 def test_the_code_of_a_commit(copy):

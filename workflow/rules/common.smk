@@ -74,12 +74,13 @@ except BenchmarkError as error:
 RUN = f"{RESULTS}/runs/{{backend}}/{{map}}/{{algorithm}}/{{variant}}/{{seed}}"
 # A study that came as its aggregated table is not trained again.
 WITHOUT_RUNS = run_state.without_runs(Path(RESULTS))
-REPEATED = OTHERWISE["changed"] + (OTHERWISE["stale"] if RERUN else [])
+REPEATED = OTHERWISE["changed"] + (OTHERWISE["stale"] if RERUN and not WITHOUT_RUNS else [])
 STALE = sorted(set(OTHERWISE["stale"]) - set(() if WITHOUT_RUNS else REPEATED))
 if STALE:
     print(
         f"{len(STALE)} finished run(s) are stale: code that decides their numbers has changed since."
-        f" `python -m benchmark status {STUDY.name}` names them, --config rerun=stale repeats them.",
+        f" `python -m benchmark status {STUDY.name}` names them"
+        + ("." if WITHOUT_RUNS else ", --config rerun=stale repeats them."),
         file=sys.stderr,
     )
 STATISTICS = [f"{RESULTS}/statistics/{name}" for name in statistics.outputs()]
