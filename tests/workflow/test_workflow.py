@@ -234,6 +234,19 @@ def test_stale_runs_are_named_and_repeated_where_that_is_asked_for(study):
     assert "only rerun=stale" in snakemake(study, "all", "--config", "rerun=all").output
 
 
+def test_stale_runs_of_a_table_that_came_alone_are_named_and_not_repeated(study):
+    folder = study / "results/made_up"
+    runs = [files.read_sealed(path) for path in folder.glob("runs/**/run.json")]
+    stale = [run | {"source_hash": "of other code"} for run in runs]
+    files.write_sealed({"runs": stale}, folder / "runs.json")
+    shutil.rmtree(study / ".snakemake")
+    shutil.rmtree(folder / "runs")
+    done = snakemake(study, "--dry-run", "all", "--config", "rerun=stale")
+    assert "finished run(s) are stale" in done.output
+    assert "repeats them" not in done.output
+    assert "train" not in jobs_of(done)
+
+
 def test_more_seeds_and_variants_add_only_their_runs(study):
     variant = {"algorithm": "qmix", "name": "slow", "maps": ["3m"], "set": {"learning_rate": 1e-4}}
     write_study(study, seeds=[0, 1, 2], variants=[variant])
