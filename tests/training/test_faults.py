@@ -283,7 +283,7 @@ def test_only_records_that_still_hold_come_back(finished_run, monkeypatch, reaso
     delete_records(finished_run)
     config = small_run(budget=800 if reason == "configuration" else 400)
     if reason == "source":
-        monkeypatch.setattr(provenance, "source_hash", lambda *_: "of another source")
+        monkeypatch.setattr(provenance, "source_hash", lambda *of: "of now" if of[2:] == () else "")
     if reason == "damage":
         copy = finished_run / ".evaluations.parquet"
         copy.write_bytes(copy.read_bytes()[:-50])

@@ -168,9 +168,9 @@ def measuring(monkeypatch):
             pass
 
         def submit(self, _, run, seconds):
-            made.maps.append(run.map)
+            made.maps.append(run["map"])
             future = Future()
-            future.set_result(made.costs.get(run.map) or cost_of(30))
+            future.set_result(made.costs.get(run["map"]) or cost_of(30))
             return future
 
     monkeypatch.setattr(plan, "ProcessPoolExecutor", Inline)
