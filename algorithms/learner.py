@@ -148,7 +148,7 @@ class Learner(nn.Module):
         self.seed_streams(seed)
 
     def seed_streams(self, seed: int) -> None:
-        """Begins the method's own random streams anew."""
+        """Begins the method's own random streams (``STREAMS``), all spawned from the seed."""
         self.streams = {
             name: torch.Generator(self.device).manual_seed(_spawned(seed, index))
             for index, name in enumerate(self.STREAMS)

@@ -51,8 +51,8 @@ _SUITE_FIGURES = {
         plots.improvement,
         "Probability of improvement: how often a run of the first method has a higher final win"
         " rate than a run of another one on the same map, draws counted as half, averaged over the"
-        " {} maps, with 95 % intervals. The dashed line means no difference; whether there is one"
-        " says a test (bold in the table) and not the interval.",
+        " {} maps, with 95 % intervals. The dashed line means no difference; a test decides"
+        " whether there is one (bold in the table), not the interval.",
     ),
     "efficiency": (
         "efficiency",

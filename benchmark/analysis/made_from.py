@@ -44,6 +44,6 @@ def check(folder: Path, part: str, command: str) -> None:
     known = files.read_sealed(path, [DIGEST])[DIGEST] if path.exists() else None
     if known != digest(folder):
         raise BenchmarkError(
-            f"{path.parent} was computed from another table than {folder}/evaluations.parquet; make"
-            f" it anew with python -m benchmark {command} {folder}"
+            f"{path.parent} was computed from another table than {folder}/evaluations.parquet; run"
+            f" python -m benchmark {command} {folder} again"
         )

@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FOLDER",
         help="recordings and policies of the real game, or what `record` wrote (default:"
-        " shared/real beside the repository, if there is one)",
+        " shared/real in the repository's parent folder, if it exists)",
     )
     parser.add_argument(
         "--runs",

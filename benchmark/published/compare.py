@@ -92,13 +92,13 @@ def our_data(evaluations: pd.DataFrame, published_ends: dict[str, int], window: 
     reached: dict[str, int] = {}
     for run in curves:
         reached[run.cell.map] = max(reached.get(run.cell.map, 0), int(run.steps.max()))
-    ends = {map: min(end, reached.get(map, end)) for map, end in published_ends.items()}
+    ends = reached | {map: min(end, reached.get(map, end)) for map, end in published_ends.items()}
     flags = {
         cell: [
             f"trained for {ends[cell.map]:,} of the published {published_ends[cell.map]:,} steps"
         ]
         for cell in cells
-        if cell.map in ends and ends[cell.map] < published_ends[cell.map] - window
+        if ends[cell.map] < published_ends.get(cell.map, 0) - window
     }
     how = Measurement(int(max(spacing, default=1)), None, window)
     return Dataset("ours", evaluations["backend"].iloc[0], cells, ends, how, flags)

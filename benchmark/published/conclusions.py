@@ -1,7 +1,7 @@
 """What the runs of a study say of the paper's claims, on one page: ``docs/results.md``."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -60,11 +60,10 @@ def write(
     """
     evaluations = read_evaluations(folder / "evaluations.parquet")
     ours = compare.our_data(evaluations, about["sources"][0]["ends"], claimed.window)
-    unpublished = {map: end for map, end in _reached(evaluations).items() if map not in ours.ends}
-    ours = replace(ours, ends=ours.ends | unpublished)
     tests = claims.run(claimed, [Sides("ours", ours, ours)], replications)
     runs = files.read_sealed(folder / "runs.json", ["runs"])["runs"]
     missing, changed = missing_and_changed(runs, study, folder)
+    source_hash = cache(provenance.source_hash)
     family = max(len(claim.right) for claim in claimed.claims)
     text = report.markdown("results.md.j2").render(
         study=study,
@@ -86,17 +85,12 @@ def write(
         cost=_cost(runs),
         missing=by_cell(missing),
         changed=by_cell(changed),
-        stale=by_cell([run for run in runs if is_stale(run, cache(provenance.source_hash))]),
+        stale=by_cell([run for run in runs if is_stale(run, source_hash)]),
         versions=sorted({run["backend_version"] for run in runs}),
         commits=sorted({run["commit"][:7] for run in runs if run["commit"]}),
         dates=dates(runs),
     )
     files.write(text, output)
-
-
-def _reached(evaluations: pd.DataFrame) -> dict[str, int]:
-    """By map: the last env step at which a run was evaluated."""
-    return evaluations.groupby("map")["step"].max().to_dict()
 
 
 def final(ours: Dataset, study: Study) -> dict[str, dict[str, Estimate]]:

@@ -112,7 +112,7 @@ def _code(source: bytes) -> tuple[str, list[str]]:
     """The hash of a module's code, and the dotted names that it imports."""
     try:
         tree = ast.parse(source)
-    except SyntaxError:  # half saved; whoever trains it is told
+    except SyntaxError:  # half saved; `train` says so
         return hashlib.sha256(source).hexdigest(), []
     imported = list(_imports(tree))
     for node in ast.walk(tree):

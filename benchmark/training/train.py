@@ -304,8 +304,8 @@ class Run:
     def _restore(self, replace: run_state.Replace, change_device: bool) -> None:
         """Continues from the run's checkpoint, if there is one.
 
-        On another device the method's own random streams begin anew, since each device has its
-        kind of generator: with the next number of the stream "learner".
+        On another device, which has another kind of generator, the method's own random streams
+        begin again from a new seed: the next number of the stream "learner".
 
         Raises:
             OtherRunError: it is of another configuration or device.
@@ -333,7 +333,7 @@ class Run:
         if begun_on != here and not change_device:
             raise OtherRunError(
                 f"{self.folder} was begun on {begun_on}, here is {here}: name the device, --device"
-                f" {begun_on} where there is one, or --device {here} to go on with other random"
+                f" {begun_on} where there is one, or --device {here} to continue with other random"
                 " numbers (in a workflow $BENCHMARK_DEVICE)"
             )
         if stale:
@@ -342,7 +342,7 @@ class Run:
         if begun_on == here:
             self.learner.load_training_state(state["learner"])
         else:
-            log.warning("%s: begun on %s, goes on on %s", self.folder, begun_on, here)
+            log.warning("%s: begun on %s, continues on %s", self.folder, begun_on, here)
             self.learner.load_training_state(state["learner"] | {"streams": {}})
             self.learner.seed_streams(learner_seed(self.streams))
         for name in ("evaluations", "best", "steps", "episodes", "pending_updates", "attempts"):

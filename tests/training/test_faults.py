@@ -133,7 +133,7 @@ def test_checkpoints_of_other_battles_or_another_device_are_not_continued(
     assert (tmp_path / "progress.json").read_bytes() == said
 
 
-def test_a_run_goes_on_on_another_device_that_is_named_with_streams_of_its_own(tmp_path, caplog):
+def test_a_run_continues_on_another_device_that_is_named(tmp_path, caplog):
     run = resolve_run(map="3m", algorithm="r3dm", seed=1, overrides=[SMALL | {"budget": 400}])
     first, second = tmp_path / "first", tmp_path / "second"
     with pytest.MonkeyPatch.context() as patch:
@@ -154,7 +154,7 @@ def test_a_run_goes_on_on_another_device_that_is_named_with_streams_of_its_own(t
         )
         for folder in (first, second):
             train.train(run, folder, device="cpu")
-    assert "begun on cuda, goes on on cpu" in caplog.text
+    assert "begun on cuda, continues on cpu" in caplog.text
     assert len(set(seeds)) == 2  # of the beginning, and of the move
     assert seeds[:2] == seeds[2:]
     about = files.read_json(first / "run.json")

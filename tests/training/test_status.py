@@ -187,18 +187,22 @@ def test_a_run_is_stale_if_any_attempt_was_made_by_other_code(folders, capsys):
     assert seen(capsys)["runs"]["3m", 0]["state"] == "stale"
 
 
-def test_the_commit_decides_where_a_hash_was_made_otherwise(folders, capsys):
-    head, _ = provenance.commit()
-    (run, folder), (_, other) = folders["3m", 0], folders["3m", 1]
-    clean = {"source_hash": "made otherwise", "commit": head, "dirty": False}
-    finish(run, folder, attempts=[clean])
-    finish(folders["3m", 1][0], other, attempts=[clean | {"dirty": True}])
-    unchanged = provenance.source_hash("qmix", "simulator", head) == provenance.source_hash(
-        "qmix", "simulator"
-    )
-    states = seen(capsys)["runs"]
-    assert states["3m", 0]["state"] == ("done" if unchanged else "stale")
-    assert states["3m", 1]["state"] == "stale"
+@pytest.mark.parametrize(
+    ("attempt", "state"),
+    [
+        ({"commit": "same", "dirty": False}, "done"),
+        ({"commit": "same", "dirty": True}, "stale"),
+        ({"commit": "older", "dirty": False}, "stale"),
+        ({"commit": None, "dirty": None}, "stale"),
+    ],
+)
+def test_the_commit_decides_where_a_hash_was_made_otherwise(
+    folders, capsys, monkeypatch, attempt, state
+):
+    hashes = {None: "of today", "same": "of today", "older": "of older code"}
+    monkeypatch.setattr(provenance, "source_hash", lambda *of: hashes[(*of, None)[2]])
+    finish(*folders["3m", 0], attempts=[attempt | {"source_hash": "made otherwise"}])
+    assert seen(capsys)["runs"]["3m", 0]["state"] == state
 
 
 @pytest.mark.parametrize(
