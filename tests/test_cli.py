@@ -129,6 +129,23 @@ def test_train_refuses_runs_that_the_study_does_not_have(capsys, tmp_path, monke
     assert main([*run, *other, "--output", "elsewhere"]) == 0
 
 
+def test_a_run_with_settings_of_its_own_says_that_it_leaves_the_study(
+    capsys, tmp_path, monkeypatch, caplog
+):
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(STUDY))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("benchmark.training.train.train", lambda *given, **more: None)
+    run = ["train", "--algorithm", "qmix", "--map", "3m", "--study", "study.yaml"]
+    with caplog.at_level("INFO", logger="benchmark"):
+        assert main(run) == 0
+        assert not caplog.messages
+        assert main([*run, "--set", "budget=99"]) == 0
+    assert caplog.messages == [
+        "with settings of its own it is no run of the study; it goes to"
+        " results/adhoc/runs/simulator/3m/qmix/default/0"
+    ]
+
+
 def test_the_command_line_starts_without_heavy_imports():
     """So that help takes well under a second."""
     heavy = ("torch", "numba", "pandas", "pyarrow", "matplotlib", "snakemake", "sklearn", "seaborn")

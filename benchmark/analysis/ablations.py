@@ -122,9 +122,9 @@ class _Methods:
         text = f"; no runs of {', '.join(self.lacking)}" if self.lacking else ""
         unequal = []
         for map, rows in self.final.groupby("map", sort=False):
-            if len(rows["budget"].unique()) > 1:
+            if len(rows["end"].unique()) > 1:
                 steps = [
-                    f"{style.name} {part['budget'].max():,}"
+                    f"{style.name} {part['end'].max():,}"
                     for style, part in self.parts(rows).items()
                     if len(part)
                 ]

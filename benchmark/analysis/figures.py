@@ -119,7 +119,7 @@ def draw(
             if statistic == "improvement" and len(algorithms) == 1:
                 plots.nothing(figure, "one method only: nothing to compare it with")
             elif rows.empty:
-                plots.nothing(figure, "no map has a run of every method to its full budget")
+                plots.nothing(figure, "no map has a run of every method")
             drawn = "band" if statistic in ("profiles", "efficiency") else "bar"
             footer = f"{source}. {_suite(runs, suite)}; {drawn}: {INTERVAL}"
             yield f"{kind}_{suite}", finish(figure, footer, page, _PAD)

@@ -43,8 +43,8 @@ PHASES = {"training": "final", "absolute": "absolute"}
 METRICS = {"win_rate": "win rate", "return": "return"}
 Metric = Literal["win_rate", "return"]
 AGGREGATES = {"iqm": "IQM", "mean": "Mean", "median": "Median", "optimality_gap": "Optimality gap"}
-#: Why a map is left out; its full budget is the longest that any run of the default variant has.
-NO_RUN = "no run to the full budget there"
+#: Why a map is left out.
+NO_RUN = "no run there"
 _BACKENDS = {
     "simulator": "battle simulator (not StarCraft II)",
     "starcraft2": "StarCraft II",

@@ -245,11 +245,13 @@ def _verdicts(
     rows = select(results["aggregate"], metric="iqm", **which)
     rows = rows.dropna(subset="value").sort_values("value", ascending=False)
     if rows.empty:
-        yield "No map has a run of every method to its full budget, so they are not compared."
+        yield "No map has a run of every method, so they are not compared."
         return
     scores = [f"{labels.label(row.algorithm)} {_estimate(row)}" for row in rows.itertuples()]
     where = f"{labels.suite_name(suite)} ({labels.count(rows['n_maps'], 'map')})"
     yield f"Interquartile mean of the final win rate on {where}: {', '.join(scores)}."
+    if unequal := tables.unequal(select(results["final"], variant=DEFAULT)):
+        yield unequal.strip()
     first = algorithms[0]
     pairs = permutation.together(select(results["improvement"], algorithm_x=first, **which))
     for row in pairs.itertuples():

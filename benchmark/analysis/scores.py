@@ -1,9 +1,11 @@
 """From the table of evaluations to one score per run, of which every statistic is computed.
 
-* The *final* score of a run is its last evaluation (32 greedy episodes), at the last point of the
-  evaluation grid, which is the budget of the map. A run that stopped before has no final score: it
-  counts as missing; an earlier evaluation never replaces it.
-* The *absolute* score is the evaluation of the run's best policy (320 episodes), at its end.
+* The *final* score of a run is its evaluation (32 greedy episodes) at the map's end: the last point
+  of the evaluation grid, or where methods were trained for different numbers of env steps, the last
+  point that all of them have. A run that stopped before has no final score: it counts as missing;
+  an earlier evaluation never replaces it.
+* The *absolute* score is the evaluation of the run's best policy (320 episodes), at its end. A run
+  that went on behind the map's end has none: its best policy may come from there.
 """
 
 from typing import NamedTuple
@@ -104,20 +106,37 @@ class Scores:
         self.maps = sorted(points["map"].unique(), key=labels.map_order)
         #: variant -> the seeds that any of its runs has: what all of its methods should have
         self.seeds = points.groupby("variant")["seed"].unique().map(sorted).to_dict()
-        #: (map, variant) -> the last point of the evaluation grid
-        self.budgets = training.groupby(["map", "variant"])["step"].max().to_dict()
         self._curves = dict(list(training.groupby(["map", "algorithm", "variant"])))
+        #: map -> the last step at which every main method with runs there was evaluated
+        self._ends: dict[str, int] = {}
+        for map, rows in training[training["variant"] == DEFAULT].groupby("map"):
+            steps = (set(of_method) for _, of_method in rows.groupby("algorithm")["step"])
+            self._ends[map] = int(max(set.intersection(*steps)))
         self._final = self._final_scores(points)
 
     def _final_scores(self, points: pd.DataFrame) -> dict[tuple, pd.DataFrame]:
-        cells = zip(points["map"], points["variant"], strict=True)
-        budget = np.array([self.budgets.get(cell, -1) for cell in cells])
-        training = points["phase"] == "training"
         run = ["map", "algorithm", "variant", "seed"]
-        final = points[training & (points["step"] == budget)]
-        absolute = points[~training].merge(final[run], on=run)  # only of runs that got to the end
+        training = points[points["phase"] == "training"]
+        ends = {(map, *pair): self.end(map, Method(*pair)) for map, *pair in self._curves}
+        last = training.groupby(run)["step"].transform("max")
+        cells = training[run[:3]].itertuples(index=False, name=None)
+        end = np.array([ends[cell] for cell in cells])
+        final = training[training["step"] == end]
+        ended = training[(training["step"] == end) & (last == end)]
+        absolute = points[points["phase"] == "absolute"].merge(ended[run], on=run)
         groups = pd.concat([final, absolute]).groupby(["phase", *run[:3]])
         return {key: rows.set_index("seed")[METRICS].sort_index() for key, rows in groups}
+
+    def end(self, map: str, method: Method) -> int:
+        """The env step of a method's final scores on a map; that of a variant is its own last."""
+        if method.variant == DEFAULT:
+            return self._ends[map]
+        return self.trained(map, method)
+
+    def trained(self, map: str, method: Method) -> int:
+        """The env steps of a method's longest run on a map; 0 without any."""
+        rows = self._curves.get((map, *method))
+        return 0 if rows is None else int(rows["step"].max())
 
     @property
     def main_methods(self) -> list[Method]:
@@ -127,7 +146,7 @@ class Scores:
     @property
     def main_maps(self) -> list[str]:
         """The maps on which they are compared."""
-        return [map for map in self.maps if (map, DEFAULT) in self.budgets]
+        return [map for map in self.maps if map in self._ends]
 
     def maps_of(self, method: Method) -> list[str]:
         """The maps on which a method is expected to have runs."""

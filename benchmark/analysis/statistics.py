@@ -41,8 +41,8 @@ _TEST = ["p", "p_smallest"]
 #: Columns of each file. ``budget`` is the last point of the evaluation grid.
 COLUMNS = {
     "final": [
-        *(*_SOURCE, *_CELL, "phase", "metric", "budget", "n", "n_missing", "missing_seeds"),
-        *("mean", "sd", "low", "high"),
+        *(*_SOURCE, *_CELL, "phase", "metric", "end", "trained", "n", "n_missing"),
+        *("missing_seeds", "mean", "sd", "low", "high"),
     ],
     "aggregate": [*_SOURCE, *_SUITE, *_METHOD, "metric", "n", "n_missing", *_ESTIMATE],
     "profiles": [*_SOURCE, *_SUITE, *_METHOD, "n", "threshold", *_ESTIMATE],
@@ -112,7 +112,8 @@ def _final(scores: Scores, bootstrap: Bootstrap) -> Iterator[dict]:
                     **method._asdict(),
                     "phase": phase,
                     "metric": metric,
-                    "budget": scores.budgets[map, method.variant],
+                    "end": scores.end(map, method),
+                    "trained": scores.trained(map, method),
                     "n": n,
                     "n_missing": len(missing),
                     "missing_seeds": " ".join(str(seed) for seed in missing),

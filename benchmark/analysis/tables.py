@@ -26,7 +26,7 @@ from benchmark.training.config import DEFAULT
 FORMATS = ("csv", "md", "tex")
 DASH = "\u2013"  #: where there is no value
 
-_LACKING = "Not trained to the map's full budget, of the methods and seeds found"
+_LACKING = "Without a score at the map's end, of the methods and seeds found"
 _PHASES = {"training": "at the end of training", "absolute": "of the best policy"}
 
 
@@ -194,7 +194,7 @@ def _scores(
     caption = (
         f"Test {labels.METRICS[metric]} {_PHASES[phase]} on the {labels.FAMILIES[family]} maps:"
         f" mean over {labels.count([usual], 'run')} per map{noted}, with 95 % bootstrap interval."
-        f" Bold: the best mean of the row.{_missing(rows)}"
+        f" Bold: the best mean of the row.{unequal(rows)}{_missing(rows)}"
     )
     cells = {map: _row(select(rows, map=map), algorithms, "mean", max, usual) for map in maps}
     return caption, "Map", cells, rows
@@ -277,6 +277,16 @@ def _counts(rows: pd.DataFrame) -> str:
         for suite, part in rows.groupby("suite", sort=False)
     )
     return ", ".join(counts) or "no runs"
+
+
+def unequal(final: pd.DataFrame) -> str:
+    """Says on which maps some methods were trained further than the end that all are judged at."""
+    places = []
+    for map, rows in final[final["trained"] > final["end"]].groupby("map", sort=False):
+        trained = {labels.label(row.algorithm): row.trained for row in rows.itertuples()}
+        further = ", ".join(f"{name} went on to {steps:,}" for name, steps in trained.items())
+        places.append(f"{map} at {rows['end'].iloc[0]:,} env steps ({further})")
+    return f" Judged where the shortest training ends: {'; '.join(places)}." if places else ""
 
 
 def _missing(rows: pd.DataFrame) -> str:

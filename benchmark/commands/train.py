@@ -1,6 +1,7 @@
 """``python -m benchmark train``: one run from the command line or from the workflow."""
 
 import argparse
+import logging
 import math
 import os
 from pathlib import Path
@@ -17,6 +18,8 @@ from benchmark.training.device import DEVICES
 if TYPE_CHECKING:
     from benchmark.training.config import RunConfig
     from benchmark.training.study import Study
+
+log = logging.getLogger("benchmark")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -100,6 +103,8 @@ def main(arguments: argparse.Namespace) -> None:
     from benchmark.training.train import train
 
     folder = arguments.output or Path("results") / config.path
+    if arguments.study and not arguments.output and any(_own_settings(arguments).values()):
+        log.info("with settings of its own it is no run of the study; it goes to %s", folder)
     train(
         config,
         folder,

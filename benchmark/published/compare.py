@@ -78,6 +78,9 @@ def compare(
 def our_data(evaluations: pd.DataFrame, published_ends: dict[str, int], window: int) -> Dataset:
     """Our own runs as a set of numbers; runs that end before the published curve say so.
 
+    All methods of a map are compared where the one that was trained for the fewest steps ends;
+    variants do not move that end.
+
     Args:
         evaluations: rows of ``EVALUATION_SCHEMA``.
         published_ends: where the published curve of each map ends, in env steps.
@@ -89,9 +92,12 @@ def our_data(evaluations: pd.DataFrame, published_ends: dict[str, int], window: 
     cells = own_runs(evaluations)
     curves = [run for runs in cells.values() for run in runs]
     spacing = [np.median(np.diff(run.steps)) for run in curves if len(run.steps) > 1]
+    main = {cell.map for cell in cells if cell.variant == DEFAULT}
     reached: dict[str, int] = {}
-    for run in curves:
-        reached[run.cell.map] = max(reached.get(run.cell.map, 0), int(run.steps.max()))
+    for cell, runs in cells.items():
+        if cell.variant == DEFAULT or cell.map not in main:
+            end = int(max(run.steps.max() for run in runs))
+            reached[cell.map] = min(reached.get(cell.map, end), end)
     ends = reached | {map: min(end, reached.get(map, end)) for map, end in published_ends.items()}
     flags = {
         cell: [

@@ -74,6 +74,7 @@ def write(
         else "",
         ends=ours.ends,
         shorter=bool(ours.flags),
+        longer=longer(ours, study),
         window=claimed.window,
         methods=sorted(study.algorithms, key=labels.order),
         final=final(ours, study),
@@ -105,6 +106,19 @@ def final(ours: Dataset, study: Study) -> dict[str, dict[str, Estimate]]:
         for map in study.maps
         if map in ours.ends
     }
+
+
+def longer(ours: Dataset, study: Study) -> dict[tuple[str, str, int], Estimate]:
+    """By map, method and end, in env steps: the final win rate of runs that went on further than
+    those of another method.
+    """
+    found = {}
+    for cell, runs in ours.cells.items():
+        end = int(max(run.steps.max() for run in runs))
+        asked = cell.metric == "win_rate" and cell.algorithm in study.algorithms
+        if asked and cell.variant == DEFAULT and end > ours.ends[cell.map]:
+            found[cell.map, cell.algorithm, end] = estimate(ours.scores(cell, end), "win_rate")
+    return found
 
 
 def power(ours: Dataset, map: str, alpha: float, family: int) -> Power | None:

@@ -130,7 +130,7 @@ def test_final_is_the_last_evaluation(small):
     row = final.query("map == '3m' and algorithm == 'qmix' and metric == 'win_rate'").iloc[0]
     rows = small.query("map == '3m' and algorithm == 'qmix' and phase == 'training'")
     by_seed = rows[rows["step"] == 40_000].groupby("seed")["battle_won"].mean()
-    assert (row["n"], row["budget"]) == (4, 40_000)
+    assert (row["n"], row["end"]) == (4, 40_000)
     assert row["mean"] == pytest.approx(by_seed.mean())
     assert row["sd"] == pytest.approx(by_seed.std(ddof=1))
     assert by_seed.min() <= row["low"] <= row["mean"] <= row["high"] <= by_seed.max()

@@ -9,8 +9,8 @@ import pytest
 from benchmark.analysis import figures, statistics, tables
 from tests.analysis import synthetic
 
-LACKING = "Not trained to the map's full budget, of the methods and seeds found"
-LEFT_OUT = "Left out, because a method has no run to the full budget there"
+LACKING = "Without a score at the map's end, of the methods and seeds found"
+LEFT_OUT = "Left out, because a method has no run there"
 
 
 @pytest.fixture(scope="module")
@@ -57,14 +57,38 @@ def test_missing_runs_stand_in_the_caption_and_as_dashes(made):
     assert f"{LACKING}: QMIX 1." in aggregate.caption
 
 
-def test_a_run_finished_under_a_shorter_budget_is_not_called_missing():
-    """As R3DM on 2s3z in config/learning.yaml."""
-    short = synthetic.study(["3m"], ["r3dm"], seeds=1, budget=20_000)
-    results = statistics.compute(pd.concat([synthetic.study(["3m"], ["qmix"], seeds=1), short]))
+def test_methods_are_judged_where_the_shortest_training_ends():
+    """As R3DM in config/reference.yaml; a variant of the same name has an end of its own."""
+    table = pd.concat(
+        [
+            synthetic.study(["3m"], ["qmix"], seeds=2),
+            synthetic.study(["3m"], ["r3dm"], seeds=2, budget=20_000),
+            synthetic.study(["3m"], ["qmix"], seeds=2, variant="long"),
+            synthetic.study(["3m"], ["r3dm"], seeds=2, variant="long", budget=30_000),
+        ]
+    )
+    results = statistics.compute(table, replications=50)
+    final = results["final"].query("metric == 'win_rate'").set_index(["algorithm", "variant"])
+    training = final.query("phase == 'training'")
+    assert (training["n"] == 2).all()
+    assert training["end"].to_dict() == {
+        ("r3dm", "default"): 20_000,
+        ("qmix", "default"): 20_000,
+        ("r3dm", "long"): 30_000,
+        ("qmix", "long"): 40_000,
+    }
+    earlier = table.query("algorithm == 'qmix' and variant == 'default' and step == 20_000")
+    earlier = earlier[earlier["phase"] == "training"]["battle_won"].mean()
+    assert training.loc[("qmix", "default"), "mean"] == pytest.approx(earlier)
+    best = final.query("phase == 'absolute'")["n"].to_dict()
+    assert best[("r3dm", "default")] == 2
+    assert best.get(("qmix", "default"), 0) == 0  # may come from behind the end
     made = {table.name: table for table in tables.make(results)}
-    assert f"{LACKING}: R3DM on 3m (seed 0)." in made["win_rate_smac_final"].caption
-    assert f"{LEFT_OUT}: 3m." in made["aggregate_final"].caption
-    assert not any("Missing" in table.caption for table in made.values())
+    judged = "shortest training ends: 3m at 20,000 env steps (QMIX went on to 40,000)."
+    assert judged in made["win_rate_smac_final"].caption
+    assert LACKING not in made["win_rate_smac_final"].caption
+    assert LEFT_OUT not in made["aggregate_final"].caption
+    assert f"{LEFT_OUT}: 3m." in made["aggregate_absolute"].caption
 
 
 def test_best_of_the_row_is_bold_and_least_for_the_gap(made):

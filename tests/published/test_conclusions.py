@@ -86,6 +86,21 @@ def test_maps_without_published_curves_are_shown_too(tmp_path):
     assert re.search(r"\| 3m \| 0\.\d\d \| 0\.\d\d ", text)  # the power table
 
 
+def test_methods_are_compared_where_the_shortest_trained_one_ends(tmp_path):
+    table = pd.concat(
+        [
+            synthetic.study(MAPS[:1], ["r3dm"], seeds=3, study="reference", budget=STEPS),
+            synthetic.study(MAPS[:1], ["qmix"], seeds=3, study="reference", budget=2 * STEPS),
+        ]
+    )
+    text = written(tmp_path, table, synthetic.provenance(table))
+    (row,) = (line for line in text.splitlines() if line.startswith("| 5m_vs_6m, 200,000 |"))
+    assert row.count("(3)") == 2
+    assert re.search(r"^\* QMIX on 5m_vs_6m, 400,000: 0\.\d\d .*\(3\)$", text, re.MULTILINE)
+    assert "R3DM on 5m_vs_6m, " not in text
+    assert "5m_vs_6m, 200,000 | QMIX | 3, 3 |" in text
+
+
 def test_claims_on_all_maps_are_shown_once_all_maps_are_there(tmp_path):
     table = synthetic.study(synthetic.SMAC, ["r3dm", "qmix"], seeds=2, study="paper", budget=STEPS)
     text = written(tmp_path, table, synthetic.provenance(table), "paper")
