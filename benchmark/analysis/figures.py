@@ -146,6 +146,8 @@ def chosen(
         for column in ("algorithm", "algorithm_x", "algorithm_y") if algorithms else ():
             rows = rows[rows[column].isin(algorithms)] if column in rows else rows
         found[name] = rows
+    of_map = found["final"].groupby("map")["n"]
+    found["final"] = found["final"][of_map.transform("max") > 0]  # drawn are maps with a run
     if found["final"].empty:
         raise BenchmarkError("no run of these methods on these maps; choose others")
     return found

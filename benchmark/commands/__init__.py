@@ -112,12 +112,16 @@ class _Version(argparse.Action):
         super().__init__(nargs=0, help="print the version and the commit", **options)
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
         from benchmark.training.provenance import commit
 
         revision, dirty = commit()
         changed = " with local changes" if dirty else ""
         about = f" (commit {revision[:12]}{changed})" if revision else ""
-        print(f"r3dm-benchmark {version('r3dm-benchmark')}{about}")
+        try:
+            number = version("r3dm-benchmark")
+        except PackageNotFoundError:  # in conda, where it is not installed
+            number = "of this folder"
+        print(f"r3dm-benchmark {number}{about}")
         parser.exit()

@@ -60,10 +60,10 @@ def main(arguments: argparse.Namespace) -> None:
         value = getattr(arguments, option)
         if value is not None and value < 1:
             raise BenchmarkError(f"--{option.replace('_', '-')} {value}: at least 1")
-    import torch
     from rich.console import Console
 
     from benchmark.training import plan, provenance
+    from benchmark.training.device import choose_device, device_asked_for
     from benchmark.training.study import checked_runs
     from benchmark.training.study_folder import find
 
@@ -77,7 +77,7 @@ def main(arguments: argparse.Namespace) -> None:
     groups: dict[tuple, list[RunConfig]] = {}  # what differs in nothing but the seed
     for run in (run for run in checked_runs(study, found.source) if run.map in maps):
         groups.setdefault((run.map, run.algorithm, run.variant), []).append(run)
-    cores, on_gpu = provenance.cores(), torch.cuda.is_available()
+    cores, on_gpu = provenance.cores(), choose_device(device_asked_for()) == "cuda"
     at_a_time = min(arguments.at_a_time or cores, sum(map(len, groups.values())))
     share = min(arguments.share or (1 if on_gpu else at_a_time), at_a_time)
     firsts = [runs[0] for runs in groups.values()]

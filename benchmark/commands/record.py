@@ -39,7 +39,9 @@ def main(arguments: argparse.Namespace) -> None:
     from benchmark.envs.validation import record
     from benchmark.envs.validation.players import NearRandom
     from benchmark.training.player import describe, open_player
+    from benchmark.training.seeding import check_seed
 
+    check_seed(arguments.seed)
     if arguments.episodes < 1:
         raise BenchmarkError(f"--episodes {arguments.episodes}: at least one battle")
     folder, described = arguments.output, None

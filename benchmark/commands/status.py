@@ -56,7 +56,7 @@ def main(arguments: argparse.Namespace) -> None:
         return
     console = Console(highlight=False)
     if arguments.watch is not None:
-        _watch(found, arguments.watch, console)
+        _watch(arguments.study, arguments.watch, console)
         return
     if not console.is_terminal:
         console.width = 120  # of a file
@@ -64,7 +64,7 @@ def main(arguments: argparse.Namespace) -> None:
         console.print(part, soft_wrap=isinstance(part, str))
 
 
-def _watch(found: "StudyFolder", seconds: float, console: "Console") -> None:
+def _watch(study: str, seconds: float, console: "Console") -> None:
     """Shows the study on the whole terminal until Ctrl-C; without the table if that is too long."""
     import time
     from contextlib import suppress
@@ -72,11 +72,13 @@ def _watch(found: "StudyFolder", seconds: float, console: "Console") -> None:
     from rich.console import Group
     from rich.live import Live
 
+    from benchmark.training.study_folder import find
+
     if not console.is_terminal:
         raise BenchmarkError("--watch needs a terminal; without it status prints once")
     with suppress(KeyboardInterrupt), Live(console=console, screen=True) as live:
         while True:
-            heading, overview, *details, forecast = _shown(found)
+            heading, overview, *details, forecast = _shown(find(study))
             shown = Group(heading, overview, *details, forecast)
             if len(console.render_lines(shown)) > console.height:
                 shown = Group(heading, forecast, *details)

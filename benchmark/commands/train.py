@@ -13,7 +13,7 @@ from benchmark.commands.streams import output_is_not_needed
 from benchmark.envs import BACKENDS
 from benchmark.envs.maps import MAPS
 from benchmark.errors import BenchmarkError
-from benchmark.training.device import DEVICES
+from benchmark.training.device import DEVICES, device_asked_for
 
 if TYPE_CHECKING:
     from benchmark.training.config import RunConfig
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
     parser.add_argument("--map", metavar="MAP", help=", ".join(MAPS))
     parser.add_argument("--algorithm", metavar="METHOD", help=", ".join(ALGORITHMS))
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="default 0")
     add_backend(parser, f"default {BACKENDS[0]}")
     parser.add_argument("--protocol", help="unified (default) or released")
     parser.add_argument(
@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     # environment.
     parser.add_argument(
         "--device",
-        default=os.environ.get("BENCHMARK_DEVICE", "auto"),
+        default=device_asked_for(),
         help=f"{', '.join(DEVICES)} (default auto); also as $BENCHMARK_DEVICE",
     )
     parser.add_argument(

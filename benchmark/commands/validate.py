@@ -20,8 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--runs",
         type=Path,
-        metavar="STUDY",
-        help="our runs of QMIX (default results/validity, else results/reference/validity)",
+        metavar="FOLDER",
+        help="results of our runs of QMIX (default results/validity, else"
+        " results/reference/validity)",
     )
     parser.add_argument("--battles", type=int, default=256, help="per policy (default 256)")
     parser.add_argument("--report", type=Path, metavar="FILE", help="also write it as Markdown")

@@ -11,6 +11,11 @@ DEVICES = ("auto", "cpu", "cuda")
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
+def device_asked_for() -> str:
+    """The device that ``$BENCHMARK_DEVICE`` names, else "auto"."""
+    return os.environ.get("BENCHMARK_DEVICE", "auto")
+
+
 def choose_device(name: str) -> str:
     """The device of that name, one of ``DEVICES``: "cpu" or "cuda"; "auto" is CUDA if there is one.
 

@@ -17,7 +17,7 @@ from benchmark.envs import make, make_evaluation
 from benchmark.envs.spec import EnvSpec
 from benchmark.training import provenance
 from benchmark.training.config import RunConfig
-from benchmark.training.device import keep_freed_memory
+from benchmark.training.device import device_asked_for, keep_freed_memory
 from benchmark.training.drawing import AHEAD
 from benchmark.training.replay import Episodes
 from benchmark.training.rollout import evaluate, explore
@@ -67,7 +67,8 @@ def measure(run: RunConfig, seconds: float) -> Measured:
     evaluation_env = make_evaluation(env, run.map, rules.evaluation_episodes, run.backend, run.env)
     run = without_pretraining(run, but=1)
     peaks = peak_memory(run, env.spec, seconds)
-    learner, replay = make_learner(run, streams, "auto", env.spec), make_replay(env.spec, rules)
+    learner = make_learner(run, streams, device_asked_for(), env.spec)
+    replay = make_replay(env.spec, rules)
     alone = learner.device.type == "cpu" and run.backend == "simulator"
     clock = time.process_time if alone else time.perf_counter
     lengths: list[int] = []
@@ -157,7 +158,8 @@ def peak_memory(run: RunConfig, spec: EnvSpec, seconds: float) -> np.ndarray:
         seconds: no further batch is begun after that time, but two are always measured.
     """
     streams = RandomStreams(run.seed)
-    learner, replay = make_learner(run, streams, "auto", spec), make_replay(spec, run.training)
+    learner = make_learner(run, streams, device_asked_for(), spec)
+    replay = make_replay(spec, run.training)
     battle = _made_up(spec)
     replay.add(battle)
     replay.restore(replay.packed(0, 1) * (replay.capacity - 1))  # the same bytes, many times

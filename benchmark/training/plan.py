@@ -20,6 +20,7 @@ from benchmark.envs import spec_of
 from benchmark.errors import BenchmarkError
 from benchmark.training import provenance
 from benchmark.training.config import RunConfig, hash_of
+from benchmark.training.device import choose_device, device_asked_for
 from benchmark.training.measure import Measured, measure, pretraining
 from benchmark.training.protocol import evaluation_grid
 
@@ -141,6 +142,6 @@ def _file(run: RunConfig, at_a_time: int) -> Path:
     rules = run.training.model_copy(update={"budget": 1})
     alike = run.model_copy(update={"study": "", "variant": "", "seed": 0, "training": rules})
     code = provenance.source_hash(run.algorithm, run.backend)
-    machine = provenance.hardware(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    machine = provenance.hardware(torch.device(choose_device(device_asked_for())))
     key = [alike.hash, code, machine["device"], machine["cpu"], at_a_time]
     return files.cache_folder() / "plan" / f"{hash_of(key)}.json"

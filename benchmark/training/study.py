@@ -196,8 +196,6 @@ class Study(BaseModel):
     def _role_runs(self) -> "Study":
         if self.roles is None:
             return self
-        if self.backend != "simulator":
-            raise ValueError("roles: battles can be shown on the simulator only")
         chosen: list[tuple[str, Any, list]]
         chosen = [("map", self.roles.map, self.maps), ("seed", self.roles.seed, self.seeds)]
         chosen += [("algorithm", name, self.algorithms) for name in self.roles.algorithms]
@@ -207,8 +205,8 @@ class Study(BaseModel):
         return self
 
     def role_runs(self) -> list[RunConfig]:
-        """The runs whose roles are shown."""
-        if self.roles is None:
+        """The runs whose roles are shown; none on another backend, which shows no battles."""
+        if self.roles is None or self.backend != "simulator":
             return []
         wanted = [(self.roles.map, name, self.roles.seed) for name in self.roles.algorithms]
         found = {

@@ -88,9 +88,15 @@ def find(text: str) -> StudyFolder:
         found = load_study(text, check_runs=False)
         return StudyFolder(RESULTS / found.name, found, text)
     # Not everything there is a study: claims have no name.
-    of_config = {name: path for path in sorted(CONFIG.glob("*.yaml")) if (name := _name(path))}
+    of_config: dict[str, list[Path]] = {}
+    for file in sorted(CONFIG.glob("*.yaml")):
+        if name := _name(file, text):
+            of_config.setdefault(name, []).append(file)
+    if len(of_config.get(text, [])) > 1:
+        both = " and ".join(map(str, of_config[text]))
+        raise BenchmarkError(f"{both} both have the name {text}; rename one, or give the file")
     if text in of_config:
-        path = str(of_config[text])
+        path = str(of_config[text][0])
         return StudyFolder(RESULTS / text, load_study(path, check_runs=False), path)
     for folder in (RESULTS / text, Path(text)):
         if (folder / _NAME).exists():
@@ -128,6 +134,12 @@ def _code(study: Study) -> str:
     return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
 
 
-def _name(path: Path) -> str | None:
-    values = strict_yaml.load(path)
+def _name(path: Path, wanted: str) -> str | None:
+    """The name in a study's file; a broken one is a matter of who wants it."""
+    try:
+        values = strict_yaml.load(path)
+    except BenchmarkError:
+        if path.stem == wanted:
+            raise
+        return None
     return values.get("name") if isinstance(values, dict) else path.stem

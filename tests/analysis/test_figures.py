@@ -12,6 +12,7 @@ from matplotlib.text import Text
 
 from benchmark import commands, files
 from benchmark.analysis import ablations, figures, labels, made_from, plots, statistics
+from benchmark.errors import BenchmarkError
 from benchmark.published import compare
 from benchmark.training.evaluations import write_evaluations
 from benchmark.training.protocol import MAP_RULES
@@ -209,6 +210,19 @@ def test_chosen_maps_and_methods(tmp_path):
     drawn = dict(figures.draw(figures.chosen(results, [], ["r3dm", "qmix"])))
     ticks = [tick.get_text() for tick in drawn["aggregate_smac"].axes[0].get_yticklabels()]
     assert ticks == ["R3DM", "QMIX"]
+
+
+def test_chosen_methods_without_a_run_on_some_map():
+    further = synthetic.study(["terran_3_vs_3"], ["qmix"], seeds=1)
+    table = pd.concat([synthetic.study(["3m"], ["qmix", "acorm"], seeds=1), further])
+    results = statistics.compute(table, replications=5)
+    drawn = dict(figures.draw(figures.chosen(results, [], ["acorm"])))
+    assert [name for name in drawn if name.startswith("learning")] == [
+        "learning_smac_win_rate",
+        "learning_smac_return",
+    ]
+    with pytest.raises(BenchmarkError, match="no run of these methods on these maps"):
+        figures.chosen(results, ["terran_3_vs_3"], ["acorm"])
 
 
 def test_unknown_maps_and_methods_are_named(tmp_path, capsys):

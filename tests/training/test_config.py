@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from benchmark.envs.maps import MAPS
 from benchmark.errors import BenchmarkError
@@ -212,6 +213,21 @@ def test_studies_are_found_by_name_or_file(monkeypatch):
         find("papr")
 
 
+def test_two_files_of_one_name_are_told_apart(tmp_path, monkeypatch):
+    """A copy that keeps the name is how a study of one's own begins."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/one.yaml").write_text(yaml.safe_dump(STUDY))
+    (tmp_path / "config/half_typed.yaml").write_text("name: [")
+    name = STUDY["name"]
+    assert find(name).source == "config/one.yaml"
+    (tmp_path / "config/copy.yaml").write_text(yaml.safe_dump(STUDY | {"seeds": [0]}))
+    with pytest.raises(BenchmarkError, match=r"copy.yaml and config/one.yaml both have the name"):
+        find(name)
+    with pytest.raises(BenchmarkError, match=r"half_typed.yaml"):
+        find("half_typed")
+
+
 ROLES = {"map": "8m", "algorithms": ["r3dm", "acorm"], "seed": 1}
 
 
@@ -249,8 +265,14 @@ def test_mistakes_in_roles_are_one_line(changes, words):
 
 
 def test_roles_are_shown_on_the_simulator_only():
-    with pytest.raises(BenchmarkError, match="roles: battles can be shown on the simulator only"):
-        parse_study(with_roles() | {"backend": "starcraft2"}, "study")
+    study = parse_study(with_roles() | {"backend": "starcraft2"}, "study")
+    assert study.role_runs() == []
+
+
+def test_the_full_study_needs_one_other_word_on_the_game():
+    text = (ROOT / "config" / "paper.yaml").read_text()
+    study = parse_study(yaml.safe_load(text) | {"backend": "starcraft2"}, "study")
+    assert {run.backend for run in study.runs()} == {"starcraft2"}
 
 
 @pytest.mark.parametrize("value", ["inf", "1e999", "nan", float("inf"), float("nan"), True])

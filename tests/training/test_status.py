@@ -19,7 +19,6 @@ from benchmark.commands import main, status
 from benchmark.training import provenance, study_folder
 from benchmark.training.run_state import DIVERGED
 from benchmark.training.study import load_study
-from benchmark.training.study_folder import find
 from tests.analysis import synthetic
 
 STUDY = {
@@ -169,7 +168,7 @@ def test_watching_leaves_out_a_table_that_is_too_long(folders, monkeypatch, heig
         raise KeyboardInterrupt
 
     monkeypatch.setattr("time.sleep", interrupt)
-    status._watch(find("study.yaml"), 5.0, screen)
+    status._watch("study.yaml", 5.0, screen)
     assert ("8m" in shown.getvalue()) == with_table
     assert "6 missing" in shown.getvalue()
     assert "time left" in shown.getvalue()

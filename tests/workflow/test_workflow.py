@@ -245,6 +245,10 @@ def test_stale_runs_of_a_table_that_came_alone_are_named_and_not_repeated(study)
     assert "finished run(s) are stale" in done.output
     assert "repeats them" not in done.output
     assert "train" not in jobs_of(done)
+    write_study(study, set={"learning_rate": 1e-4})  # another configuration than the table's
+    done = snakemake(study, "--dry-run", "all")
+    assert "evaluations.parquet are of another configuration" in done.output
+    assert "train" not in jobs_of(done)
 
 
 def test_more_seeds_and_variants_add_only_their_runs(study):

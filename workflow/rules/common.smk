@@ -52,7 +52,7 @@ try:
     if not os.access(here, os.W_OK):
         raise BenchmarkError(
             f"{here.absolute()} is read-only; call Snakemake in a folder of your own, with"
-            f" --snakefile {workflow.main_snakefile} --configfile STUDY.yaml"
+            f" --snakefile {workflow.main_snakefile} --configfile STUDY.yaml --cores 8 all"
         )
     if RERUN not in (None, "stale"):
         raise BenchmarkError(f"--config rerun={RERUN}: only rerun=stale is known")
@@ -74,8 +74,14 @@ except BenchmarkError as error:
 RUN = f"{RESULTS}/runs/{{backend}}/{{map}}/{{algorithm}}/{{variant}}/{{seed}}"
 # A study that came as its aggregated table is not trained again.
 WITHOUT_RUNS = run_state.without_runs(Path(RESULTS))
-REPEATED = OTHERWISE["changed"] + (OTHERWISE["stale"] if RERUN and not WITHOUT_RUNS else [])
-STALE = sorted(set(OTHERWISE["stale"]) - set(() if WITHOUT_RUNS else REPEATED))
+REPEATED = [] if WITHOUT_RUNS else OTHERWISE["changed"] + (OTHERWISE["stale"] if RERUN else [])
+STALE = sorted(set(OTHERWISE["stale"]) - set(REPEATED))
+if WITHOUT_RUNS and OTHERWISE["changed"]:
+    print(
+        f"{len(OTHERWISE['changed'])} run(s) of {RESULTS}/evaluations.parquet are of another configuration than"
+        " the study's. It came as its table, so nothing is trained; move the table away to train it.",
+        file=sys.stderr,
+    )
 if STALE:
     print(
         f"{len(STALE)} finished run(s) are stale: code that decides their numbers has changed since."
