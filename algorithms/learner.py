@@ -417,8 +417,18 @@ class Learner(nn.Module):
         return means
 
     def policy_state(self) -> dict[str, Tensor]:
-        """A copy of all weights, to act with them later."""
+        """A copy of the weights, to act with them later."""
         return {name: value.detach().cpu().clone() for name, value in self.state_dict().items()}
+
+    def load_policy_state(self, state: dict[str, Tensor]) -> None:
+        """Acts with what ``policy_state()`` gave; networks that it leaves out stay as they are.
+
+        Raises:
+            RuntimeError: it is of other networks.
+        """
+        if lacking := self.policy_state().keys() - state.keys():
+            raise RuntimeError(f"{min(lacking)} is missing")
+        self.load_state_dict(self.state_dict() | state)
 
 
 @torch.no_grad()

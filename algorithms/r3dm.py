@@ -158,6 +158,12 @@ class R3DM(ACORM):
         """Imagination without an end reads the roles of padding."""
         return self.config.imagination_end == "batch" and self.config.horizon > 1
 
+    def policy_state(self) -> dict[str, Tensor]:
+        """Without the world models: acting needs none, and they are most of the bytes."""
+        models = ("models.", "ema_models.")
+        state = super().policy_state()
+        return {name: value for name, value in state.items() if not name.startswith(models)}
+
     # World models ---------------------------------------------------------------------------------
 
     def pretrain(self, batch: Batch, *others: Batch) -> bool:

@@ -137,7 +137,7 @@ def load_policy(
     spec = spec_of(config.map, config.backend)
     learner = make_learner(played, RandomStreams(config.seed), device, spec)
     try:
-        learner.load_state_dict(weights)
+        learner.load_policy_state(weights)
     except (RuntimeError, TypeError) as error:
         raise BenchmarkError(
             f"{path} does not fit {config.algorithm} on {config.map} in this version of the"

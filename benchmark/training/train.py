@@ -220,7 +220,7 @@ class Run:
         assert self.best is not None  # of the first evaluation, before any training
         evaluations = list(self.evaluations)
         if self.rules.absolute_episodes:
-            self.learner.load_state_dict(self.best["policy"])
+            self.learner.load_policy_state(self.best["policy"])
             seeds = self.streams.seeds("evaluation", self.rules.absolute_episodes)
             stats = evaluate(self.evaluation_env, self.learner, self.rules, seeds)
             step = self.best["step"]

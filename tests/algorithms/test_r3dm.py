@@ -493,3 +493,23 @@ def test_followers_start_equal_and_follow_at_their_rate():
     triples = zip(before, learner.ema_models.parameters(), learner.models.parameters(), strict=True)
     for old, new, online in triples:
         torch.testing.assert_close(new, old.lerp(online.detach(), 0.009975))
+
+
+def test_a_policy_is_kept_without_world_models_and_acts_alike():
+    trained, fresh = make_r3dm(), make_r3dm()
+    for number, parameter in enumerate(trained.parameters()):
+        torch.nn.init.uniform_(parameter, -0.3, 0.3 + 0.01 * (number % 3))
+    policy = trained.policy_state()
+    assert not any("models" in name for name in policy)
+    before = {name: value.clone() for name, value in fresh.models.state_dict().items()}
+    fresh.load_policy_state(policy)
+    obs = torch.randn(2, SPEC.n_agents, SPEC.obs_size)
+    none = torch.full((2, SPEC.n_agents), -1)
+    acted = [one.act(obs, none, one.initial_hidden(2))[0] for one in (trained, fresh)]
+    torch.testing.assert_close(*acted, rtol=0, atol=0)
+    for name, value in fresh.models.state_dict().items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+    fresh.load_policy_state(trained.state_dict())  # as a checkpoint has it
+    first = next(iter(policy))
+    with pytest.raises(RuntimeError, match=f"{first} is missing"):
+        fresh.load_policy_state({name: value for name, value in policy.items() if name != first})
