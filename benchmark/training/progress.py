@@ -148,6 +148,7 @@ class Progress:
             "pid": os.getpid(),
             "updated": provenance.now(),
             "error": error,
+            "config": self._config.resolved(),
         }
         try:
             files.write_sealed(value, self._folder / "progress.json")

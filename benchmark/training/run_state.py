@@ -43,6 +43,7 @@ STATES = ("done", "running", "failed", "interrupted", "changed", "stale", "missi
 
 _NOTES = {
     "changed": "made with another configuration; the workflow repeats it",
+    "begun": "begun with another configuration; the workflow starts it over",
     "stale": "code that decides its numbers has changed since; `snakemake ... --config rerun=stale`"
     " repeats it",
 }
@@ -86,7 +87,7 @@ def read(runs: Iterable[dict], folder: Path) -> list[RunState]:
                 if is_finished(folder / path):
                     found |= _finished(run, run_record.read(folder / path), source_hash)
                 elif (folder / path / "progress.json").exists():
-                    found |= _unfinished(folder / path)
+                    found |= _unfinished(run, folder / path)
                 elif path in aggregated:
                     found |= _finished(run, aggregated[path], source_hash)
                 else:
@@ -164,8 +165,11 @@ def _finished(run: dict, about: dict, source_hash: Callable[..., str]) -> dict:
     return found | {"state": "done", "note": note}
 
 
-def _unfinished(folder: Path) -> dict:
-    """A run that has begun: running, failed or interrupted; a killed process counts as the last."""
+def _unfinished(run: dict, folder: Path) -> dict:
+    """A run that has begun: running, failed or interrupted; a killed process counts as the last.
+
+    One that would start over under the configuration that is now wanted is changed.
+    """
     about = files.read_sealed(folder / "progress.json", progress.KEYS)
     state = about["state"]
     if state == "running" and not _alive(about):
@@ -174,6 +178,8 @@ def _unfinished(folder: Path) -> dict:
         return {"state": "missing"}
     # What was played after the last checkpoint is played again.
     step = about["step"] if state == "running" else about.get("saved_step", about["step"])
+    if state != "running" and not _goes_on(about, run, step):
+        return {"state": "changed", "note": _NOTES["begun"]}
     return {
         "state": state,
         "step": step,
@@ -181,6 +187,18 @@ def _unfinished(folder: Path) -> dict:
         "win_rate": about["win_rate"],
         "note": about["error"].splitlines()[0] if about["error"] else "",
     }
+
+
+def _goes_on(about: dict, run: dict, step: int) -> bool:
+    """Whether a checkpoint is of the configuration that is wanted, or only its budget was changed
+    and is still ahead. Older versions did not note the configuration.
+    """
+    begun = about.get("config")
+    if begun is None or "hyperparameters" not in run or begun == run:
+        return True
+    budget = run["training"]["budget"]
+    begun |= {"training": begun["training"] | {"budget": budget}}
+    return same_configuration(begun, run) and step < budget
 
 
 def _alive(about: dict) -> bool:

@@ -85,6 +85,26 @@ def test_nothing_has_begun(folders, capsys):
     assert "python -m benchmark plan" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("rules", "state"),
+    [
+        ({"budget": 1000}, "interrupted"),
+        ({"budget": 2000}, "interrupted"),  # only its end was moved
+        ({"budget": 300}, "changed"),  # it is beyond that already
+        ({"budget": 1000, "learning_rate": 1e-3}, "changed"),
+    ],
+)
+def test_an_unfinished_run_that_would_start_over_is_called_changed(folders, capsys, rules, state):
+    Path("study.yaml").write_text(yaml.safe_dump(STUDY | {"set": {"budget": 1000}}))
+    run = next(run for run in load_study("study.yaml").runs() if (run.map, run.seed) == ("3m", 0))
+    report(folders["3m", 0][1], state="interrupted", saved_step=400, config=run.resolved())
+    Path("study.yaml").write_text(yaml.safe_dump(STUDY | {"set": rules}))
+    found = seen(capsys)["runs"]["3m", 0]
+    assert found["state"] == state
+    assert ("starts it over" in found["note"]) == (state == "changed")
+    assert found["step"] == (0 if state == "changed" else 400)
+
+
 def test_methods_are_imported_only_where_runs_must_be_compared(folders, capsys, monkeypatch):
     """That takes seconds; what they say is kept until the study or the code changes."""
     resolved = []
