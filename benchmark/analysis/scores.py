@@ -5,7 +5,7 @@
   point that all of them have. A run that stopped before has no final score: it counts as missing;
   an earlier evaluation never replaces it.
 * The *absolute* score is the evaluation of the run's best policy (320 episodes), at its end. A run
-  that went on behind the map's end has none: its best policy may come from there.
+  that went on beyond the map's end has none: its best policy may come from there.
 """
 
 from typing import NamedTuple
@@ -108,10 +108,10 @@ class Scores:
         self.seeds = points.groupby("variant")["seed"].unique().map(sorted).to_dict()
         self._curves = dict(list(training.groupby(["map", "algorithm", "variant"])))
         #: map -> the last step at which every main method with runs there was evaluated
-        self._ends: dict[str, int] = {}
+        self.ends: dict[str, int] = {}
         for map, rows in training[training["variant"] == DEFAULT].groupby("map"):
             steps = (set(of_method) for _, of_method in rows.groupby("algorithm")["step"])
-            self._ends[map] = int(max(set.intersection(*steps)))
+            self.ends[map] = int(max(set.intersection(*steps)))
         self._final = self._final_scores(points)
 
     def _final_scores(self, points: pd.DataFrame) -> dict[tuple, pd.DataFrame]:
@@ -130,7 +130,7 @@ class Scores:
     def end(self, map: str, method: Method) -> int:
         """The env step of a method's final scores on a map; that of a variant is its own last."""
         if method.variant == DEFAULT:
-            return self._ends[map]
+            return self.ends[map]
         return self.trained(map, method)
 
     def trained(self, map: str, method: Method) -> int:
@@ -146,7 +146,7 @@ class Scores:
     @property
     def main_maps(self) -> list[str]:
         """The maps on which they are compared."""
-        return [map for map in self.maps if map in self._ends]
+        return [map for map in self.maps if map in self.ends]
 
     def maps_of(self, method: Method) -> list[str]:
         """The maps on which a method is expected to have runs."""

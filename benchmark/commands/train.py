@@ -103,8 +103,6 @@ def main(arguments: argparse.Namespace) -> None:
     from benchmark.training.train import train
 
     folder = arguments.output or Path("results") / config.path
-    if arguments.study and not arguments.output and any(_own_settings(arguments).values()):
-        log.info("with settings of its own it is no run of the study; it goes to %s", folder)
     train(
         config,
         folder,
@@ -142,8 +140,12 @@ def _from_options(arguments: argparse.Namespace) -> tuple["RunConfig", dict[str,
         run["backend"] = arguments.backend or BACKENDS[0]
         run["protocol"] = arguments.protocol or "unified"
     resolved = resolve_run(**run, seed=arguments.seed, overrides=overrides.values())
-    if arguments.study and resolved.study == study.name and not arguments.output:
-        _check_member(resolved, study)
+    if arguments.study and not arguments.output:
+        if resolved.study == study.name:
+            _check_member(resolved, study)
+        else:
+            where = Path("results") / resolved.path
+            log.info("with settings of its own it is no run of the study; it goes to %s", where)
     return resolved, overrides
 
 

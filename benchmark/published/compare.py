@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmark.analysis import figures, labels, plots
-from benchmark.analysis.scores import evaluations_to_points
+from benchmark.analysis.scores import Scores, evaluations_to_points
 from benchmark.analysis.statistics import select
 from benchmark.published import claims, facts
 from benchmark.published.claims import CLEANED, Claims, Dataset, Difference, Sides, welch
@@ -78,8 +78,7 @@ def compare(
 def our_data(evaluations: pd.DataFrame, published_ends: dict[str, int], window: int) -> Dataset:
     """Our own runs as a set of numbers; runs that end before the published curve say so.
 
-    All methods of a map are compared where the one that was trained for the fewest steps ends;
-    variants do not move that end.
+    All methods of a map are compared at its end, see ``Scores``.
 
     Args:
         evaluations: rows of ``EVALUATION_SCHEMA``.
@@ -89,15 +88,14 @@ def our_data(evaluations: pd.DataFrame, published_ends: dict[str, int], window: 
     Raises:
         BenchmarkError: the table is empty, damaged, or mixes backends or protocols.
     """
-    cells = own_runs(evaluations)
+    points = evaluations_to_points(evaluations)
+    cells = own_runs(points)
     curves = [run for runs in cells.values() for run in runs]
     spacing = [np.median(np.diff(run.steps)) for run in curves if len(run.steps) > 1]
-    main = {cell.map for cell in cells if cell.variant == DEFAULT}
-    reached: dict[str, int] = {}
-    for cell, runs in cells.items():
-        if cell.variant == DEFAULT or cell.map not in main:
-            end = int(max(run.steps.max() for run in runs))
-            reached[cell.map] = min(reached.get(cell.map, end), end)
+    reached: dict[str, int] = {}  # by variants, where a map has nothing else
+    for run in curves:
+        reached[run.cell.map] = max(reached.get(run.cell.map, 0), int(run.steps.max()))
+    reached |= Scores(points).ends
     ends = reached | {map: min(end, reached.get(map, end)) for map, end in published_ends.items()}
     flags = {
         cell: [
@@ -110,16 +108,12 @@ def our_data(evaluations: pd.DataFrame, published_ends: dict[str, int], window: 
     return Dataset("ours", evaluations["backend"].iloc[0], cells, ends, how, flags)
 
 
-def own_runs(evaluations: pd.DataFrame) -> dict[Cell, list[Curve]]:
+def own_runs(points: pd.DataFrame) -> dict[Cell, list[Curve]]:
     """Our own runs as curves, both metrics of each.
 
     Args:
-        evaluations: rows of ``EVALUATION_SCHEMA``.
-
-    Raises:
-        BenchmarkError: the table is empty, damaged, or mixes backends or protocols.
+        points: what ``evaluations_to_points`` returns.
     """
-    points = evaluations_to_points(evaluations)
     points = points[points["phase"] == "training"]
     cells: dict[Cell, list[Curve]] = {}
     run = ["map", "algorithm", "variant", "seed"]

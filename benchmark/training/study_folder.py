@@ -93,8 +93,8 @@ def find(text: str) -> StudyFolder:
         if name := _name(file, text):
             of_config.setdefault(name, []).append(file)
     if len(of_config.get(text, [])) > 1:
-        both = " and ".join(map(str, of_config[text]))
-        raise BenchmarkError(f"{both} both have the name {text}; rename one, or give the file")
+        named = " and ".join(map(str, of_config[text]))
+        raise BenchmarkError(f"{named} have the name {text} alike; rename one, or give the file")
     if text in of_config:
         path = str(of_config[text][0])
         return StudyFolder(RESULTS / text, load_study(path, check_runs=False), path)
@@ -135,7 +135,7 @@ def _code(study: Study) -> str:
 
 
 def _name(path: Path, wanted: str) -> str | None:
-    """The name in a study's file; a broken one is a matter of who wants it."""
+    """The name in a study's file; none where it cannot be read, unless it is the wanted one."""
     try:
         values = strict_yaml.load(path)
     except BenchmarkError:

@@ -82,7 +82,7 @@ def test_methods_are_judged_where_the_shortest_training_ends():
     assert training.loc[("qmix", "default"), "mean"] == pytest.approx(earlier)
     best = final.query("phase == 'absolute'")["n"].to_dict()
     assert best[("r3dm", "default")] == 2
-    assert best.get(("qmix", "default"), 0) == 0  # may come from behind the end
+    assert best.get(("qmix", "default"), 0) == 0  # may come from beyond the end
     made = {table.name: table for table in tables.make(results)}
     judged = "shortest training ends: 3m at 20,000 env steps (QMIX went on to 40,000)."
     assert judged in made["win_rate_smac_final"].caption

@@ -222,7 +222,7 @@ def test_two_files_of_one_name_are_told_apart(tmp_path, monkeypatch):
     name = STUDY["name"]
     assert find(name).source == "config/one.yaml"
     (tmp_path / "config/copy.yaml").write_text(yaml.safe_dump(STUDY | {"seeds": [0]}))
-    with pytest.raises(BenchmarkError, match=r"copy.yaml and config/one.yaml both have the name"):
+    with pytest.raises(BenchmarkError, match=r"copy.yaml and config/one.yaml have the name"):
         find(name)
     with pytest.raises(BenchmarkError, match=r"half_typed.yaml"):
         find("half_typed")
