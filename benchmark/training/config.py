@@ -139,6 +139,13 @@ def same_configuration(recorded: dict, wanted: dict) -> bool:
     return all(ours[key] == own[key] for key in younger)
 
 
+def same_but_for_the_budget(recorded: dict, wanted: dict) -> bool:
+    """Whether they may differ in the budget alone, which decides when a run ends and nothing
+    before; arguments as for ``same_configuration``."""
+    rules = recorded["training"] | {"budget": wanted["training"]["budget"]}
+    return same_configuration(recorded | {"training": rules}, wanted)
+
+
 def flat(resolved: dict) -> dict[str, Any]:
     """A resolved run as one table; each key has one meaning, whatever part of the run it is of."""
     table: dict[str, Any] = {}

@@ -18,7 +18,13 @@ from algorithms import ALGORITHMS
 from benchmark import files
 from benchmark.errors import BenchmarkError
 from benchmark.training import progress, provenance, run_record
-from benchmark.training.config import IDENTITY, RunConfig, run_path, same_configuration
+from benchmark.training.config import (
+    IDENTITY,
+    RunConfig,
+    run_path,
+    same_but_for_the_budget,
+    same_configuration,
+)
 
 log = logging.getLogger("benchmark")
 
@@ -194,11 +200,9 @@ def _goes_on(about: dict, run: dict, step: int) -> bool:
     and is still ahead. Older versions did not note the configuration.
     """
     begun = about.get("config")
-    if begun is None or "hyperparameters" not in run or begun == run:
+    if begun is None or "hyperparameters" not in run or same_configuration(begun, run):
         return True
-    budget = run["training"]["budget"]
-    begun |= {"training": begun["training"] | {"budget": budget}}
-    return same_configuration(begun, run) and step < budget
+    return same_but_for_the_budget(begun, run) and step < run["training"]["budget"]
 
 
 def _alive(about: dict) -> bool:

@@ -22,7 +22,7 @@ from benchmark.envs.spec import EnvSpec
 from benchmark.errors import BenchmarkError, OtherRunError, first_line
 from benchmark.training import checkpoint, provenance, run_state
 from benchmark.training.checkpoint import Checkpoints
-from benchmark.training.config import RunConfig
+from benchmark.training.config import RunConfig, same_but_for_the_budget, same_configuration
 from benchmark.training.device import choose_device, keep_freed_memory, ran_out_of_memory
 from benchmark.training.drawing import draw
 from benchmark.training.evaluations import evaluation_rows, write_evaluations
@@ -351,18 +351,14 @@ class Run:
         log.info("continuing %s at step %d", self.folder, self.steps)
 
     def _continues(self, state: dict) -> bool:
-        """Whether this run would have come to the same checkpoint.
-
-        The budget decides when a run ends and nothing before, so it may have been changed.
-        """
+        """Whether this run would have come to the same checkpoint, to another budget or not."""
         ours, theirs = self.config.resolved(), state["config"]
-        if ours == theirs:
+        if same_configuration(theirs, ours):
             return True
-        budget = self.rules.budget
-        same_rules = ours == theirs | {"training": theirs["training"] | {"budget": budget}}
         evaluated = [evaluation["step"] for evaluation in state["evaluations"]]
         same_points = evaluated == self.grid[: len(evaluated)]
-        return same_rules and same_points and state["steps"] < budget
+        ahead = state["steps"] < self.rules.budget
+        return same_but_for_the_budget(theirs, ours) and same_points and ahead
 
 
 def learn(

@@ -15,7 +15,7 @@ import torch
 
 from benchmark import files
 from benchmark.errors import BenchmarkError
-from benchmark.training import run_state, train
+from benchmark.training import checkpoint, run_state, train
 from benchmark.training.config import resolve_run
 from benchmark.training.lock import exclusive
 from tests.training.small import SMALL, small_run, train_without_record
@@ -178,6 +178,16 @@ def test_an_unfinished_run_goes_on_to_another_budget(tmp_path, monkeypatch):
     assert files.read_json(tmp_path / "on" / "run.json")["attempts"][-1]["from_step"] >= 800
     whole, on = (tmp_path / name / "evaluations.parquet" for name in ("whole", "on"))
     assert whole.read_bytes() == on.read_bytes()
+
+
+def test_an_unfinished_run_outlives_an_update_that_brings_a_key(tmp_path, monkeypatch):
+    """A key that is younger than its checkpoint is off, so the workflow goes on with it."""
+    train_without_record(tmp_path, monkeypatch, budget=800)
+    state = checkpoint.read_state(tmp_path / "checkpoint.pt")
+    del state["config"]["training"]["burn_in_episodes"]
+    checkpoint.write(state, tmp_path / "checkpoint.pt")
+    train.train(small_run(budget=800), tmp_path, device="cpu", replace="changed")
+    assert files.read_json(tmp_path / "run.json")["attempts"][-1]["from_step"] >= 800
 
 
 def test_a_run_that_diverged_is_recorded_as_such(tmp_path, caplog):
