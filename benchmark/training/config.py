@@ -11,7 +11,6 @@ import difflib
 import hashlib
 import json
 import math
-from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -173,7 +172,10 @@ def resolve_run(
     Raises:
         BenchmarkError: an unknown name or key, or a value out of range.
     """
-    _known_names(map, algorithm, backend, protocol)
+    known("map", map, MAPS)
+    known_algorithm(algorithm)
+    known("backend", backend, BACKENDS)
+    known("protocol", protocol, RULES)
     sections: dict[str, dict] = {"training": {}, "env": {}, "hyperparameters": {}}
     for table in [*_tables(map, algorithm, protocol).values(), *overrides]:
         for key, value in table.items():
@@ -197,31 +199,6 @@ def resolve_run(
                 sections["hyperparameters"]
             ),
         )
-
-
-def budget(identity: Mapping[str, Any], overrides: Iterable[dict[str, Any]]) -> int:
-    """A run's budget, which its map and the study decide, and no method: its class is not needed.
-
-    Args:
-        identity: the values of ``IDENTITY``.
-        overrides: as for ``resolve_run``.
-
-    Raises:
-        BenchmarkError: an unknown name, or a budget out of range.
-    """
-    map, protocol = identity["map"], identity["protocol"]
-    _known_names(map, identity["algorithm"], identity["backend"], protocol)
-    tables = [RULES[protocol], MAP_RULES.get(map, {}), *overrides]
-    rules = RULES[protocol] | {"budget": ChainMap(*reversed(tables))["budget"]}
-    with one_line_errors(f"run {run_path(identity)}"):
-        return Training.model_validate(rules).budget
-
-
-def _known_names(map: str, algorithm: str, backend: str, protocol: str) -> None:
-    known("map", map, MAPS)
-    known_algorithm(algorithm)
-    known("backend", backend, BACKENDS)
-    known("protocol", protocol, RULES)
 
 
 def _tables(map: str, algorithm: str, protocol: str) -> dict[str, Mapping[str, Any]]:

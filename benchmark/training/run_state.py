@@ -114,13 +114,17 @@ def found_runs(folder: Path) -> list[dict]:
         return [about["config"] for about in records]
     found = []
     for path in sorted(Path(folder, "runs").glob("/".join("*" * 5))):
+        if not path.name.isdecimal():  # not a seed: somebody's copy
+            continue
         identity: dict[str, Any] = dict(zip(IDENTITY[-4:], path.parts[-4:], strict=True))
         identity |= {"backend": path.parts[-5], "seed": int(path.name)}
         if (path / "run.json").exists():
             found.append(files.read_sealed(path / "run.json", provenance.RUN_KEYS)["config"])
         elif (path / "progress.json").exists():
             about = files.read_sealed(path / "progress.json", progress.KEYS)
-            found.append(identity | {"training": {"budget": about["budget"]}})
+            # Older versions did not note the configuration.
+            begun = identity | {"training": {"budget": about["budget"]}}
+            found.append(about.get("config", begun))
     return found
 
 
@@ -200,7 +204,7 @@ def _goes_on(about: dict, run: dict, step: int) -> bool:
     and is still ahead. Older versions did not note the configuration.
     """
     begun = about.get("config")
-    if begun is None or "hyperparameters" not in run or same_configuration(begun, run):
+    if begun is None or same_configuration(begun, run):
         return True
     return same_but_for_the_budget(begun, run) and step < run["training"]["budget"]
 

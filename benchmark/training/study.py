@@ -24,7 +24,6 @@ from benchmark.training.config import (
     DEFAULT,
     VERSION,
     RunConfig,
-    budget,
     known,
     one_line_errors,
     resolve_run,
@@ -227,18 +226,6 @@ class Study(BaseModel):
                 raise BenchmarkError(f"roles: {name} has no roles")
         return [
             resolve_run(**identity, overrides=self._overrides_of(identity))
-            for identity in self._identities()
-        ]
-
-    def missing_runs(self) -> list[dict]:
-        """Every run before it begins: identity and budget, which need no method's class, nor torch.
-
-        Raises:
-            BenchmarkError: an unknown map, method, backend or protocol, or no proper budget.
-        """
-        return [
-            identity
-            | {"training": {"budget": budget(identity, overrides=self._overrides_of(identity))}}
             for identity in self._identities()
         ]
 

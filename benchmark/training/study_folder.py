@@ -55,15 +55,11 @@ class StudyFolder:
     def runs(self) -> list[dict]:
         """Every run, resolved; where only results are known those that are there.
 
-        Where there are none, runs have but their identity and budget.
-
         Raises:
             BenchmarkError: a mistake in the settings of a run.
         """
         if self.study is None:
             return run_state.found_runs(self.folder)
-        if self.with_runs and not (self.folder / "runs").exists():
-            return self.study.missing_runs()
         kept = files.cache_folder() / "studies" / f"{self.study.name}.json"
         about = {"study": _plain(self.study), "resolved_by": _code(self.study)}
         for path in filter(Path.exists, [self.folder / _NAME, kept]):

@@ -40,31 +40,6 @@ def test_the_full_study():
     assert budgets == expected
 
 
-@pytest.mark.parametrize("name", ["paper", "validity", "learning"])
-@pytest.mark.parametrize("protocol", RULES)
-def test_budgets_need_no_method(name, protocol):
-    """Before a study has begun ``status`` asks for no more, and so does not import torch."""
-    study = load_study(ROOT / "config" / f"{name}.yaml").model_copy(update={"protocol": protocol})
-    expected = [
-        run.identity | {"training": {"budget": run.training.budget}} for run in study.runs()
-    ]
-    assert study.missing_runs() == expected
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"maps": ["3n"]}, "unknown map '3n'"),
-        ({"algorithms": ["qmax"]}, "unknown algorithm 'qmax'"),
-        ({"protocol": "fair"}, "unknown protocol 'fair'"),
-        ({"set": {"budget": "many"}}, "budget: Input should be a valid integer"),
-    ],
-)
-def test_mistakes_that_are_found_before_a_study_begins(changes, words):
-    with pytest.raises(BenchmarkError, match=words):
-        parse_study(STUDY | changes, "study", check_runs=False).missing_runs()
-
-
 def test_the_smoke_study_is_small():
     study = load_study(ROOT / "config" / "smoke.yaml")
     assert all(run.training.budget <= 10_000 for run in study.runs())

@@ -2,8 +2,11 @@
 
 import io
 import json
+import math
 import os
 import platform
+import re
+import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -105,8 +108,8 @@ def test_an_unfinished_run_that_would_start_over_is_called_changed(folders, caps
     assert found["step"] == (0 if state == "changed" else 400)
 
 
-def test_methods_are_imported_only_where_runs_must_be_compared(folders, capsys, monkeypatch):
-    """That takes seconds; what they say is kept until the study or the code changes."""
+def test_runs_are_resolved_once(folders, capsys, monkeypatch):
+    """It takes seconds; what comes of it is kept until the study or the code changes."""
     resolved = []
 
     def checked_runs(study, source):
@@ -115,7 +118,6 @@ def test_methods_are_imported_only_where_runs_must_be_compared(folders, capsys, 
 
     monkeypatch.setattr(study_folder, "checked_runs", checked_runs)
     assert seen(capsys)["counts"]["missing"] == 6
-    assert not resolved
     finish(*folders["3m", 0])
     for _ in range(2):
         assert seen(capsys)["counts"]["done"] == 1
@@ -127,22 +129,42 @@ def test_methods_are_imported_only_where_runs_must_be_compared(folders, capsys, 
     assert len(resolved) == 3
 
 
-def test_torch_is_not_imported_before_a_study_has_begun(tmp_path):
+def test_torch_is_not_imported_for_runs_that_are_known(tmp_path):
+    """It takes seconds, so only the first call does."""
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(STUDY))
     code = (
         "import sys; from benchmark.commands import main; main(['status', 'study.yaml'])\n"
-        "print(*{'torch', 'numba', 'pandas'} & sys.modules.keys(), file=sys.stderr)"
+        "print('torch' in sys.modules, file=sys.stderr)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(files.ROOT)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "missing" in done.stdout
-    assert done.stderr == "\n"
+    place = {"PYTHONPATH": str(files.ROOT), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    for imported in ("True", "False"):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            env=os.environ | place,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert "missing" in done.stdout
+        assert done.stderr == f"{imported}\n"
+
+
+def test_what_a_run_cannot_use_is_said_before_a_study_begins(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for key, value in (("gamma", math.nan), ("gama", 0.9)):
+        Path("study.yaml").write_text(yaml.safe_dump(STUDY | {"set": {key: value}}))
+        assert main(["status", "study.yaml"]) == 2
+        assert re.search(rf"study\.yaml: .*{key}", capsys.readouterr().err)
+
+
+def test_a_copy_beside_a_run_is_no_run(folders, capsys):
+    finish(*folders["3m", 0])
+    folder = folders["3m", 0][1]
+    shutil.copytree(folder, folder.with_name("0_old"))
+    Path("study.yaml").unlink()
+    assert main(["status", str(folder.parents[5]), "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["runs"]) == 1
 
 
 def test_every_state(folders, capsys):
