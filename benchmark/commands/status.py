@@ -94,7 +94,7 @@ def _read(found: "StudyFolder") -> tuple[list["RunState"], list[float | None], d
 
     runs = run_state.read(found.runs, found.folder)
     speeds = _known_speeds(runs)
-    left = [_seconds_left(run, speeds) for run in runs]
+    left = [_seconds_left(run, speeds) if found.with_runs else 0.0 for run in runs]
     return runs, left, dict.fromkeys(run_state.STATES, 0) | Counter(run.state for run in runs)
 
 

@@ -125,7 +125,8 @@ def _from_options(arguments: argparse.Namespace) -> tuple["RunConfig", dict[str,
     run = {name: getattr(arguments, name) for name in ("map", "algorithm", "variant")}
     own = _own_settings(arguments)
     if arguments.study:
-        study = find(arguments.study).require()
+        found = find(arguments.study)
+        study = found.require()
         for name in ("backend", "protocol"):
             if getattr(arguments, name) not in (None, getattr(study, name)):
                 raise BenchmarkError(f"--{name}: study {study.name} has {getattr(study, name)}")
@@ -143,6 +144,11 @@ def _from_options(arguments: argparse.Namespace) -> tuple["RunConfig", dict[str,
     if arguments.study and not arguments.output:
         if resolved.study == study.name:
             _check_member(resolved, study)
+            if not found.with_runs:  # one run next to it would make it a study of missing ones
+                raise BenchmarkError(
+                    f"{found.folder} came as its table, without runs: say with --output where the"
+                    " run should go, or move evaluations.parquet away to train the study"
+                )
         else:
             where = Path("results") / resolved.path
             log.info("with settings of its own it is no run of the study; it goes to %s", where)

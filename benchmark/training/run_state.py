@@ -96,6 +96,7 @@ def read(runs: Iterable[dict], folder: Path) -> list[RunState]:
                     found |= _unfinished(run, folder / path)
                 elif path in aggregated:
                     found |= _finished(run, aggregated[path], source_hash)
+                    found["note"] = found["note"].partition(";")[0]  # nothing repeats it
                 else:
                     found["state"] = "missing"
         except BenchmarkError as error:

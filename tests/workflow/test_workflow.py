@@ -22,6 +22,7 @@ import yaml
 from algorithms import ALGORITHMS
 from benchmark import files
 from benchmark.analysis import ablations, figures, made_from, statistics, tables
+from benchmark.commands import main
 from benchmark.published import compare
 from benchmark.training import lock, provenance, run_state
 from benchmark.training.config import hash_of
@@ -251,6 +252,23 @@ def test_stale_runs_of_a_table_that_came_alone_are_named_and_not_repeated(study)
     assert "train" not in jobs_of(done)
 
 
+def test_a_study_that_came_as_its_table_is_never_trained(study, capsys, monkeypatch):
+    """Its runs could not be told from missing ones, and the table would be made of the new ones."""
+    shutil.rmtree(study / "results/made_up/runs")
+    write_study(study, seeds=[0, 1, 2])
+    assert {"train", "aggregate"}.isdisjoint(planned(study, "all"))
+    assert "came as its table" in snakemake(study, "--dry-run", "runs").output
+    monkeypatch.chdir(study)
+    one = ["train", "--study", "study.yaml", "--map", "3m", "--algorithm", "qmix", "--seed", "2"]
+    assert main(one) == 2
+    assert "came as its table" in capsys.readouterr().err
+    assert main(["status", "study.yaml"]) == 0
+    said = capsys.readouterr().out
+    assert "nothing is left to train" in said
+    assert "repeats it" not in said
+    assert not Path("results/made_up/runs").exists()
+
+
 def test_more_seeds_and_variants_add_only_their_runs(study):
     variant = {"algorithm": "qmix", "name": "slow", "maps": ["3m"], "set": {"learning_rate": 1e-4}}
     write_study(study, seeds=[0, 1, 2], variants=[variant])
@@ -296,8 +314,8 @@ def test_figures_need_the_aggregated_table_alone(study, memory):
 def test_every_rule_runs_one_plain_command():
     """It takes the place of its shell (see ``shell.prefix``), which two commands could not."""
     rules = "".join(path.read_text() for path in (ROOT / "workflow" / "rules").glob("*.smk"))
-    commands = re.findall(r"^    shell:\n((?: {8}.*\n)+)", rules, re.MULTILINE)
-    assert len(commands) == len(re.findall(r"^    shell:", rules, re.MULTILINE)) >= 10
+    commands = re.findall(r"^ +shell:\n((?: +[f\"].*\n)+)", rules, re.MULTILINE)
+    assert len(commands) == len(re.findall(r"^ +shell:", rules, re.MULTILINE)) >= 11
     for command in commands:
         text = "".join(line.strip().strip('"') for line in command.splitlines())
         assert re.match(r"(\w+=\S+ )*python -m benchmark ", text)

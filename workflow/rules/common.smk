@@ -177,6 +177,8 @@ def raw_files(wildcards):
 
 def run_records(wildcards):
     """The records of all runs."""
+    if WITHOUT_RUNS:
+        stop(f"{RESULTS} came as its table, without runs; move the table away to train the study")
     return [f"{folder}/{name}" for folder in RUNS for name in ("evaluations.parquet", "run.json")]
 
 

@@ -1,4 +1,4 @@
-if ROLE_RUNS:
+if ROLE_RUNS and not WITHOUT_RUNS:
 
     rule roles:
         # A run's policy is in the folder of its record but not declared: without it this figure cannot

@@ -1,21 +1,23 @@
-rule aggregate:
-    input:
-        run_records,
-    output:
-        table=f"{RESULTS}/evaluations.parquet",
-        provenance=f"{RESULTS}/runs.json",
-    log:
-        f"{RESULTS}/logs/aggregate.log",
-    localrule: True
-    conda:
-        "../../environment.yml"
-    params:
-        study=subpath(output.table, parent=True),
-        grid=GRID,
-    message:
-        f"aggregate {len(RUNS)} runs"
-    shell:
-        "python -m benchmark aggregate {params.study:q} > {log:q} 2>&1"
+if not WITHOUT_RUNS:
+
+    rule aggregate:
+        input:
+            run_records,
+        output:
+            table=f"{RESULTS}/evaluations.parquet",
+            provenance=f"{RESULTS}/runs.json",
+        log:
+            f"{RESULTS}/logs/aggregate.log",
+        localrule: True
+        conda:
+            "../../environment.yml"
+        params:
+            study=subpath(output.table, parent=True),
+            grid=GRID,
+        message:
+            f"aggregate {len(RUNS)} runs"
+        shell:
+            "python -m benchmark aggregate {params.study:q} > {log:q} 2>&1"
 
 
 rule statistics:
