@@ -123,7 +123,7 @@ def _shown(found: "StudyFolder") -> list["Table | str"]:
         f"study {found.name}{without}: {', '.join(states)}",
         _overview(runs, left, counts),
         *_details(runs, left),
-        _forecast(left, counts["running"]),
+        _forecast(runs, left, counts["running"]),
     ]
 
 
@@ -202,8 +202,10 @@ def _details(runs: list["RunState"], left: list[float | None]) -> Iterable[str]:
         yield f"[{_COLOURS[state]}]{state}[/] {some}: {note}"
 
 
-def _forecast(left: list[float | None], running: int) -> str:
-    """The time until the study is done."""
+def _forecast(runs: list["RunState"], left: list[float | None], running: int) -> str:
+    """The time until the study is done; where none runs now, at the speed of what finished ones
+    were trained on, which may be another device.
+    """
     unknown = left.count(None)
     total = sum(filter(None, left))
     if not total and not unknown:
@@ -212,6 +214,9 @@ def _forecast(left: list[float | None], running: int) -> str:
         return "time left: not known before a run has reported; see python -m benchmark plan"
     at_a_time = max(1, running)
     text = f"time left: {duration(total / at_a_time)} with {at_a_time} run(s) at a time"
+    devices = sorted({run.device for run in runs if run.device})
+    if not running and devices:
+        text += f", at the speed of {' and '.join(devices)}"
     if unknown:
         text += f", and {unknown} runs of unknown speed (see python -m benchmark plan)"
     return text

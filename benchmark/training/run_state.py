@@ -67,6 +67,7 @@ class RunState:
     step: int  #: env steps played of those that the study now wants
     budget: int
     steps_per_second: float | None  #: over the whole run, evaluation included
+    device: str | None  #: of a finished run: "cpu", or the GPU's name
     win_rate: float | None  #: of the latest evaluation of an unfinished run
     note: str  #: why it failed or is stale, or what is odd about its end
     folder: str
@@ -87,7 +88,8 @@ def read(runs: Iterable[dict], folder: Path) -> list[RunState]:
     states = []
     for run in runs:
         path = run_path(run)
-        found: dict[str, Any] = {"step": 0, "steps_per_second": None, "win_rate": None, "note": ""}
+        found: dict[str, Any] = {"step": 0, "note": ""}
+        found |= dict.fromkeys(("steps_per_second", "device", "win_rate"))
         try:
             with files.disk_errors(folder / path):
                 if is_finished(folder / path):
@@ -166,7 +168,10 @@ def is_stale(about: dict, source_hash: Callable[..., str] | None = None) -> bool
 
 def _finished(run: dict, about: dict, source_hash: Callable[..., str]) -> dict:
     """A run with a record: done, changed or stale."""
-    found = {"steps_per_second": about["steps_per_second"]}
+    found = {
+        "steps_per_second": about["steps_per_second"],
+        "device": about["hardware"]["device"],
+    }
     if not same_configuration(about["config"], run):
         return found | {"state": "changed", "note": _NOTES["changed"]}
     found["step"] = run["training"]["budget"]

@@ -199,6 +199,16 @@ def test_every_state(folders, capsys):
     assert "stale qmix/3m/default/2: code that decides its numbers has changed" in text
 
 
+def test_the_forecast_names_the_device_whose_speed_it_takes(folders, capsys):
+    card = {"device": "NVIDIA H100", "cpu": "Some CPU", "cores": 2, "memory_gb": 8.0}
+    finish(*folders["3m", 0], hardware=card)
+    assert main(["status", "study.yaml"]) == 0
+    assert "with 1 run(s) at a time, at the speed of NVIDIA H100" in capsys.readouterr().out
+    report(folders["8m", 0][1])  # one that runs now says how fast it is
+    assert main(["status", "study.yaml"]) == 0
+    assert "at the speed" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("height", "with_table"), [(30, True), (8, False)])
 def test_watching_leaves_out_a_table_that_is_too_long(folders, monkeypatch, height, with_table):
     shown = io.StringIO()
