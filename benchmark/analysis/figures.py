@@ -13,7 +13,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from benchmark import files
-from benchmark.analysis import labels, plots, statistics
+from benchmark.analysis import labels, made_from, plots, statistics
 from benchmark.analysis.plots import PAGES, Page
 from benchmark.analysis.statistics import select
 from benchmark.errors import BenchmarkError
@@ -80,7 +80,8 @@ def captions(maps: list[str]) -> dict[str, str]:
 
 def outputs(maps: list[str]) -> list[str]:
     """Names of the files in the figures folder of a study over ``maps``."""
-    return [f"{name}.{suffix}" for name in captions(maps) for suffix in FORMATS]
+    drawn = [f"{name}.{suffix}" for name in captions(maps) for suffix in FORMATS]
+    return [*drawn, made_from.NAME]
 
 
 def draw(

@@ -27,6 +27,12 @@ def note(digest: str, output: Path) -> None:
     files.write_sealed({DIGEST: digest}, Path(output, NAME))
 
 
+def pass_on(source: Path, output: Path) -> None:
+    """Notes of a folder's results that they are of the same table as those they were made from."""
+    if (source / NAME).exists():
+        files.write(files.read(source / NAME), output / NAME)
+
+
 def check(folder: Path, part: str, command: str) -> None:
     """Refuses results of another table than the study's; results that came without it are taken.
 

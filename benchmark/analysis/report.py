@@ -106,6 +106,7 @@ def write(
     points = evaluations_to_points(read_evaluations(folder / "evaluations.parquet"))
     part = published(folder / "published", maps)
     made_from.check(folder, "published", "published compare")
+    made_from.check(folder, "figures", "figures")
     runs = sorted(summary["runs"], key=_run_order)
     missing, changed = summary["missing"], summary["changed"]
     if study:  # a table may have come alone, made from another study file or long ago

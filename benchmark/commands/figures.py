@@ -3,6 +3,7 @@
 import argparse
 
 from benchmark.commands.arguments import add_output, add_study
+from benchmark.errors import BenchmarkError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,12 +26,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Runs the command."""
-    from benchmark.analysis import figures, plots, statistics
+    from benchmark.analysis import figures, made_from, plots, statistics
     from benchmark.training.study_folder import find
 
+    page = arguments.style, arguments.columns
+    if not arguments.output and (arguments.maps or arguments.methods or page != ("paper", 1)):
+        raise BenchmarkError(
+            "say with --output where these figures go: figures/ of the study holds its own, which"
+            " its report shows"
+        )
     folder = find(arguments.study).folder
     output = arguments.output or folder / "figures"
     results = statistics.of_study(folder)
     results = figures.chosen(results, arguments.maps, arguments.methods)
-    figures.write(results, output, plots.PAGES[arguments.style, arguments.columns])
+    figures.write(results, output, plots.PAGES[page])
+    made_from.pass_on(folder / "statistics", output)
     print(output)

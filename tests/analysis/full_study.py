@@ -63,7 +63,7 @@ def make(study: Study, results: Path, replications: int = _REPLICATIONS) -> Path
     claimed = claims.load(claims.PAPER)
     compared = compare.compare(evaluations, published, about, claimed, replications)
     compare.write(compared, folder / "published")
-    for part in ("statistics", "published"):
+    for part in ("statistics", "published", "figures"):
         made_from.note(digest, folder / part)
     return folder
 

@@ -42,7 +42,7 @@ def test_files_are_those_announced_and_the_same_every_time(tmp_path):
     results = statistics.compute(synthetic.study(["3m"], ["qmix", "r3dm"]), replications=20)
     for folder in ("a", "b"):
         figures.write(results, tmp_path / folder)
-    announced = sorted(figures.outputs(["3m"]))
+    announced = sorted(set(figures.outputs(["3m"])) - {made_from.NAME})  # the command's
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == announced
     for name in announced:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
@@ -229,8 +229,12 @@ def test_unknown_maps_and_methods_are_named(tmp_path, capsys):
     results = statistics.compute(synthetic.study(["3m"]), replications=5)
     statistics.write(results, tmp_path / "statistics")
     for option, name in (("--maps", "corridor"), ("--methods", "cds")):
-        assert commands.main(["figures", str(tmp_path), option, name]) == 2
+        command = ["figures", str(tmp_path), option, name]
+        assert commands.main(command) == 2
+        assert "say with --output" in capsys.readouterr().err  # the study's own stay whole
+        assert commands.main([*command, "--output", str(tmp_path / "chosen")]) == 2
         assert name in capsys.readouterr().err
+    assert not (tmp_path / "figures").exists()
 
 
 def test_names_in_figures_are_no_formulas():

@@ -42,7 +42,7 @@ def finished(tmp_path_factory):
     published, about = facts.read()
     found = compare.compare(table, published, about, claims.load(claims.PAPER), replications=50)
     compare.write(found, folder / "published")
-    for part in ("statistics", "published"):
+    for part in ("statistics", "published", "figures"):
         made_from.note(made_from.digest(folder), folder / part)
     return folder, synthetic.provenance(table)
 
@@ -251,7 +251,7 @@ def test_a_missing_part_is_an_error(written, finished, tmp_path, lost, message):
     assert not (tmp_path / "report.html").exists()
 
 
-@pytest.mark.parametrize("part", ["statistics", "published"])
+@pytest.mark.parametrize("part", ["statistics", "published", "figures"])
 def test_results_of_another_table_are_refused(written, part):
     path = written.folder / part / made_from.NAME
     kept = path.read_bytes()
