@@ -17,6 +17,7 @@ import numpy as np
 from benchmark.envs.maps import Map
 from benchmark.envs.options import EnvOptions
 from benchmark.envs.simulator.observation import layout_of
+from benchmark.envs.simulator.records import UNIT_DTYPE
 from benchmark.envs.simulator.units import LOOPS_PER_STEP
 from benchmark.envs.simulator.world import expected_max_reward
 from benchmark.envs.spec import EnvSpec, Observation, Transition
@@ -97,6 +98,9 @@ class StarCraft2:
         self._episodes = np.zeros(n_envs, int)  # of each worker
         self._loops = np.zeros(n_envs, int)  # of each game when its battle began
         self._running = np.zeros(n_envs, bool)
+        self._lost = np.zeros(n_envs, bool)  # games that failed since the last step
+        # As they were seen last.
+        self._units = np.zeros((n_envs, one.n_agents + one.n_enemies), UNIT_DTYPE)
         self._obs = np.zeros((n_envs, spec.n_agents, spec.obs_size), np.float32)
         self._state = np.zeros((n_envs, spec.state_size), np.float32)
         self._available = np.zeros((n_envs, spec.n_agents, spec.n_actions), np.bool_)
@@ -112,7 +116,7 @@ class StarCraft2:
         indices = np.arange(self.n_envs) if indices is None else np.asarray(indices)
         seed_of = {int(b): int(seed) for b, seed in zip(indices, seeds, strict=True)}
         for b in seed_of:
-            self._running[b] = False
+            self._running[b] = self._lost[b] = False
             self._recycle(b)
         waiting, attempt = dict(seed_of), 0
         while waiting:
@@ -143,9 +147,11 @@ class StarCraft2:
         self._check_available(actions)
         b = self.n_envs
         reward = np.zeros(b, np.float32)
-        terminated, truncated, won, aborted = np.zeros((4, b), np.bool_)
+        terminated, truncated, won = np.zeros((3, b), np.bool_)
         dead = np.zeros((2, b), np.int32)
-        playing = np.flatnonzero(self._running).tolist()
+        aborted, self._lost = self._lost, np.zeros(b, bool)
+        playing = np.flatnonzero(self._running & ~aborted).tolist()
+        self._show_nothing(np.flatnonzero(aborted))
         self._show_nothing(np.flatnonzero(~self._running))
         failed = self._ask_all(
             self.settings.step_seconds, {i: ("step", actions[i].tolist()) for i in playing}
@@ -174,8 +180,19 @@ class StarCraft2:
             self._stop(b)
 
     def units(self) -> np.ndarray:
-        """[B, U] all units as the clients saw them last; see ``client.Client.units``."""
-        return np.stack([self._question(b, "units") for b in range(self.n_envs)])
+        """[B, U] all units as the clients saw them last; see ``client.Client.units``.
+
+        Of a game that failed they are those seen before; its episode is aborted.
+        """
+        for b in range(self.n_envs):
+            if self._workers[b] is None:
+                continue
+            try:
+                self._units[b] = self._question(b, "units")
+            except Fault as fault:
+                self._replace(b, fault)
+                self._lost[b] = self._running[b]
+        return self._units.copy()
 
     @property
     def walkable(self) -> np.ndarray:

@@ -14,11 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmark.envs.simulator.records import UNIT_DTYPE
 from benchmark.envs.starcraft2.worker import Broken
 
 FINE = 0
 RESET_CRASHES, RESET_HANGS, RESET_BREAKS, RESET_RAISES = 1, 2, 3, 4
 STEP_CRASHES, STEP_HANGS, STEP_BREAKS, STEP_RAISES = 11, 12, 13, 14
+UNITS_CRASH = 16
 NEVER_BEGINS = 21
 FAULTY_STEP, LENGTH = 3, 6  #: env steps
 
@@ -51,6 +53,14 @@ class Client:
     def sizes(self):
         names = ("n_agents", "n_enemies", "n_actions", "obs_size", "state_size")
         return {name: self._sizes[name] for name in names}
+
+    def units(self):
+        """Six units whose places count the steps; it may fail where a step does."""
+        if self._step == FAULTY_STEP and self._plan == UNITS_CRASH:
+            self._fail(UNITS_CRASH)
+        units = np.zeros(6, UNIT_DTYPE)
+        units["x"] = self._step
+        return units
 
     def pid(self):
         return os.getpid()

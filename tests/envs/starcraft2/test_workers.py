@@ -16,6 +16,7 @@ import pytest
 
 from benchmark.envs import EnvOptions
 from benchmark.envs.maps import MAPS
+from benchmark.envs.playing import play
 from benchmark.envs.simulator.observation import layout_of
 from benchmark.envs.spec import EnvSpec
 from benchmark.envs.starcraft2 import env as starcraft2_env
@@ -211,6 +212,26 @@ def test_too_many_faults_end_the_run(make):
             assert act(env).aborted[0]
     with pytest.raises(BenchmarkError, match="failed 3 times within an hour"):
         act(env)
+
+
+@pytest.mark.parametrize("kind", [fake.STEP_RAISES, fake.UNITS_CRASH])
+def test_a_recording_goes_on_after_a_fault_without_its_battle(make, kind):
+    env, frames = make(2, step_seconds=20), []
+    faulty = kind * 1000 + 999  # the next one is of no kind that fails
+    played = play(env, Stopping(), 3, faulty, frames)
+    assert len(played["won"]) == 3
+    battles = np.concatenate([battle for battle, *_ in frames])
+    assert sorted(set(battles)) == [faulty + 1, faulty + 2, faulty + 3]
+    assert (np.unique(battles, return_counts=True)[1] == fake.LENGTH).all()
+    assert sum(env.faults.values()) == 1
+
+
+class Stopping:
+    def begin(self, now):
+        self.shape = now.available.shape[:2]
+
+    def act(self, now):
+        return np.ones(self.shape, int)
 
 
 def test_a_killed_worker_is_noticed_at_once(make):
