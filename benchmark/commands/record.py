@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--n-envs", type=int, default=2, help="battles at once (default 2)")
     parser.add_argument("--seed", type=int, default=0, help="of the first battle (default 0)")
     parser.add_argument(
-        "--output", type=Path, required=True, metavar="FOLDER", help="tables there are extended"
+        "--output", type=Path, required=True, metavar="FOLDER", help="its tables are extended"
     )
 
 
@@ -51,6 +51,7 @@ def main(arguments: argparse.Namespace) -> None:
         described = path, name, _, network = describe(Path(arguments.policy), arguments.map)
         player = open_player(path, network, arguments.seed)
     with closing(make(arguments.map, arguments.n_envs, arguments.backend)) as env:
+        record.check(folder, env.spec.backend, described[:2] if described else None)
         played = record.record(env, player, arguments.episodes, arguments.seed, name, folder)
         if described:
             record.add_policy(env, played, *described, folder)

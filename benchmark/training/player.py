@@ -1,11 +1,14 @@
 """Players of files for the comparison with the real game: its policies, and runs of our own."""
 
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
+from benchmark import files
 from benchmark.envs.playing import Player
 from benchmark.envs.spec import Observation
+from benchmark.envs.validation.evidence import read_table
 from benchmark.envs.validation.players import RecurrentPolicy
 from benchmark.errors import BenchmarkError
 from benchmark.training.policy import Policy, load_policy
@@ -35,8 +38,11 @@ def open_player(path: Path, network: str, seed: int = 0) -> Player:
     """
     if network == RUN:
         return RunPlayer(load_policy(path))
-    with np.load(path) as arrays:
-        return RecurrentPolicy(dict(arrays), network, seed)
+    try:
+        with np.load(path) as arrays:
+            return RecurrentPolicy(dict(arrays), network, seed)
+    except (OSError, ValueError, BadZipFile) as error:
+        raise BenchmarkError(f"cannot read the arrays of {path}: {error}") from error
 
 
 def describe(path: Path, map: str) -> tuple[Path, str, str, str]:
@@ -54,8 +60,8 @@ def describe(path: Path, map: str) -> tuple[Path, str, str, str]:
 
     if path.suffix == ".npz":
         table = path.parent.parent / "policies.csv"
-        rows = pd.read_csv(table) if table.exists() else pd.DataFrame({"file": []})
-        rows = rows[rows["file"] == path.name]
+        rows = read_table(table) if table.exists() else pd.DataFrame({"file": []})
+        rows = rows[rows["file"] == path.name] if "file" in rows else rows[:0]
         if not path.exists() or rows.empty:
             raise BenchmarkError(f"{path}: no such file, or {table} says nothing of it")
         row = rows.iloc[0]
@@ -63,5 +69,8 @@ def describe(path: Path, map: str) -> tuple[Path, str, str, str]:
             raise BenchmarkError(f"{path} was trained on {row['map']}, not on {map}")
         return path, path.name, row["algorithm"], row["network"]
     policy = load_policy(path, map=map)
-    config, path = policy.config, path / "policy.pt" if path.is_dir() else path
-    return path, f"{config.map}_{config.algorithm}_{config.seed}.pt", config.algorithm, RUN
+    run, path = policy.config, path / "policy.pt" if path.is_dir() else path
+    # Two studies may have the same run, and a run another policy tomorrow.
+    digest = files.sha256(files.read(path))[:8]
+    name = f"{run.map}_{run.algorithm}_{run.variant}_{run.seed}_{digest}.pt"
+    return path, name, run.algorithm, RUN

@@ -134,7 +134,7 @@ def load_policy(
             f"{path} was trained on {config.map}, not on {map}; leave out --map or give its own"
         )
     played = config.model_copy(update={"training": config.training.model_copy(update=rules)})
-    spec = spec_of(config.map, config.backend)
+    spec = spec_of(config.map)  # sizes are alike; the game itself is needed only to play it
     learner = make_learner(played, RandomStreams(config.seed), device, spec)
     try:
         learner.load_policy_state(weights)

@@ -1,6 +1,7 @@
 """The comparison with the real game; recordings and foreign policies are not in the repository."""
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -127,8 +128,9 @@ def record(folder, map, *more):
 
 
 def test_what_is_recorded_of_the_simulator_is_predicted_as_well_as_it_can_be(tmp_path, capsys):
-    for seed in ("5", "0"):  # the second in place of the first
-        record(tmp_path, "3m", "--episodes", "20", "--n-envs", "8", "--seed", seed)
+    for episodes, seed in (("9", "5"), ("11", "9"), ("9", "0")):  # the same ones are there once
+        record(tmp_path, "3m", "--episodes", episodes, "--n-envs", "8", "--seed", seed)
+    record(tmp_path, "3m", "--episodes", "20", "--n-envs", "1")  # written in two parts
     steps = pd.read_csv(tmp_path / "3m_transitions.csv")
     assert sorted(steps["sequence"].unique()) == list(range(20))
     row = pd.read_csv(tmp_path / "random_play.csv").iloc[0]
@@ -146,7 +148,9 @@ def test_what_is_recorded_of_the_simulator_is_predicted_as_well_as_it_can_be(tmp
     folder = tmp_path / "compared"
     arguments = ["validate", "--evidence", str(tmp_path), "--maps", "3m", "--battles", "16"]
     assert main([*arguments, "--output", str(folder), "--figures", str(folder)]) == 0
-    assert "## Recorded steps of 3m" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "## Recorded steps of 3m" in said
+    assert "Recorded on the simulator: a test of this program, not the game" in said
     assert pd.read_csv(folder / "random_play.csv")["real_battles"].item() == 20
     assert (folder / "simulator_and_game.png").stat().st_size > 10_000
 
@@ -179,9 +183,28 @@ def test_a_run_is_recorded_and_compared(tmp_path):
     )
     record(tmp_path / "out", "3m", "--policy", str(tmp_path / "policy.pt"), "--episodes", "4")
     (row,) = policies.compare(Evidence(tmp_path / "out"), ["3m"], open_player, 16)
-    assert row["file"] == "3m_qmix_3.pt"
+    assert re.fullmatch("3m_qmix_default_3_[0-9a-f]{8}.pt", row["file"])
     assert row["source"].startswith("simulator@")
     assert abs(row["win"] - row["real_win"]) < 0.2
+
+
+def test_a_recording_is_refused_before_it_is_played(tmp_path, capsys, monkeypatch):
+    """Tests must not pass for the game, nor may an hour of battles end at a table that is none."""
+    monkeypatch.setattr("benchmark.envs.validation.record.play", None)
+    arguments = ["record", "--map", "3m", "--backend", "simulator", "--output", str(tmp_path)]
+    for text, message in (
+        ("map,condition\n3m,starcraft2 4.10\n", "holds recordings of starcraft2; give"),
+        ("map,condition\n3m,real eps=1.0\n", "holds recordings of starcraft2; give"),
+        ("map,condition\n3m,standin 4.10\n", "holds recordings of standin; give"),
+        ("", "random_play.csv is no table"),
+    ):
+        (tmp_path / "random_play.csv").write_text(text)
+        assert main(arguments) == 2
+        assert message in capsys.readouterr().err
+    (tmp_path / "random_play.csv").unlink()
+    (tmp_path / "file").touch()
+    assert main([*arguments[:-1], str(tmp_path / "file")]) == 2
+    assert "File exists" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -226,7 +249,8 @@ def test_learning_curves_are_compared_over_the_maps_that_are_there(tmp_path):
     assert found["difference"] == pytest.approx(np.mean(gaps))
     assert len(figures.learning_curves(found).axes) == len(finals) + len(found["missing"])
     text = report.as_markdown(
-        {"policies": [], "random_play": [], "steps": [], "learning": found, "skipped": []}
+        {"policies": [], "random_play": [], "steps": [], "learning": found}
+        | {"skipped": [], "tests": []}
     )
     assert "Not finished here: 8m" in text
 

@@ -5,7 +5,7 @@ import pytest
 
 from benchmark import load
 from benchmark.errors import BenchmarkError
-from benchmark.training import train
+from benchmark.training import checkpoint, train
 from benchmark.training.rollout import evaluate
 from tests.training.small import small_run, train_without_record
 
@@ -45,6 +45,18 @@ def test_step_by_step_plays_the_same_battles(tmp_path, last_action):
 def test_an_unfinished_run_has_a_policy(tmp_path, monkeypatch):
     train_without_record(tmp_path, monkeypatch, budget=800)
     assert load(tmp_path).q_values(np.zeros((1, 3, 30), np.float32)).shape == (1, 3, 9)
+
+
+def test_a_policy_of_the_game_needs_no_game(finished, tmp_path, monkeypatch):
+    """Only its own battles do: elsewhere it plays the simulator."""
+    state = checkpoint.read_state(finished / "policy.pt")
+    state["config"]["backend"] = "starcraft2"
+    checkpoint.write(state, tmp_path / "policy.pt")
+    monkeypatch.setenv("SC2PATH", str(tmp_path / "nowhere"))
+    policy = load(tmp_path)
+    assert policy.q_values(np.zeros((1, 3, 30), np.float32)).shape == (1, 3, 9)
+    with pytest.raises(BenchmarkError):
+        policy.make_env(1)
 
 
 def test_mistakes_are_named(finished, tmp_path):

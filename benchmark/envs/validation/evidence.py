@@ -9,12 +9,33 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from benchmark.errors import BenchmarkError
 from benchmark.files import ROOT
 
 #: Where the evidence is in the place where this project is developed.
 DEFAULT = ROOT.parent / "shared" / "real"
 #: Aggregates of the evidence and of the comparison with it: part of the repository.
 FACTS = ROOT / "results" / "real"
+
+GAME, TESTS = "starcraft2", ("simulator", "standin")
+#: The tables of a folder, and the column that says where their rows come from.
+_SOURCES = {
+    "random_play.csv": "condition", "policies.csv": "repository", "*_transitions.csv": "backend",
+}  # fmt: skip
+
+
+def read_table(path: Path):
+    """A CSV as a DataFrame.
+
+    Raises:
+        BenchmarkError: it is damaged.
+    """
+    import pandas as pd
+
+    try:
+        return pd.read_csv(path)
+    except ValueError as error:  # pandas' own are among them
+        raise BenchmarkError(f"{path} is no table: {error}") from error
 
 
 def interval(values) -> float:
@@ -30,10 +51,20 @@ class Evidence:
 
     def table(self, name: str):
         """A CSV as a DataFrame, or ``None`` where the file is absent."""
-        import pandas as pd
-
         path = self.folder / name
-        return pd.read_csv(path) if path.exists() else None
+        return read_table(path) if path.exists() else None
+
+    @property
+    def backends(self) -> set[str]:
+        """What was recorded: rows of ``record`` begin with the backend; others are of the game."""
+        found = set()
+        for pattern, column in _SOURCES.items():
+            for path in self.folder.glob(pattern):
+                table = read_table(path)
+                names = table[column] if column in table else [GAME] * bool(len(table))
+                first = {str(name).partition(" ")[0] for name in names}
+                found |= {name if name in TESTS else GAME for name in first}
+        return found
 
     @cached_property
     def policies(self):

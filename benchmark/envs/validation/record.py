@@ -13,24 +13,57 @@ import numpy as np
 from benchmark import files
 from benchmark.envs.playing import Player, play
 from benchmark.envs.simulator.units import UNITS
+from benchmark.envs.validation.evidence import Evidence, read_table
 from benchmark.envs.validation.transitions import FIELDS
+from benchmark.errors import BenchmarkError
 
+#: Battles of each game between two writings of the table.
+_ROUNDS = 10
 _NAMES = np.array([unit.name for unit in UNITS])
 
 
 def record(env, player: Player, episodes: int, seed: int, name: str, folder: Path) -> dict:
-    """Plays battles and adds their steps to ``<map>_transitions.csv``.
+    """Plays battles and adds their steps to ``<map>_transitions.csv``, some battles at a time, so
+    that what ends it loses little.
 
     Args:
-        name: of the player; its earlier steps in the table are replaced.
+        seed: of the first battle, its ``sequence`` in the table; later ones count up.
+        name: of the player; the same battles of it that are in the table are replaced.
 
     Returns:
         what ``play`` returns.
     """
-    frames: list[tuple] = []
-    played = play(env, player, episodes, seed, frames)
-    merge(folder / f"{env.map.name}_transitions.csv", steps_table(frames, env.map, name), ["file"])
-    return played
+    path, parts, played = folder / f"{env.map.name}_transitions.csv", [], 0
+    while played < episodes:
+        frames: list[tuple] = []
+        wanted = min(episodes - played, _ROUNDS * env.n_envs)
+        parts.append(play(env, player, wanted, seed, frames))
+        steps = steps_table(frames, env.map, name)
+        merge(path, steps.assign(backend=source_of(env)), ["file", "sequence"])
+        played, seed = played + wanted, int(steps["sequence"].max()) + 1
+    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+
+
+def check(folder: Path, backend: str, policy: tuple[Path, str] | None = None) -> None:
+    """Checks, before anything is played, that a recording can be added to a folder.
+
+    Args:
+        policy: a policy's file and its name there.
+
+    Raises:
+        BenchmarkError: the folder cannot be written or holds a damaged table, recordings of
+            another backend, or another policy of the same name.
+    """
+    with files.disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    for other in Evidence(folder).backends - {backend}:
+        raise BenchmarkError(
+            f"{folder} holds recordings of {other}; give recordings of {backend} a folder of their"
+            " own, so that tests never pass for the game"
+        )
+    there = folder / "policies" / policy[1] if policy else None
+    if policy and there and there.exists() and files.read(there) != files.read(policy[0]):
+        raise BenchmarkError(f"{there} is another policy; rename {policy[0]}")
 
 
 def steps_table(frames: list[tuple], one, name: str):
@@ -61,7 +94,7 @@ def steps_table(frames: list[tuple], one, name: str):
 
 
 def add_random(env, played: dict, folder: Path) -> None:
-    """Adds a map's random play to ``random_play.csv``."""
+    """Puts a map's random play into ``random_play.csv``, in place of an earlier recording's."""
     n = len(played["won"])
     row = {
         "map": env.map.name, "condition": source_of(env), "episodes": n,
@@ -103,7 +136,7 @@ def merge(path: Path, rows, keys: list[str]) -> None:
     import pandas as pd
 
     if path.exists():
-        old = pd.read_csv(path)
+        old = read_table(path)
         new = set(rows[keys].itertuples(index=False, name=None))
         kept = [key not in new for key in old[keys].itertuples(index=False, name=None)]
         rows = pd.concat([old[kept], rows], ignore_index=True) if any(kept) else rows

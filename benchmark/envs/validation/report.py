@@ -9,6 +9,7 @@ import numpy as np
 from benchmark import files
 from benchmark.envs.simulator.env import VERSION
 from benchmark.envs.validation import learning, policies, random_play, transitions
+from benchmark.envs.validation.evidence import TESTS
 from benchmark.errors import BenchmarkError
 
 #: The measures of ``transitions``, as the table says them.
@@ -31,10 +32,10 @@ def measure(evidence, maps: list[str], n_battles: int, open_player: Callable, st
 
     Returns:
         ``policies``, ``random_play``, ``steps``: lists of rows; ``learning``: a dict or ``None``;
-        ``skipped``: reasons, one line each.
+        ``skipped``: reasons, one line each; ``tests``: backends of recordings that are tests.
     """
     results: dict[str, Any] = {"policies": [], "random_play": [], "steps": [], "learning": None}
-    results["skipped"] = []
+    results["skipped"], results["tests"] = [], sorted(evidence.backends & set(TESTS))
     skip = results["skipped"].append
     if evidence.policies is None:
         skip(f"policies: no policies.csv in {evidence.folder}")
@@ -68,6 +69,9 @@ def measure(evidence, maps: list[str], n_battles: int, open_player: Callable, st
 def as_markdown(results: dict) -> str:
     """The results as one page."""
     lines = [f"# Simulator {VERSION} compared with the real game", ""]
+    if results["tests"]:
+        recorded = " and the ".join(results["tests"])
+        lines += [f"**Recorded on the {recorded}: a test of this program, not the game.**", ""]
     for name, part in _PARTS.items():
         if results[name]:
             lines += [*part(results[name]), ""]
