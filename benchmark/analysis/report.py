@@ -135,7 +135,7 @@ def write(
                 for suite in labels.suites(maps)
             },
             ablations=_ablations(results, compared, folder / "figures"),
-            roles=_roles(folder / "roles"),
+            roles=_roles(folder / "roles", study),
             tables=tables.make(results),
             runs=runs,
             stale=by_cell(stale),
@@ -376,11 +376,19 @@ def _blank(value: str | float) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _roles(folder: Path) -> list[tuple[Picture, tables.Table]]:
-    """The figures of roles with their tables, from their numbers."""
+def _roles(folder: Path, study: Study | None) -> list[tuple[Picture, tables.Table]]:
+    """The figures of roles with their tables, from their numbers; of a known study only its own."""
     found = []
+    own = f"roles_{study.roles.map}.csv" if study and study.roles else ""
     for path in sorted(folder.glob("roles_*.csv")):
-        table = roles.summary(pd.read_csv(path), roles.STEPS)
+        if study and path.name != own:  # of an earlier study file
+            continue
+        try:
+            table = roles.summary(pd.read_csv(path), roles.STEPS)
+        except (ValueError, LookupError) as error:
+            raise BenchmarkError(
+                f"{path} is damaged; draw it again with python -m benchmark roles"
+            ) from error
         caption = f"Roles in battle on {path.stem.removeprefix('roles_')}."
         found += [(picture, table) for picture in embed(folder, {table.name: caption}, "roles")]
     return found

@@ -37,7 +37,7 @@ def _distinct(values: list) -> list:
         raise ValueError("must not be empty")
     twice = sorted(value for value, count in Counter(values).items() if count > 1)
     if twice:
-        raise ValueError(f"{twice[0]!r} is listed twice; every run counts once")
+        raise ValueError(f"{twice[0]!r} is listed twice")
     return values
 
 
@@ -82,6 +82,12 @@ class Ablation(BaseModel):
     name: str
     title: str = Field(min_length=1)
     curves: list[Curve] = Field(min_length=2)
+
+    @field_validator("curves")
+    @classmethod
+    def _labels_differ(cls, curves: list[Curve]) -> list[Curve]:
+        _distinct([curve.label for curve in curves])  # a table has a row of each
+        return curves
 
 
 class Roles(BaseModel):
@@ -142,6 +148,8 @@ class Study(BaseModel):
                 raise ValueError(
                     f"{name!r} names a folder: use lower-case letters, digits and _ only"
                 )
+        if self.name in ("adhoc", "imported", "published"):
+            raise ValueError(f"results/{self.name}/ is another folder; choose another name")
         return self
 
     @model_validator(mode="after")

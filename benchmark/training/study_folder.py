@@ -83,14 +83,7 @@ def find(text: str) -> StudyFolder:
     if text.endswith((".yaml", ".yml")) or Path(text).is_file():
         found = load_study(text, check_runs=False)
         return StudyFolder(RESULTS / found.name, found, text)
-    # Not everything there is a study: claims have no name.
-    of_config: dict[str, list[Path]] = {}
-    for file in sorted(CONFIG.glob("*.yaml")):
-        if name := _name(file, text):
-            of_config.setdefault(name, []).append(file)
-    if len(of_config.get(text, [])) > 1:
-        named = " and ".join(map(str, of_config[text]))
-        raise BenchmarkError(f"{named} have the name {text} alike; rename one, or give the file")
+    of_config = _named_files(text)
     if text in of_config:
         path = str(of_config[text][0])
         return StudyFolder(RESULTS / text, load_study(path, check_runs=False), path)
@@ -104,6 +97,16 @@ def find(text: str) -> StudyFolder:
     of_results = [path.name for path in RESULTS.glob("*") if path.is_dir()]
     known("study", text, {*of_config, *of_results}, f"{CONFIG} and {RESULTS}")
     raise AssertionError("the study would have been found")
+
+
+def check_name(name: str) -> None:
+    """Refuses a name that several studies in ``config/`` have: they would share a folder, and each
+    call the other's runs changed.
+
+    Raises:
+        BenchmarkError: names their files.
+    """
+    _named_files(name)
 
 
 def save(study: Study, folder: Path) -> None:
@@ -128,6 +131,18 @@ def _code(study: Study) -> str:
     own = [Path(__file__).with_name(name) for name in ("config.py", "study.py")]
     parts += [path.read_text(encoding="utf-8") for path in own]
     return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
+
+
+def _named_files(wanted: str) -> dict[str, list[Path]]:
+    """The study files in ``config/`` by the name in them; one at most has the wanted name."""
+    found: dict[str, list[Path]] = {}
+    for file in sorted(CONFIG.glob("*.yaml")):  # not all are studies: claims have no name
+        if name := _name(file, wanted):
+            found.setdefault(name, []).append(file)
+    if len(found.get(wanted, [])) > 1:
+        named = " and ".join(map(str, found[wanted]))
+        raise BenchmarkError(f"{named} have the name {wanted} alike; rename one, or give the file")
+    return found
 
 
 def _name(path: Path, wanted: str) -> str | None:

@@ -22,7 +22,7 @@ from benchmark.training import study_folder
 from benchmark.training.config import IDENTITY, run_path
 from benchmark.training.evaluations import read_evaluations, write_evaluations
 from benchmark.training.run_record import DIGEST
-from benchmark.training.study import parse_study
+from benchmark.training.study import load_study, parse_study
 from tests.analysis import synthetic
 
 MAPS = ["3m", "terran_3_vs_3"]
@@ -52,11 +52,11 @@ def written(finished, tmp_path):
     """A function that writes the report of changed provenance and reads it."""
     folder, runs = finished
 
-    def write(runs=runs, missing=(), changed=(), broken=()) -> str:
+    def write(runs=runs, missing=(), changed=(), broken=(), study=None) -> str:
         summary = {"runs": runs, "missing": missing, "changed": changed, "broken": broken}
         summary[DIGEST] = files.sha256((folder / "evaluations.parquet").read_bytes())
         files.write_sealed(summary, folder / "runs.json")
-        report.write(folder, tmp_path / "report.html", section)
+        report.write(folder, tmp_path / "report.html", section, study)
         return (tmp_path / "report.html").read_text()
 
     write.runs, write.folder = runs, folder
@@ -89,6 +89,16 @@ def test_report_shows_roles_where_a_study_has_them(written, with_roles):
     (with_roles / "roles_3m.png").unlink()
     with pytest.raises(BenchmarkError, match=r"roles_3m\.png"):
         written()
+    (with_roles / "roles_3m.csv").write_text("cut")
+    with pytest.raises(BenchmarkError, match=r"roles_3m\.csv is damaged; draw it again"):
+        written()
+
+
+def test_report_leaves_out_roles_of_an_earlier_study_file(written, with_roles):
+    study = load_study(files.ROOT / "config" / "smoke.yaml").model_copy(
+        update={"roles": None, "ablations": []}
+    )
+    assert "#roles" not in written(study=study)
 
 
 def test_report_of_a_study_without_roles_has_no_such_part(written):

@@ -22,6 +22,7 @@ STUDY = {
     "maps": ["3m", "8m"],
     "algorithms": ["qmix"],
 }
+CURVE = {"algorithm": "qmix", "label": "QMIX"}
 VARIANT = {"algorithm": "qmix", "name": "slow", "maps": ["3m"], "set": {"learning_rate": 1e-4}}
 
 
@@ -126,6 +127,11 @@ def test_every_setting_changes_the_hash():
         ({"maps": "3m"}, ["maps", "list"]),
         ({"name": "../elsewhere"}, ["names a folder"]),
         ({"name": "two words"}, ["names a folder"]),
+        ({"name": "adhoc"}, ["another folder", "choose another name"]),
+        (
+            {"ablations": [{"name": "a", "title": "A", "curves": [CURVE, CURVE]}]},
+            ["ablations.0.curves", "'QMIX' is listed twice"],
+        ),
         ({"per_map": {"2s3z": {}}}, ["per_map", "'2s3z'", "not among the study's maps"]),
         ({"variants": [VARIANT, VARIANT]}, ["qmix/slow", "two different runs"]),
         ({"variants": [VARIANT | {"name": "default"}]}, ["qmix/default"]),

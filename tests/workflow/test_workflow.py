@@ -140,6 +140,7 @@ def made(tmp_path_factory) -> Path:
     (folder / "outputs.json").write_text(json.dumps(paths))
     record = dict.fromkeys(provenance.RUN_KEYS)
     record |= {"algorithm": "qmix", "backend": "simulator", "end_reason": run_state.END}
+    record |= {"hardware": {"device": "cpu"}}
     record |= {"source_hash": provenance.source_hash("qmix", "simulator"), "attempts": [{}]}
     files.write_json(record, folder / "record.json")
     (folder / "benchmark").mkdir()
@@ -320,6 +321,17 @@ def test_every_rule_runs_one_plain_command():
         text = "".join(line.strip().strip('"') for line in command.splitlines())
         assert re.match(r"(\w+=\S+ )*python -m benchmark ", text)
         assert not re.search(r"&&|;|\|", text)
+
+
+def test_a_copy_that_kept_its_name_does_not_repeat_the_study(study):
+    (study / "config").mkdir()
+    shutil.move(study / "study.yaml", study / "config/one.yaml")
+    assert planned(study, "all", study=study / "config/one.yaml") == {}
+    copy = study / "config/copy.yaml"
+    copy.write_text(yaml.safe_dump(STUDY | {"set": {"learning_rate": 1e-4}}))
+    done = snakemake(study, "--dry-run", "all", study=copy)
+    assert done.code == 2
+    assert "config/copy.yaml and config/one.yaml have the name made_up alike" in done.output
 
 
 def test_published_results_need_their_raw_files(study):

@@ -59,6 +59,7 @@ try:
     for path in workflow.configfiles:  # Snakemake itself lets a key stand twice in a file
         strict_yaml.load(path)
     STUDY = parse_study(config, " ".join(map(str, workflow.configfiles)))
+    study_folder.check_name(STUDY.name)
     RESULTS = f"results/{STUDY.name}"
     RUNS = {f"results/{run.path.as_posix()}": run for run in STUDY.runs()}
     # Finished runs that are not as they are now wanted, as `python -m benchmark status` sees them. Those
