@@ -10,9 +10,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
     add_study(parser)
     add_output(parser, "folder (default: statistics/ of the study)")
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default 0)")
+    parser.add_argument("--seed", type=int, help="of the bootstrap (default: the study's, or 0)")
     parser.add_argument(
-        "--replications", type=int, default=50_000, help="of the bootstrap (default 50000)"
+        "--replications", type=int, help="of the bootstrap (default: the study's, or 50000)"
     )
 
 
@@ -20,15 +20,19 @@ def main(arguments: argparse.Namespace) -> None:
     """Runs the command."""
     from benchmark.analysis import made_from, statistics
     from benchmark.training.evaluations import read_evaluations
+    from benchmark.training.study import Statistics
     from benchmark.training.study_folder import find
 
-    if arguments.replications < 1 or arguments.seed < 0:
+    found = find(arguments.study)
+    folder, own = found.folder, found.study.statistics if found.study else Statistics()
+    seed = own.seed if arguments.seed is None else arguments.seed
+    replications = own.replications if arguments.replications is None else arguments.replications
+    if replications < 1 or seed < 0:
         raise BenchmarkError("--replications must be at least 1 and --seed at least 0")
-    folder = find(arguments.study).folder
     output = arguments.output or folder / "statistics"
     digest = made_from.digest(folder)
     evaluations = read_evaluations(folder / "evaluations.parquet")
-    results = statistics.compute(evaluations, arguments.seed, arguments.replications)
+    results = statistics.compute(evaluations, seed, replications)
     statistics.write(results, output)
     made_from.note(digest, output)
     print(output)

@@ -56,6 +56,8 @@ def main(arguments: argparse.Namespace) -> None:
         return
     console = Console(highlight=False)
     if arguments.watch is not None:
+        if not 0 < arguments.watch <= 86_400:
+            raise BenchmarkError(f"--watch {arguments.watch:g}: seconds, above 0 and at most a day")
         _watch(arguments.study, arguments.watch, console)
         return
     if not console.is_terminal:

@@ -6,6 +6,7 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from matplotlib import colors, image
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -317,6 +318,26 @@ def test_commands_make_everything_from_the_table_alone(tmp_path):
     picture = image.imread(tmp_path / "figures" / "learning_smac_win_rate.png")
     assert picture.shape[1] == pytest.approx(plots.WIDTH * 300, abs=1)
     assert (tmp_path / "tables" / "win_rate_smac_final.tex").exists()
+
+
+def test_a_study_says_how_it_is_summarised(tmp_path, monkeypatch):
+    """A single command gives what the workflow gives."""
+    monkeypatch.chdir(tmp_path)
+    values = yaml.safe_load((files.ROOT / "config" / "smoke.yaml").read_text())
+    values |= {"maps": ["3m"], "algorithms": ["qmix"], "name": "one", "roles": None}
+    values |= {"per_map": {}, "per_algorithm": {}, "ablations": [], "variants": []}
+    values |= {"statistics": {"replications": 7, "seed": 3}}
+    (tmp_path / "one.yaml").write_text(yaml.safe_dump(values))
+    table = synthetic.study(["3m"], ["qmix"], seeds=2)
+    write_evaluations(table, tmp_path / "results/one/evaluations.parquet")
+    asked = []
+    compute = statistics.compute
+    monkeypatch.setattr(
+        statistics, "compute", lambda table, *how: asked.append(how) or compute(table, *how)
+    )
+    assert commands.main(["statistics", "one.yaml"]) == 0
+    assert commands.main(["statistics", "one.yaml", "--replications", "5"]) == 0
+    assert asked == [(3, 7), (3, 5)]
 
 
 def test_statistics_of_an_older_table_are_refused_by_every_command(tmp_path, capsys):

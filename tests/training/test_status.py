@@ -199,6 +199,12 @@ def test_every_state(folders, capsys):
     assert "stale qmix/3m/default/2: code that decides its numbers has changed" in text
 
 
+def test_watching_needs_an_interval(folders, capsys):
+    for seconds in ("-1", "0", "nan"):
+        assert main(["status", "study.yaml", f"--watch={seconds}"]) == 2
+        assert "above 0" in capsys.readouterr().err
+
+
 def test_the_forecast_names_the_device_whose_speed_it_takes(folders, capsys):
     card = {"device": "NVIDIA H100", "cpu": "Some CPU", "cores": 2, "memory_gb": 8.0}
     finish(*folders["3m", 0], hardware=card)

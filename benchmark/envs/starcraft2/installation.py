@@ -97,8 +97,10 @@ class Settings:
             )
         for field in fields(self):
             value = getattr(self, field.name)
-            if not isinstance(value, str) and not value > 0:
-                raise BenchmarkError(f"{_variable(field.name)}={value}: must be positive")
+            if not isinstance(value, str) and not 0 < value <= 1e6:
+                raise BenchmarkError(
+                    f"{_variable(field.name)}={value}: must be above 0 and at most a million"
+                )
 
     @classmethod
     def from_environment(cls) -> "Settings":
@@ -124,7 +126,7 @@ def _variable(name: str) -> str:
 
 def game_folder() -> Path:
     """The game's folder: ``$SC2PATH``, else ``~/StarCraftII``."""
-    return Path(os.environ.get("SC2PATH", "~/StarCraftII")).expanduser()
+    return Path(os.environ.get("SC2PATH") or "~/StarCraftII").expanduser()
 
 
 def executable(folder: Path, version: str) -> Path:

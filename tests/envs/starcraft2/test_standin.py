@@ -36,13 +36,17 @@ def test_command(tmp_path, capsys):
 
 
 @pytest.mark.protocol
-def test_never_over_the_game(tmp_path, capsys):
-    executable = tmp_path / EXECUTABLE
-    executable.parent.mkdir(parents=True)
-    executable.write_bytes(b"\x7fELF" + bytes(1000))
+@pytest.mark.parametrize(
+    "file", [EXECUTABLE, "Versions/Base69232/SC2_x64", MAP_FOLDER / "3m.SC2Map"]
+)
+def test_never_over_the_game(tmp_path, capsys, file):
+    path = tmp_path / file
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"\x7fELF" + bytes(1000))
     assert main(["standin", str(tmp_path)]) == 2
-    assert "holds StarCraft II itself" in capsys.readouterr().err
-    assert executable.read_bytes()[:4] == b"\x7fELF"
+    assert "holds StarCraft II or its maps" in capsys.readouterr().err
+    assert path.read_bytes()[:4] == b"\x7fELF"
+    assert [one for one in tmp_path.rglob("*") if one.is_file()] == [path]
 
 
 @pytest.mark.protocol

@@ -313,7 +313,12 @@ def test_options_of_the_simulator_are_refused(make):
     ("name", "value", "message"),
     [
         ("step_seconds", "soon", "STARCRAFT2_STEP_SECONDS='soon': expected a number, like 60.0"),
-        ("episodes", "0", "STARCRAFT2_EPISODES=0: must be positive"),
+        ("episodes", "0", "STARCRAFT2_EPISODES=0: must be above 0 and at most a million"),
+        (
+            "reset_seconds",
+            "inf",
+            "STARCRAFT2_RESET_SECONDS=inf: must be above 0 and at most a million",
+        ),
         ("version", "5.0", "STARCRAFT2_VERSION=5.0: known versions are 4.10, 4.6.2"),
     ],
 )

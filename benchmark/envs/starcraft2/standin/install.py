@@ -52,8 +52,13 @@ def install(
 
     warm_up()
     executable, maps = folder / EXECUTABLE, folder / MAP_FOLDER
-    if executable.exists() and not is_standin(executable):
-        raise BenchmarkError(f"{folder} holds StarCraft II itself; choose another folder")
+    placeholders = [
+        maps / f"{name}.SC2Map"
+        for name in {FLAT_MAP if one.generated else one.name for one in MAPS.values()}
+    ]
+    there = [*folder.glob("Versions/Base*/SC2_x64"), *filter(Path.exists, placeholders)]
+    if not all(map(is_standin, there)):
+        raise BenchmarkError(f"{folder} holds StarCraft II or its maps; choose another folder")
     options = ["--faults", faults, "--handicap", str(handicap)]
     if journal is not None:
         options += ["--journal", str(journal.resolve())]
@@ -69,9 +74,8 @@ def install(
                 needed.mkdir(parents=True, exist_ok=True)
         executable.write_text(f'#!/bin/sh\n# A {STANDIN_MARK}.\nexec {command} "$@"\n')
         executable.chmod(0o755)
-        for name in {FLAT_MAP if one.generated else one.name for one in MAPS.values()}:
-            placeholder = f"The {STANDIN_MARK} needs this file, not its content.\n"
-            (maps / f"{name}.SC2Map").write_text(placeholder)
+        for placeholder in placeholders:
+            placeholder.write_text(f"The {STANDIN_MARK} needs this file, not its content.\n")
     except OSError as error:
         raise BenchmarkError(
             f"cannot write to {folder}: {error.strerror}; choose another folder"
