@@ -5,7 +5,7 @@ stratified by map (see ``bootstrap``); scores of runs are defined in ``scores``.
 [0, 1] and are not normalised. Columns say what is missing:
 
 * a value is computed from ``n`` runs; of the seeds that any method has, ``n_missing`` have no run
-  to the longest budget of the map (``missing_seeds``);
+  to the map's end (``missing_seeds``);
 * an interval needs at least two runs on every map of its value, otherwise its bounds are empty;
 * aggregates compare methods on the maps on which each of them has a run; ``maps_left_out`` names
   the other maps;
@@ -38,7 +38,8 @@ _SUITE = ["suite", "phase", "n_maps", "maps_left_out"]
 _ESTIMATE = Estimate._fields
 _TEST = ["p", "p_smallest"]
 
-#: Columns of each file. ``budget`` is the last point of the evaluation grid.
+#: Columns of each file. ``end`` is where the map's methods are judged, ``trained`` the last point
+#: of the method's own evaluation grid.
 COLUMNS = {
     "final": [
         *(*_SOURCE, *_CELL, "phase", "metric", "end", "trained", "n", "n_missing"),
