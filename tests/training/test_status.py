@@ -158,7 +158,7 @@ def test_what_a_run_cannot_use_is_said_before_a_study_begins(tmp_path, monkeypat
         assert re.search(rf"study\.yaml: .*{key}", capsys.readouterr().err)
 
 
-def test_a_copy_beside_a_run_is_no_run(folders, capsys):
+def test_a_copy_next_to_a_run_is_no_run(folders, capsys):
     finish(*folders["3m", 0])
     folder = folders["3m", 0][1]
     shutil.copytree(folder, folder.with_name("0_old"))
