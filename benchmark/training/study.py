@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,6 +30,7 @@ from benchmark.training.config import (
 )
 
 _FOLDER_NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
+_OTHER_FOLDERS = ("adhoc", "imported", "published", "real", "watch")  #: of results/
 
 
 def _distinct(values: list) -> list:
@@ -148,7 +149,7 @@ class Study(BaseModel):
                 raise ValueError(
                     f"{name!r} names a folder: use lower-case letters, digits and _ only"
                 )
-        if self.name in ("adhoc", "imported", "published"):
+        if self.name in _OTHER_FOLDERS:
             raise ValueError(f"results/{self.name}/ is another folder; choose another name")
         return self
 
@@ -232,25 +233,18 @@ class Study(BaseModel):
         for name in self.roles.algorithms if self.roles else []:
             if name in ALGORITHMS and not issubclass(ALGORITHMS[name], ACORM):
                 raise BenchmarkError(f"roles: {name} has no roles")
-        return [
-            resolve_run(**identity, overrides=self._overrides_of(identity))
-            for identity in self._identities()
-        ]
+        return list(self._resolved())
 
-    def _identities(self) -> Iterator[dict[str, Any]]:
-        """The values of ``IDENTITY`` of every run."""
+    def _resolved(self) -> Iterator[RunConfig]:
         methods = [(name, DEFAULT, self.maps) for name in self.algorithms]
         methods += [(variant.algorithm, variant.name, variant.maps) for variant in self.variants]
         of_all = {"study": self.name, "backend": self.backend, "protocol": self.protocol}
         for algorithm, variant, maps in methods:
             for map in maps:
+                run = {"map": map, "algorithm": algorithm, "variant": variant}
+                overrides = self.overrides(**run).values()
                 for seed in self.seeds:
-                    run = {"map": map, "algorithm": algorithm, "variant": variant, "seed": seed}
-                    yield of_all | run
-
-    def _overrides_of(self, identity: dict[str, Any]) -> Iterable[dict[str, Any]]:
-        names = ("map", "algorithm", "variant")
-        return self.overrides(*(identity[name] for name in names)).values()
+                    yield resolve_run(**of_all, **run, seed=seed, overrides=overrides)
 
     def overrides(self, map: str, algorithm: str, variant: str) -> dict[str, dict[str, Any]]:
         """What the study sets for a run, by the key that says so; later ones win.

@@ -204,7 +204,7 @@ def test_a_recording_is_refused_before_it_is_played(tmp_path, capsys, monkeypatc
     (tmp_path / "random_play.csv").unlink()
     (tmp_path / "file").touch()
     assert main([*arguments[:-1], str(tmp_path / "file")]) == 2
-    assert "File exists" in capsys.readouterr().err
+    assert "File exists; choose another" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -54,8 +54,11 @@ def check(folder: Path, backend: str, policy: tuple[Path, str] | None = None) ->
         BenchmarkError: the folder cannot be written or holds a damaged table, recordings of
             another backend, or another policy of the same name.
     """
-    with files.disk_errors(folder):
+    try:
         folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = files.reason(error)
+        raise BenchmarkError(f"cannot write to {folder}: {reason}; choose another") from error
     for other in Evidence(folder).backends - {backend}:
         raise BenchmarkError(
             f"{folder} holds recordings of {other}; give recordings of {backend} a folder of their"
