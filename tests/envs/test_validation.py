@@ -11,7 +11,7 @@ import torch
 
 from benchmark import files
 from benchmark.commands import main
-from benchmark.envs import MAPS, make
+from benchmark.envs import MAPS, find_map, make
 from benchmark.envs.playing import play
 from benchmark.envs.spec import Observation
 from benchmark.envs.validation import (
@@ -22,9 +22,10 @@ from benchmark.envs.validation import (
     random_play,
     report,
     transitions,
+    untrained,
 )
 from benchmark.envs.validation.evidence import DEFAULT, Evidence
-from benchmark.envs.validation.players import NearRandom, RecurrentPolicy
+from benchmark.envs.validation.players import NearRandom, RecurrentPolicy, untrained_network
 from benchmark.training.config import resolve_run
 from benchmark.training.player import open_player
 from benchmark.training.seeding import RandomStreams
@@ -77,6 +78,43 @@ def test_a_policy_computes_what_torch_computes():
         expected = np.where(now.available, values, -np.inf).argmax(2)
         np.testing.assert_array_equal(policy.act(now), expected)
         last = np.eye(a, dtype=np.float32)[expected]
+
+
+def test_a_seed_gives_the_network_that_torch_draws():
+    for seed in (1, 973_851_331):
+        torch.manual_seed(seed)
+        layers = {
+            "fc1": torch.nn.Linear(98, 64), "rnn": torch.nn.GRUCell(64, 64),
+            "fc2": torch.nn.Linear(64, 14),
+        }  # fmt: skip
+        weights = untrained_network(seed, 98, 14)
+        assert len(weights) == 8
+        for name, weight in weights.items():
+            layer, _, kind = name.partition(".")
+            expected = layers[layer].state_dict()[kind].numpy()
+            np.testing.assert_allclose(weight, expected, rtol=0, atol=2e-8)
+
+
+def test_shield_columns_are_added_where_units_have_none():
+    columns, width = untrained.shield_columns(find_map("6h_vs_8z"))  # shields on one side
+    spec = make("6h_vs_8z", 1).spec
+    assert len(columns) == spec.obs_size
+    assert width == spec.obs_size + 5 + 1  # five friends and oneself
+    added = sorted(set(range(width)) - set(columns.tolist()))
+    assert added == [4 + 8 * 6 + 5 + 6 * k for k in range(5)] + [width - 1]
+    columns, width = untrained.shield_columns(find_map("3s5z"))
+    assert columns.tolist() == list(range(width))
+
+
+@pytest.mark.parametrize(
+    ("name", "length", "correlation"), [("MMM2", 12, 0.7), ("5m_vs_6m", 4, 0.9)]
+)
+def test_untrained_policies_live_about_as_long_as_in_the_game(name, length, correlation):
+    """Bounds of this commit; version 4 was 27 steps off on MMM2."""
+    (line,) = untrained.summary(untrained.compare([name], 32))
+    assert abs(line["length"] - line["real_length"]) < length
+    assert line["length_correlation"] > correlation
+    assert line["return_correlation"] > 0.9
 
 
 @pytest.mark.parametrize(("epsilon", "expected"), [(1.0, 0.2), (0.5, 0.6), (0.0, 1.0)])
@@ -169,7 +207,7 @@ def test_any_map_can_be_recorded(tmp_path, name):
     record(tmp_path, name, "--episodes", "2")
     found = transitions.compare(pd.read_csv(tmp_path / f"{name}_transitions.csv"), name, 16)
     assert found["one"]["alive"][0] > 0.8
-    assert found["one"]["agents_off"][0] < 0.2
+    assert found["one"]["agents_off"][0] < 0.3
     assert found["one"]["enemies"][0] > 0.5
 
 
@@ -249,7 +287,7 @@ def test_learning_curves_are_compared_over_the_maps_that_are_there(tmp_path):
     assert found["difference"] == pytest.approx(np.mean(gaps))
     assert len(figures.learning_curves(found).axes) == len(finals) + len(found["missing"])
     text = report.as_markdown(
-        {"policies": [], "random_play": [], "steps": [], "learning": found}
+        {"policies": [], "untrained": [], "random_play": [], "steps": [], "learning": found}
         | {"skipped": [], "tests": []}
     )
     assert "Not finished here: 8m" in text
@@ -282,7 +320,8 @@ def test_absent_files_are_skipped_with_a_reason(tmp_path, capsys):
     for name in ("policies.csv", "random_play.csv", "<map>_transitions.csv"):
         assert f"no {name}" in out
     assert f"no finished run in {tmp_path}" in out
-    assert "no evidence on 3m (learning curves alone), zerg_5_vs_5 (learning curves alone)" in out
+    assert "no evidence on zerg_5_vs_5 (learning curves alone)" in out
+    assert "| 3m | 53 |" in out  # untrained policies need no folder
 
 
 def test_runs_that_were_only_begun_do_not_hide_the_kept_ones(tmp_path, monkeypatch, capsys):

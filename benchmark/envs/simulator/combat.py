@@ -15,6 +15,7 @@ from benchmark.envs.simulator.units import (
     LINE_POINT_RADIUS,
     LINE_POINTS,
     LOOPS_PER_SECOND,
+    MELEE_RANGE,
     MIN_DAMAGE,
     SHIELD_DELAY,
     SHIELD_REGENERATION,
@@ -136,7 +137,8 @@ def fight(i, units, battle, types, rules):
     u.stance = FIGHTING
     if u.windup < 0 and u.cooldown <= 0.0:
         if u.delay < 0:
-            u.delay = below(battle, FIRST_SHOT_DELAY)
+            shoots = types[u.type].range > MELEE_RANGE
+            u.delay = below(battle, FIRST_SHOT_DELAY) if shoots else 0
         if u.delay > 0:
             u.delay -= 1
             return

@@ -2,7 +2,8 @@
 
 Read from the SC2Map files: the cells on the playing plateau (cliff level 64), cut to the playable
 area x 2 .. 29. The recording of 3m agrees: the client refuses moves west at x 2.3 and south at y
-7.7, and allows them at x 3.4 and y 8.5. Grids are indexed ``[x, y]``, y grows north, cell (x, y)
+7.7, and allows them at x 3.4 and y 8.5. The pit's corners are cut once more, or untrained policies
+that flee live too long on 6h_vs_8z. Grids are indexed ``[x, y]``, y grows north, cell (x, y)
 covers [x, x+1) x [y, y+1).
 """
 
@@ -17,7 +18,10 @@ from benchmark.envs.maps import SIZE
 _ROWS = {
     "flat": ((0, 31, 0, 31),),
     "strip": ((7, 24, 2, 29),),
-    "pit": ((7, 7, 9, 20), (8, 8, 8, 21), (9, 18, 7, 22), (19, 19, 8, 21), (20, 20, 9, 20)),
+    "pit": (
+        (7, 7, 10, 19), (8, 8, 9, 20), (9, 9, 8, 21), (10, 17, 7, 22), (18, 18, 8, 21),
+        (19, 19, 9, 20), (20, 20, 10, 19),
+    ),
     "corridor": (
         # lower-left chamber, where the zerglings' attack point is
         (2, 2, 2, 14), (3, 3, 2, 13), (4, 9, 2, 12), (10, 10, 2, 13), (11, 11, 2, 14),

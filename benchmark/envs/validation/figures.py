@@ -8,15 +8,16 @@ _MARKERS = "os^vDP*X<>ph"
 
 
 def comparison(results: dict):
-    """Policies, near-random play and recorded steps, a plot each; parts without evidence stay
-    empty."""
+    """Policies, untrained ones, near-random play and recorded steps, a plot each; parts without
+    evidence stay empty."""
     from matplotlib.figure import Figure
 
-    figure = Figure((12, 3.4), layout="constrained", dpi=150)
-    left, middle, right = figure.subplots(1, 3, width_ratios=(1.2, 1.1, 1))
-    _policies(left, results["policies"])
-    _random_play(middle, [row for row in results["random_play"] if row["epsilon"] == PURE])
-    _steps(right, results["steps"][:1])
+    figure = Figure((9, 6.8), layout="constrained", dpi=150)
+    ((trained, untrained), (random, steps)) = figure.subplots(2, 2)
+    _policies(trained, results["policies"])
+    _untrained(untrained, results["untrained"])
+    _random_play(random, [row for row in results["random_play"] if row["epsilon"] == PURE])
+    _steps(steps, results["steps"][:1])
     return figure
 
 
@@ -38,6 +39,24 @@ def _policies(axes, rows):
         title="Policies trained in the game",
     )  # fmt: skip
     if names:
+        axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+def _untrained(axes, rows):
+    """Length of battles of policies that were rebuilt from their seeds."""
+    longest = max((max(row["length"], row["real_length"]) for row in rows), default=1)
+    axes.plot([0, longest], [0, longest], color="0.6", lw=0.8)
+    for k, name in enumerate(dict.fromkeys(row["map"] for row in rows)):
+        mine = [row for row in rows if row["map"] == name]
+        axes.plot(
+            [row["real_length"] for row in mine], [row["length"] for row in mine],
+            _MARKERS[k % len(_MARKERS)], ms=4, color=f"C{k % 10}", label=name, alpha=0.7,
+        )  # fmt: skip
+    axes.set(
+        xlabel="env steps of a battle in the game", ylabel="here",
+        title="Untrained policies, rebuilt from their seeds",
+    )  # fmt: skip
+    if rows:
         axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
 
 

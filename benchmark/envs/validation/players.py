@@ -89,6 +89,29 @@ class RecurrentPolicy:
         return (logits + noise).argmax(-1)
 
 
+def untrained_network(seed: int, n_inputs: int, n_actions: int) -> dict[str, np.ndarray]:
+    """The weights with which PyMARL begins: what PyTorch draws for its agent after
+    ``manual_seed(seed)``, float32, by its names.
+
+    PyTorch's CPU generator is the Mersenne Twister, of which a uniform float takes the lower 24
+    bits. Every layer is uniform within one over the root of its inputs.
+    """
+    random = np.random.RandomState(seed)
+    gates = 3 * _HIDDEN
+    shapes = {
+        "fc1.weight": (_HIDDEN, n_inputs), "fc1.bias": (_HIDDEN,),
+        "rnn.weight_ih": (gates, _HIDDEN), "rnn.weight_hh": (gates, _HIDDEN),
+        "rnn.bias_ih": (gates,), "rnn.bias_hh": (gates,),
+        "fc2.weight": (n_actions, _HIDDEN), "fc2.bias": (n_actions,),
+    }  # fmt: skip
+    weights = {}
+    for name, shape in shapes.items():
+        bound = (n_inputs if name.startswith("fc1") else _HIDDEN) ** -0.5
+        bits = random.randint(0, 2**32, shape, np.uint32) & (2**24 - 1)
+        weights[name] = (bits * (2 * bound / 2**24) - bound).astype(np.float32)
+    return weights
+
+
 class NearRandom(RecurrentPolicy):
     """PyMARL's agents before they learn: random actions with probability ``epsilon``, otherwise
     those of an untrained network, another in every batch of battles."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmark import files
 from benchmark.envs.simulator.env import VERSION
-from benchmark.envs.validation import learning, policies, random_play, transitions
+from benchmark.envs.validation import learning, policies, random_play, transitions, untrained
 from benchmark.envs.validation.evidence import TESTS
 from benchmark.errors import BenchmarkError
 
@@ -31,10 +31,12 @@ def measure(evidence, maps: list[str], n_battles: int, open_player: Callable, st
         study: folder with our runs of QMIX.
 
     Returns:
-        ``policies``, ``random_play``, ``steps``: lists of rows; ``learning``: a dict or ``None``;
-        ``skipped``: reasons, one line each; ``tests``: backends of recordings that are tests.
+        ``policies``, ``untrained``, ``random_play``, ``steps``: lists of rows; ``learning``: a
+        dict or ``None``; ``skipped``: reasons, one line each; ``tests``: backends of recordings
+        that are tests.
     """
     results: dict[str, Any] = {"policies": [], "random_play": [], "steps": [], "learning": None}
+    results["untrained"] = untrained.compare(maps, max(n_battles // 4, 2))
     results["skipped"], results["tests"] = [], sorted(evidence.backends & set(TESTS))
     skip = results["skipped"].append
     if evidence.policies is None:
@@ -56,7 +58,8 @@ def measure(evidence, maps: list[str], n_battles: int, open_player: Callable, st
         results["learning"] = learning.compare(real, study, maps)
     except BenchmarkError as error:
         skip(f"learning curves: {error}; config/validity.yaml makes the runs")
-    known = {row["map"] for name in ("policies", "random_play", "steps") for row in results[name]}
+    parts = ("policies", "untrained", "random_play", "steps")
+    known = {row["map"] for name in parts for row in results[name]}
     curves = set(real["map"])
     if rest := [name for name in maps if name not in known]:
         listed = ", ".join(
@@ -98,6 +101,27 @@ def _policies(rows) -> Iterator[str]:
             for row in sorted(rows, key=lambda row: row["map"])
         ),
     )  # fmt: skip
+
+
+def _untrained(rows) -> Iterator[str]:
+    yield "## Untrained policies, rebuilt from their seeds\n"
+    yield "By chance: the mean absolute difference of two samples of the same battles.\n"
+    columns = {
+        "real_{}": "{} there", "{}": "here", "{}_difference": "difference",
+        "{}_chance": "by chance", "{}_correlation": "correlation",
+    }  # fmt: skip
+    shown = [
+        (key.format(measure), text.format(measure))
+        for measure in untrained.MEASURES
+        for key, text in columns.items()
+    ]
+    yield from _table(
+        ("map", "policies", *(text for _, text in shown)),
+        (
+            (line["map"], str(line["policies"]), *(_number(line[name]) for name, _ in shown))
+            for line in untrained.summary(rows)
+        ),
+    )
 
 
 def _random_play(rows) -> Iterator[str]:
@@ -171,7 +195,8 @@ def _learning(found) -> Iterator[str]:
 
 
 _PARTS = {
-    "policies": _policies, "random_play": _random_play, "steps": _steps, "learning": _learning,
+    "policies": _policies, "untrained": _untrained, "random_play": _random_play, "steps": _steps,
+    "learning": _learning,
 }  # fmt: skip
 _SIDES = ("real_", "")
 
@@ -216,7 +241,8 @@ def save(results: dict, folder: Path) -> None:
     ]
     finals = results["learning"]["finals"] if results["learning"] else []
     tables = {
-        "policies": results["policies"], "random_play": results["random_play"],
+        "policies": results["policies"], "untrained": results["untrained"],
+        "random_play": results["random_play"],
         "recorded_steps": steps, "targets": targets, "learning": finals,
         "learning_curves": results["real_curves"], "learning_sources": results["sources"],
     }  # fmt: skip
