@@ -37,7 +37,7 @@ def can_hit(u, v):
 def threatens(v, u, is_target):
     """Whether v draws the fire of u, which is unit 0."""
     if v["target"] == 0 and (v["order"] == ATTACK or v["autonomous"]):
-        attacks = v["target_age"] >= 3
+        attacks = v["target_age"] >= 1
     else:  # until a moment ago, and only u's own target
         attacks = is_target and v["left"] == 0 and v["left_age"] < 4
     return fact(v, "heals") > 0 or attacks
@@ -78,7 +78,7 @@ def test_units_choose_who_threatens_then_who_is_near(kind):
             order = ATTACK if random.random() < 0.5 and k < 6 else IDLE
             attacked = random.choice([0, 0, 1]) if order == ATTACK else -1
             put(engine, k, place_of(units[k]), order=order, target=attacked)
-            units[k]["target_age"] = random.choice([0, 1, 3, 9])
+            units[k]["target_age"] = random.choice([-1, 1, 9])  # it may grow before unit 0 looks
             units[k]["left"], units[k]["left_age"] = random.choice([0, 1]), random.choice([0, 2, 9])
         target = random.integers(2, 7) if random.random() < 0.6 else -1
         if target >= 0 and not can_hit(units[0], units[target]):
@@ -95,7 +95,7 @@ def test_units_choose_who_threatens_then_who_is_near(kind):
 
 
 def test_a_target_that_stops_attacking_is_kept_for_a_moment():
-    """Though another attacks too: orders are noticed late."""
+    """Though another attacks too."""
     engine = battle(["marine", "marine"], ["marine"])
     units = engine.units
     for agent, place in ((0, 13 + 16j), (1, 13 + 18j)):
