@@ -102,4 +102,4 @@ def test_the_same_seed_gives_the_same_battle():
         return engine.units["health"].tobytes() + engine.units["x"].tobytes()
 
     assert played(1) == played(1)
-    assert played(1) != played(2)
+    assert len({played(seed) for seed in range(8)}) > 4  # few draws: some are alike
