@@ -343,13 +343,14 @@ def test_policies_win_about_as_often_as_in_the_game():
 
 @needs_evidence
 def test_near_random_battles_are_about_as_long_as_in_the_game():
-    """The bound of this commit, not the goal of 3 %."""
+    """Within 7 % or the game's own interval, which is wide on 8m (71 battles); the goal is 3 %."""
     maps = ["8m", "2s3z", "3s5z", "MMM2", "6h_vs_8z"]
     rows = random_play.compare(Evidence(FOLDER), maps)
     pure = [row for row in rows if row["epsilon"] == random_play.PURE]
     assert [row["map"] for row in pure] == maps
     for row in pure:
-        assert abs(row["length"] / row["real_length"] - 1) < 0.07, row["map"]
+        bound = max(0.07 * row["real_length"], row["real_length_interval"])
+        assert abs(row["length"] - row["real_length"]) < bound, row["map"]
 
 
 @needs_evidence
