@@ -30,6 +30,7 @@ from benchmark.envs.starcraft2.installation import (
     client_file,
     executable,
     game_folder,
+    how_to_install,
     is_standin,
     missing_libraries,
     package_problem,
@@ -73,7 +74,7 @@ def examine(start: bool = True) -> Iterator[Finding]:
 
 
 def _game(folder: Path, settings: Settings) -> Iterator[Finding]:
-    install = f"python -m benchmark install-starcraft2 {folder}"
+    install = how_to_install(folder, settings.version)
     if not folder.is_dir():
         text = f"there is no folder {folder}; if the game is elsewhere, set SC2PATH"
         yield Finding(BAD, "game", text, install)

@@ -134,6 +134,14 @@ def executable(folder: Path, version: str) -> Path:
     return folder / "Versions" / f"Base{BUILDS[version]:05d}" / "SC2_x64"
 
 
+def how_to_install(folder: Path, version: str) -> str:
+    """The command, or what to do for a version that the installer does not bring."""
+    if version == Settings.version:
+        return f"python -m benchmark install-starcraft2 {folder}"
+    source = "https://github.com/Blizzard/s2client-proto#linux-packages"
+    return f"unpack Blizzard's Linux package {version} ({source}) so that {folder} is its folder"
+
+
 def map_file(folder: Path, one: Map) -> Path:
     """Where a map's file belongs."""
     return folder / MAP_FOLDER / f"{FLAT_MAP if one.generated else one.name}.SC2Map"
@@ -185,7 +193,7 @@ def check(one: Map, settings: Settings) -> None:
     if not program.is_file():
         raise BenchmarkError(
             f"StarCraft II {settings.version} is not at {program}; set SC2PATH to its folder, or"
-            f" install it: python -m benchmark install-starcraft2 {folder}"
+            f" install it: {how_to_install(folder, settings.version)}"
         )
     if not os.access(program, os.X_OK):
         raise BenchmarkError(f"{program} is not executable; chmod +x {program}")

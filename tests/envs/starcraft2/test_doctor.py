@@ -1,6 +1,7 @@
 """The doctor finds what is wrong and names the command that fixes it."""
 
 import os
+import shutil
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -67,6 +68,15 @@ def test_another_version(folder):
     assert finding.state == BAD
     assert "Base69232" in finding.text
     assert finding.remedy.startswith("export STARCRAFT2_VERSION=4.6.2")
+
+
+def test_a_version_that_the_installer_does_not_bring(folder, monkeypatch):
+    monkeypatch.setenv("STARCRAFT2_VERSION", "4.6.2")
+    shutil.rmtree(folder / "Versions" / "Base75689")
+    finding = only("game")
+    assert finding.text.startswith("4.6.2 is not in")
+    assert "Linux package 4.6.2" in finding.remedy
+    assert "install-starcraft2" not in finding.remedy
 
 
 def test_a_version_folder_that_pysc2_cannot_read(folder):

@@ -71,8 +71,9 @@ def test_wrong_options_are_one_line(tmp_path, capsys, arguments, message):
 def test_faults_are_read():
     assert Faults.parse("") == Faults()
     assert Faults.parse("crash=12,slow=0.5") == Faults(crash=12, slow=0.5)
-    with pytest.raises(BenchmarkError, match="fault 'hang'"):
-        Faults.parse("hang")
+    for text, message in (("hang", "fault 'hang'"), ("crash=1.5", "a whole number of requests")):
+        with pytest.raises(BenchmarkError, match=message):
+            Faults.parse(text)
 
 
 # Answers ------------------------------------------------------------------------------------------

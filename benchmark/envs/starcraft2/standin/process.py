@@ -47,7 +47,8 @@ class Faults:
         """Reads ``"crash=0.001,slow=2"``.
 
         Raises:
-            BenchmarkError: an unknown fault or a value that is no number from 0 on.
+            BenchmarkError: an unknown fault, or a value that is no number from 0 on or counts
+                requests and is not whole.
         """
         names = [field.name for field in fields(cls)]
         values = {}
@@ -60,6 +61,10 @@ class Faults:
             if name not in names or not values[name] >= 0:
                 raise BenchmarkError(
                     f"fault {part!r}: expected NAME=NUMBER, names are {', '.join(names)}"
+                )
+            if name != "slow" and values[name] >= 1 and values[name] % 1:
+                raise BenchmarkError(
+                    f"fault {part!r}: give a probability below 1, or a whole number of requests"
                 )
         return cls(**values)
 
