@@ -6,7 +6,7 @@ common forms of colour blindness; markers tell methods apart where colour does n
 
 import itertools
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from benchmark.envs.maps import MAPS, find_map
@@ -61,11 +61,13 @@ def plot_style(algorithm: str) -> PlotStyle:
     return PlotStyle(name, *next(itertools.islice(further(), pick, None)))
 
 
-def further() -> Iterator[tuple[str, str]]:
+def further(
+    colours: Sequence[str] = _FURTHER_COLOURS, markers: Sequence[str] = _FURTHER_MARKERS
+) -> Iterator[tuple[str, str]]:
     """Further colours with markers; the colours come again with other markers, without end."""
     for turn in itertools.count():
-        for index, colour in enumerate(_FURTHER_COLOURS):
-            yield colour, _FURTHER_MARKERS[(index + turn) % len(_FURTHER_MARKERS)]
+        for index, colour in enumerate(colours):
+            yield colour, markers[(index + turn) % len(markers)]
 
 
 def on_dark(colour: str) -> str:

@@ -37,6 +37,7 @@ _CELL = ["map", "family", *_METHOD]
 _SUITE = ["suite", "phase", "n_maps", "maps_left_out"]
 _ESTIMATE = Estimate._fields
 _TEST = ["p", "p_smallest"]
+_TEXT = {"variant", "maps_left_out", "missing_seeds"}  #: columns in which nothing is an empty text
 
 #: Columns of each file. ``end`` is where the map's methods are judged, ``trained`` the last point
 #: of the method's own evaluation grid.
@@ -241,10 +242,10 @@ def _along(
         yield {"step": step, "n": sum(sizes.values()), **found._asdict()}
 
 
-def write(tables: dict[str, pd.DataFrame], folder: Path) -> None:
-    """Writes each table as CSV; six decimals, so that the bytes do not depend on the machine."""
+def write(tables: dict[str, pd.DataFrame], folder: Path, decimals: int = 6) -> None:
+    """Writes each table as CSV; rounded, so that the bytes do not depend on the machine."""
     for name, table in tables.items():
-        text = table.to_csv(index=False, float_format="%.6f", lineterminator="\n")
+        text = table.to_csv(index=False, float_format=f"%.{decimals}f", lineterminator="\n")
         files.write(text, Path(folder) / f"{name}.csv")
 
 
@@ -254,25 +255,30 @@ def read(folder: Path) -> dict[str, pd.DataFrame]:
     Raises:
         BenchmarkError: a file is missing or is not what this version writes.
     """
-    tables = {}
-    for name, columns in COLUMNS.items():
-        path = Path(folder) / f"{name}.csv"
-        text = [name for name in ("variant", "maps_left_out", "missing_seeds") if name in columns]
-        try:  # nothing but an empty field is missing: a variant may be called null or 10
-            table = pd.read_csv(
-                path, dtype=dict.fromkeys(text, str), keep_default_na=False, na_values=[""]
-            )
-        except (OSError, ValueError) as error:
-            raise BenchmarkError(
-                f"cannot read {path}: {error}; make it with python -m benchmark statistics"
-            ) from error
-        if list(table.columns) != columns:
-            raise BenchmarkError(
-                f"{path} does not have the columns of this version; delete it and run"
-                " python -m benchmark statistics again"
-            )
-        tables[name] = table.fillna(dict.fromkeys(text, ""))
-    return tables
+    return {
+        name: read_table(Path(folder) / f"{name}.csv", columns, _TEXT, "statistics")
+        for name, columns in COLUMNS.items()
+    }
+
+
+def read_table(path: Path, columns: list[str], text: set[str], command: str) -> pd.DataFrame:
+    """Reads a table that ``python -m benchmark COMMAND`` wrote.
+
+    Args:
+        text: columns in which an empty field is an empty text, and "null" or "10" a name.
+
+    Raises:
+        BenchmarkError: it is missing or is not what this version writes.
+    """
+    again = f"make it again with python -m benchmark {command}"
+    types = dict.fromkeys(text & set(columns), str)
+    try:
+        table = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""])
+    except (OSError, ValueError) as error:
+        raise BenchmarkError(f"cannot read {path}: {error}; {again}") from error
+    if list(table.columns) != columns:
+        raise BenchmarkError(f"{path} does not have the columns of this version; {again}")
+    return table.fillna(dict.fromkeys(types, ""))
 
 
 def of_study(folder: Path) -> dict[str, pd.DataFrame]:

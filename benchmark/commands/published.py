@@ -153,7 +153,7 @@ def _replot(arguments: argparse.Namespace) -> None:
 
 def _facts(arguments: argparse.Namespace) -> None:
     from benchmark import files
-    from benchmark.analysis import figures
+    from benchmark.analysis import figures, statistics
     from benchmark.published import claims, facts, pictures, replot
 
     replications = _replications(arguments)
@@ -170,7 +170,7 @@ def _facts(arguments: argparse.Namespace) -> None:
         captions |= pictures.write(found, output)
         if found.release.source.figures:
             captions |= replot.write(found, output)
-    facts.write(tables, arguments.output)
+    statistics.write(tables, arguments.output, facts.DECIMALS)
     files.write_json(facts.about(audits, captions), arguments.output / "sources.json")
     print(arguments.output)
 

@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmark.analysis import figures, labels, plots
+from benchmark.analysis import figures, labels, plots, statistics
 from benchmark.analysis.scores import Scores, evaluations_to_points
 from benchmark.analysis.statistics import select
 from benchmark.published import claims, facts
@@ -240,7 +240,8 @@ def _panel(axes: Axes, title: str, found: dict[str, pd.DataFrame], end: int) -> 
 
 def write(found: Comparison, folder: Path) -> None:
     """Writes ``NAMES`` into a folder."""
-    facts.write({"claims": found.claims, "reproduction": found.reproduction}, folder)
+    tables = {"claims": found.claims, "reproduction": found.reproduction}
+    statistics.write(tables, folder, facts.DECIMALS)
     figures.save(found.figure, "compare", folder, dpi=160)
 
 
@@ -252,6 +253,8 @@ def read(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """
     names = {"claims": claims.COLUMNS, "reproduction": COLUMNS}
     return tuple(
-        facts.read_table(Path(folder) / f"{name}.csv", columns, "compare")
+        statistics.read_table(
+            Path(folder) / f"{name}.csv", columns, facts.TEXT, "published compare"
+        )
         for name, columns in names.items()
     )

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark import files
-from benchmark.errors import BenchmarkError
+from benchmark.analysis import statistics
 from benchmark.published import audit, claims, paper_plots
 from benchmark.published.audit import Audit
 from benchmark.published.claims import AS_RELEASED, CLEANED, WIDEST, Claims, Dataset, Sides
@@ -42,7 +42,9 @@ COLUMNS = {
     "claims": claims.COLUMNS,
     "recovery": ["source", "map", "algorithm", "at", "n", "sd", "sd_estimated", "sd_widest"],
 }
-_TEXT = {"flags", "excluded", "effect", "map", "algorithm", "variant", "metric"}
+#: Columns in which nothing is an empty text, and decimals that are kept.
+TEXT = {"flags", "excluded", "effect", "map", "algorithm", "variant", "metric"}
+DECIMALS = 4
 
 
 def outputs() -> list[str]:
@@ -235,13 +237,6 @@ def _as_group(runs: list[Curve], end: int, interval: int) -> Curve:
     )
 
 
-def write(tables: dict[str, pd.DataFrame], folder: Path) -> None:
-    """Writes each table as ``NAME.csv``, with four decimals."""
-    for name, table in tables.items():
-        text = table.to_csv(index=False, float_format="%.4f", lineterminator="\n")
-        files.write(text, Path(folder) / f"{name}.csv")
-
-
 def read(folder: Path = FOLDER) -> tuple[dict[str, pd.DataFrame], dict]:
     """Reads the facts: the tables, and where they come from.
 
@@ -249,23 +244,7 @@ def read(folder: Path = FOLDER) -> tuple[dict[str, pd.DataFrame], dict]:
         BenchmarkError: a file is missing, or is not what this version writes.
     """
     tables = {
-        name: read_table(Path(folder) / f"{name}.csv", columns, "facts")
+        name: statistics.read_table(Path(folder) / f"{name}.csv", columns, TEXT, "published facts")
         for name, columns in COLUMNS.items()
     }
     return tables, files.read_json(Path(folder) / "sources.json")
-
-
-def read_table(path: Path, columns: list[str], step: str) -> pd.DataFrame:
-    """Reads a table that a step of ``published`` wrote.
-
-    Raises:
-        BenchmarkError: it is missing, or is not what this version writes.
-    """
-    again = f"make it again with python -m benchmark published {step}"
-    try:
-        table = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise BenchmarkError(f"cannot read {path}: {error}; {again}") from error
-    if list(table.columns) != columns:
-        raise BenchmarkError(f"{path} does not have the columns of this version; {again}")
-    return table.fillna(dict.fromkeys(_TEXT & set(columns), ""))

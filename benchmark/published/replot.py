@@ -162,7 +162,7 @@ def _order(method: Method) -> tuple:
 
 def _styles(methods: list[Method]) -> dict[Method, PlotStyle]:
     """Name, colour and marker per method: the algorithm's own, and others for its variants."""
-    variants = iter(zip(_VARIANTS, _MARKERS, strict=True))
+    variants = labels.further(_VARIANTS, _MARKERS)
     styles = {}
     for method in methods:
         styles[method] = labels.plot_style(method.algorithm)

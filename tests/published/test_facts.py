@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 
 from benchmark import commands, files
-from benchmark.analysis import plots
+from benchmark.analysis import plots, statistics
 from benchmark.analysis.figures import FORMATS
+from benchmark.analysis.scores import Method
 from benchmark.analysis.statistics import select
 from benchmark.errors import BenchmarkError
 from benchmark.published import (
@@ -71,7 +72,7 @@ def folder(audited, tmp_path_factory) -> Path:
     """Its facts on disk."""
     tables = facts.distil([audited], claims.load(claims.PAPER), replications=200)
     folder = tmp_path_factory.mktemp("facts")
-    facts.write(tables, folder)
+    statistics.write(tables, folder, facts.DECIMALS)
     files.write_json(facts.about([audited], {"claims": "A picture."}), folder / "sources.json")
     return folder
 
@@ -163,6 +164,12 @@ def test_a_drawn_curve_is_the_notebooks_and_a_clean_one_the_mean(audited):
     assert orange.get_ydata()[-1] == pytest.approx(last)
     drawn = next(line for line in axes[2].get_lines() if line.get_color() == "#D55E00")
     assert drawn.get_ydata() == pytest.approx(paper_plots.draw(runs, END)["mean"].to_numpy())
+
+
+def test_seven_variants_of_a_method_are_told_apart():
+    variants = [Method("r3dm", f"without_{k}") for k in range(7)]
+    styles = replot._styles(variants)
+    assert len({(style.colour, style.marker) for style in styles.values()}) == 7
 
 
 def test_a_release_without_figures_cannot_be_replotted():

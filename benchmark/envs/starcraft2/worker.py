@@ -50,15 +50,8 @@ class Broken(Exception):
 
 
 class Fault(BenchmarkError):
-    """A worker failed and must be replaced; the message goes on after "StarCraft II".
-
-    Attributes:
-        kind: "crashed", "hung" or "broken" (the client said so).
-    """
-
-    def __init__(self, kind: str, text: str) -> None:
-        super().__init__(text)
-        self.kind = kind
+    """A worker failed and must be replaced. The message goes on after "StarCraft II" and begins
+    with "crashed", "hung" or "broken" (the client said so)."""
 
 
 class Worker:
@@ -164,7 +157,7 @@ class Worker:
         lines = self._log.read().split("\n")
         last = next((line.strip() for line in reversed(lines) if line.strip()), "")
         text += f" ({last[:200]})" if last and text not in last else ""
-        return Fault(kind, f"{kind} in {self._asked}: {text}")
+        return Fault(f"{kind} in {self._asked}: {text}")
 
 
 def _environment(folder: Path) -> dict[str, str]:
