@@ -379,7 +379,8 @@ def _blank(value: str | float) -> str:
 def _roles(folder: Path, study: Study | None) -> list[tuple[Picture, tables.Table]]:
     """The figures of roles with their tables, from their numbers; of a known study only its own."""
     found = []
-    own = f"roles_{study.roles.map}.csv" if study and study.roles else ""
+    shown = study.role_runs() if study else []
+    own = f"roles_{shown[0].map}.csv" if shown else ""
     for path in sorted(folder.glob("roles_*.csv")):
         if study and path.name != own:  # of an earlier study file
             continue

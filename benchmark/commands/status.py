@@ -125,7 +125,9 @@ def _shown(found: "StudyFolder") -> list["Table | str"]:
         f"study {found.name}{without}: {', '.join(states)}",
         _overview(runs, left, counts),
         *_details(runs, left),
-        _forecast(runs, left, counts["running"]),
+        _forecast(runs, left, counts["running"])
+        if found.with_runs
+        else "nothing is trained as long as the table is there; move it away to train the study",
     ]
 
 

@@ -80,9 +80,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def check_environment() -> None:
+    """Checks what runs find in the environment, before a workflow starts hundreds of them.
+
+    Raises:
+        BenchmarkError: a variable has a value that every run would refuse.
+    """
+    from benchmark.training.loggers import LOGGERS
+
+    if (device := device_asked_for()) not in DEVICES:
+        raise BenchmarkError(f"BENCHMARK_DEVICE={device}: choose {', '.join(DEVICES)}")
+    for name in os.environ.get("BENCHMARK_LOG", "").split():
+        if name not in LOGGERS:
+            raise BenchmarkError(f"BENCHMARK_LOG={name}: choose from {', '.join(LOGGERS)}")
+    try:
+        _seconds(os.environ.get("BENCHMARK_CHECKPOINT_SECONDS", "300"))
+    except argparse.ArgumentTypeError as error:
+        raise BenchmarkError(f"BENCHMARK_CHECKPOINT_SECONDS: {error}") from None
+
+
 def _seconds(text: str) -> float:
     """A finite number of seconds; 0 saves after every round."""
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not 0 <= value < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is no finite, positive number of seconds")
     return value

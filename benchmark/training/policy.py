@@ -27,6 +27,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.training import checkpoint
 from benchmark.training.config import RunConfig, known_algorithm, one_line_errors
 from benchmark.training.rollout import EpisodeStats, evaluate
+from benchmark.training.run_state import is_finished
 from benchmark.training.seeding import RandomStreams
 from benchmark.training.train import make_learner
 
@@ -149,7 +150,8 @@ def load_policy(
 def _read(path: Path) -> tuple[RunConfig, dict]:
     """The configuration and the weights in a run folder, a ``policy.pt`` or ``checkpoint.pt``."""
     if path.is_dir():
-        files = [path / name for name in ("policy.pt", "checkpoint.pt")]
+        names = ["checkpoint.pt", "policy.pt"]  # an older policy may lie beside a new run
+        files = [path / name for name in (names[::-1] if is_finished(path) else names)]
         existing = [file for file in files if file.exists()]
         if not existing:
             raise BenchmarkError(

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from benchmark import files
+from benchmark.errors import BenchmarkError
 from benchmark.training import provenance
 from benchmark.training.config import RunConfig
 from benchmark.training.loggers import Loggers
@@ -39,6 +40,7 @@ class Progress:
         self._config, self._folder = config, folder
         self._budget = config.training.budget
         self._steps = self._saved = 0
+        self._begun = False
         self._begin: tuple[float, int] | None = None
         self._written = 0.0
         self._win_rate: float | None = None
@@ -51,6 +53,7 @@ class Progress:
         The log marks it: what a killed attempt played beyond that step comes again.
         """
         self._steps = self._saved = step
+        self._begun = True
         self._log(f"attempt begins at step {step}")
         self._write("running")
 
@@ -106,6 +109,16 @@ class Progress:
             self._bar.stop()
         self._loggers.close()
 
+    def _earlier(self) -> dict:
+        """Where the run stood and what it was, by the last report of an earlier attempt."""
+        try:
+            about = files.read_sealed(self._folder / "progress.json", KEYS)
+        except BenchmarkError:
+            return {}
+        saved = about.get("saved_step", about["step"])
+        kept = {name: about[name] for name in ("budget", "config", "win_rate") if name in about}
+        return {"step": saved, "saved_step": saved, **kept}
+
     def _log(self, line: str) -> None:
         try:
             with (self._folder / "train.log").open("a", encoding="utf-8") as file:
@@ -150,6 +163,8 @@ class Progress:
             "error": error,
             "config": self._config.resolved(),
         }
+        if not self._begun:  # it failed before the checkpoint of an earlier attempt was read
+            value |= self._earlier()
         try:
             files.write_sealed(value, self._folder / "progress.json")
         except Exception as problem:  # a report must never end the run that it reports on

@@ -260,10 +260,27 @@ def is_done(config: RunConfig, folder: Path, replace: Replace) -> bool:
         if stale:
             log.warning("code that decides its numbers has changed: --replace stale repeats it")
         return True
+    other = _begun_with_other_options(config, folder)
+    if other and replace == "nothing":
+        return False  # training refuses to lose it
     if restore(config, folder):
+        if other:
+            log.warning("%s: the unfinished run with other options is lost (%s)", folder, other)
         log.info("%s was finished before; its deleted records are back", folder)
         return True
     return False
+
+
+def _begun_with_other_options(config: RunConfig, folder: Path) -> str:
+    """How an unfinished run in the folder differs from this one; empty without such a run."""
+    if not (folder / "checkpoint.pt").exists():
+        return ""
+    try:
+        about = files.read_sealed(folder / "progress.json", progress.KEYS)
+    except BenchmarkError:
+        return ""
+    begun = about.get("config", config.resolved())
+    return "" if same_configuration(begun, config.resolved()) else config.differences(begun)
 
 
 def write_records(folder: Path) -> None:

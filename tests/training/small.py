@@ -24,13 +24,14 @@ def small_run(**changes) -> RunConfig:
     return resolve_run(map="3m", algorithm="qmix", seed=1, overrides=[SMALL | smaller | changes])
 
 
-def train_without_record(folder: Path, monkeypatch, **changes) -> None:
+def train_without_record(folder: Path, monkeypatch, replace="nothing", **changes) -> None:
     """A run with checkpoints that did everything but write its records."""
 
     def stop(self):
         raise KeyboardInterrupt
 
+    run = small_run(**changes)
     with monkeypatch.context() as patch:
         patch.setattr(train.Run, "_finish", stop)
         with pytest.raises(KeyboardInterrupt):
-            train.train(small_run(**changes), folder, device="cpu", checkpoint_seconds=0)
+            train.train(run, folder, device="cpu", checkpoint_seconds=0, replace=replace)

@@ -47,6 +47,13 @@ def test_an_unfinished_run_has_a_policy(tmp_path, monkeypatch):
     assert load(tmp_path).q_values(np.zeros((1, 3, 30), np.float32)).shape == (1, 3, 9)
 
 
+def test_of_a_run_that_is_repeated_with_other_options_it_is_the_new_one(tmp_path, monkeypatch):
+    train.train(small_run(budget=400), tmp_path, device="cpu")
+    train_without_record(tmp_path, monkeypatch, replace="changed", hidden_size=24, budget=800)
+    assert (tmp_path / "policy.pt").exists()
+    assert load(tmp_path).config.hyperparameters.hidden_size == 24
+
+
 def test_a_policy_of_the_game_needs_no_game(finished, tmp_path, monkeypatch):
     """Only its own battles do: elsewhere it plays the simulator."""
     state = checkpoint.read_state(finished / "policy.pt")

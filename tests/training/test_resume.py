@@ -170,6 +170,34 @@ def test_an_unfinished_run_is_never_lost_to_other_options(tmp_path, monkeypatch,
     assert files.read_json(tmp_path / "run.json")["budget"] == 800
 
 
+def test_records_of_an_earlier_run_do_not_come_back_over_an_unfinished_one(
+    tmp_path, monkeypatch, caplog
+):
+    train.train(small_run(budget=400), tmp_path, device="cpu")
+    train_without_record(tmp_path, monkeypatch, replace="changed", learning_rate=0.1, budget=800)
+    with pytest.raises(BenchmarkError, match="an unfinished run with other options"):
+        train.train(small_run(budget=400), tmp_path, device="cpu")
+    assert (tmp_path / "checkpoint.pt").exists()
+    train.train(small_run(budget=400), tmp_path, device="cpu", replace="changed")
+    assert "the unfinished run with other options is lost (budget" in caplog.text
+    assert files.read_json(tmp_path / "run.json")["budget"] == 400
+
+
+def test_an_attempt_that_cannot_begin_does_not_hide_the_checkpoint(tmp_path, monkeypatch):
+    train_without_record(tmp_path, monkeypatch, budget=800)
+    before = files.read_json(tmp_path / "progress.json")
+
+    def full(*arguments):
+        raise torch.OutOfMemoryError("CUDA: Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(train, "make_learner", full)
+    with pytest.raises(BenchmarkError, match="memory ran out"):
+        train.train(small_run(budget=800), tmp_path, device="cpu")
+    after = files.read_json(tmp_path / "progress.json")
+    assert after["state"] == "failed"
+    assert after["saved_step"] == before["saved_step"] > 0
+
+
 def test_an_unfinished_run_goes_on_to_another_budget(tmp_path, monkeypatch):
     """With the bytes of a run that had it from the beginning."""
     train.train(small_run(budget=1600), tmp_path / "whole", device="cpu")

@@ -187,6 +187,20 @@ def test_a_changed_hyperparameter_repeats_exactly_the_runs_it_touches(study):
     done = snakemake(study, "--dry-run")
     trained = re.findall(r"train qmix on (\w+), seed (\d+)", done.output)
     assert set(trained) == {("3m", "0"), ("3m", "1")}
+    said = "2 finished run(s) have other options than the study now says"
+    assert re.search(rf"{re.escape(said)}.*learning_rate \(0.0005 there, 0.001 here\)", done.output)
+    write_study(study)
+    assert said not in snakemake(study, "--dry-run").output
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("LOG", "tensorbord"), ("DEVICE", "gpu"), ("CHECKPOINT_SECONDS", "abc")],
+)
+def test_what_every_run_would_refuse_is_said_before_the_first(study, variable, value):
+    done = snakemake(study, "--dry-run", "runs", **{f"BENCHMARK_{variable}": value})
+    assert done.code != 0
+    assert re.search(rf"^error: BENCHMARK_{variable}.*{value}", done.output, re.M)
 
 
 @pytest.mark.parametrize("options", [[], ["--profile", str(PROFILES / "slurm")]])
@@ -258,14 +272,15 @@ def test_a_study_that_came_as_its_table_is_never_trained(study, capsys, monkeypa
     shutil.rmtree(study / "results/made_up/runs")
     write_study(study, seeds=[0, 1, 2])
     assert {"train", "aggregate"}.isdisjoint(planned(study, "all"))
-    assert "came as its table" in snakemake(study, "--dry-run", "runs").output
+    done = snakemake(study, "--dry-run", "runs")
+    assert re.search(r"\b[1-9]\d* of the study's are missing there\. It came as its t", done.output)
     monkeypatch.chdir(study)
     one = ["train", "--study", "study.yaml", "--map", "3m", "--algorithm", "qmix", "--seed", "2"]
     assert main(one) == 2
     assert "came as its table" in capsys.readouterr().err
     assert main(["status", "study.yaml"]) == 0
     said = capsys.readouterr().out
-    assert "nothing is left to train" in said
+    assert "nothing is trained as long as the table is there" in said
     assert "repeats it" not in said
     assert not Path("results/made_up/runs").exists()
 

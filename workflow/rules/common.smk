@@ -42,7 +42,8 @@ if RAW and not any(Path(str(RAW), release).is_dir() for release in RELEASES):
 try:
     from benchmark import strict_yaml
     from benchmark.analysis import ablations, figures, made_from, statistics, tables
-    from benchmark.training import lock, run_state, study_folder
+    from benchmark.commands.train import check_environment
+    from benchmark.training import lock, run_record, run_state, study_folder
     from benchmark.training.config import hash_of
     from benchmark.training.monitor import Monitor
     from benchmark.training.study import parse_study
@@ -64,8 +65,9 @@ try:
     RUNS = {f"results/{run.path.as_posix()}": run for run in STUDY.runs()}
     # Finished runs that are not as they are now wanted, as `python -m benchmark status` sees them. Those
     # with another configuration are always repeated, those by other code with --config rerun=stale.
-    OTHERWISE = {"changed": [], "stale": []}
+    OTHERWISE = {"changed": [], "stale": [], "missing": []}
     if workflow.is_main_process:  # not in the jobs of a cluster
+        check_environment()
         for run in run_state.read([run.resolved() for run in RUNS.values()], Path(RESULTS)):
             if run.state in OTHERWISE:
                 OTHERWISE[run.state].append(run.folder)
@@ -77,12 +79,26 @@ RUN = f"{RESULTS}/runs/{{backend}}/{{map}}/{{algorithm}}/{{variant}}/{{seed}}"
 WITHOUT_RUNS = run_state.without_runs(Path(RESULTS))
 REPEATED = [] if WITHOUT_RUNS else OTHERWISE["changed"] + (OTHERWISE["stale"] if RERUN else [])
 STALE = sorted(set(OTHERWISE["stale"]) - set(REPEATED))
-if WITHOUT_RUNS and OTHERWISE["changed"]:
+if WITHOUT_RUNS and OTHERWISE["changed"] + OTHERWISE["missing"]:
     print(
         f"{len(OTHERWISE['changed'])} run(s) of {RESULTS}/evaluations.parquet are of another configuration than"
-        " the study's. It came as its table, so nothing is trained; move the table away to train it.",
+        f" the study's, {len(OTHERWISE['missing'])} of the study's are missing there. It came as its table, so"
+        " nothing is trained; move the table away to train it.",
         file=sys.stderr,
     )
+FINISHED = [
+    folder
+    for folder in REPEATED
+    if folder not in OTHERWISE["stale"] and run_state.is_finished(Path(folder))
+]
+if FINISHED:
+    with suppress(BenchmarkError):
+        first = RUNS[FINISHED[0]].differences(run_record.read(Path(FINISHED[0]))["config"])
+        print(
+            f"{len(FINISHED)} finished run(s) have other options than the study now says, {FINISHED[0]}: {first}."
+            " They are trained again, and what they were is lost: to keep it, give the study another name.",
+            file=sys.stderr,
+        )
 if STALE:
     print(
         f"{len(STALE)} finished run(s) are stale: code that decides their numbers has changed since."
