@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from benchmark import files
-from tests.test_strict_yaml import STUDY
+from tests.training.small import STUDY
 
 pytestmark = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
 

@@ -13,7 +13,7 @@ from benchmark import files, strict_yaml
 from benchmark.commands import main
 from benchmark.errors import BenchmarkError
 from benchmark.training.study import parse_study
-from tests.training.test_config import STUDY
+from tests.training.small import STUDY
 
 
 def test_merged_keys_may_be_overridden_and_merged_again():

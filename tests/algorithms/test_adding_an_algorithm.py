@@ -15,13 +15,11 @@ from algorithms import PLUGINS, plugins
 from benchmark.errors import BenchmarkError
 from benchmark.training.config import resolve_run
 from benchmark.training.provenance import source_hash
+from tests.training import small
 
 ROOT = Path(__file__).parent.parent.parent
-STUDY = {
-    "version": 2,
+STUDY = small.STUDY | {
     "name": "mine",
-    "backend": "simulator",
-    "protocol": "unified",
     "seeds": [0],
     "maps": ["3m"],
     "algorithms": ["vdn"],

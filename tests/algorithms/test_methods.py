@@ -18,6 +18,7 @@ from benchmark.training.config import resolve_run
 from benchmark.training.replay import Episodes, ReplayBuffer
 from tests.algorithms.official import EPISODES, NO_PRETRAINING, in_order, make
 from tests.algorithms.parity import SPEC, padded, random_episodes, with_noise_behind_the_ends
+from tests.training.small import Silent
 
 #: Everything that is due now and then is due soon.
 SOON = {
@@ -224,13 +225,6 @@ def test_a_stopped_run_gives_the_same_bytes(name, tmp_path, monkeypatch):
     for file in ("evaluations.parquet", "policy.pt"):
         whole, stopped = tmp_path / "whole" / file, tmp_path / "stopped" / file
         assert stopped.read_bytes() == whole.read_bytes()
-
-
-class Silent:
-    """A progress display that shows nothing."""
-
-    def __getattr__(self, name):
-        return lambda *arguments: None
 
 
 def test_a_run_shows_the_method_every_state_once(tmp_path):

@@ -9,13 +9,9 @@ from benchmark.errors import BenchmarkError
 from benchmark.training import study_folder
 from benchmark.training.study import Ablation, parse_study
 from tests.analysis import synthetic
+from tests.training import small
 
-STUDY = {
-    "version": 2,
-    "name": "made_up",
-    "backend": "simulator",
-    "protocol": "unified",
-    "seeds": [0, 1],
+STUDY = small.STUDY | {
     "maps": ["3m", "2s3z"],
     "algorithms": ["r3dm", "acorm"],
     "variants": [

@@ -7,6 +7,15 @@ import pytest
 from benchmark.training import train
 from benchmark.training.config import RunConfig, resolve_run
 
+STUDY = {
+    "version": 2,
+    "name": "made_up",
+    "backend": "simulator",
+    "protocol": "unified",
+    "seeds": [0, 1],
+    "maps": ["3m", "8m"],
+    "algorithms": ["qmix"],
+}
 SMALL = {
     "budget": 9600,
     "n_envs": 4,
@@ -17,6 +26,13 @@ SMALL = {
     "hidden_size": 16,
     "epsilon_steps": 4000,
 }
+
+
+class Silent:
+    """A progress display that shows nothing."""
+
+    def __getattr__(self, name):
+        return lambda *arguments: None
 
 
 def small_run(**changes) -> RunConfig:

@@ -11,17 +11,9 @@ from benchmark.training.config import RunConfig, resolve_run
 from benchmark.training.protocol import MAP_RULES, RULES
 from benchmark.training.study import load_study, parse_study
 from benchmark.training.study_folder import find
+from tests.training.small import STUDY
 
 ROOT = Path(__file__).parent.parent.parent
-STUDY = {
-    "version": 2,
-    "name": "made_up",
-    "backend": "simulator",
-    "protocol": "unified",
-    "seeds": [0, 1],
-    "maps": ["3m", "8m"],
-    "algorithms": ["qmix"],
-}
 CURVE = {"algorithm": "qmix", "label": "QMIX"}
 VARIANT = {"algorithm": "qmix", "name": "slow", "maps": ["3m"], "set": {"learning_rate": 1e-4}}
 

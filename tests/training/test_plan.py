@@ -18,17 +18,10 @@ from benchmark.commands import main
 from benchmark.envs import spec_of
 from benchmark.training import measure, plan
 from benchmark.training.config import resolve_run
+from tests.training import small
 
-STUDY = {
-    "version": 2,
-    "name": "made_up",
-    "backend": "simulator",
-    "protocol": "unified",
-    "seeds": [0, 1, 2],
-    "maps": ["3m", "8m"],
-    "algorithms": ["qmix"],
-    "set": {"budget": 500_000, "batch_size": 4, "replay_episodes": 16, "evaluation_episodes": 2},
-}
+COSTS = {"budget": 500_000, "batch_size": 4, "replay_episodes": 16, "evaluation_episodes": 2}
+STUDY = small.STUDY | {"seeds": [0, 1, 2], "set": COSTS}
 
 
 @pytest.fixture

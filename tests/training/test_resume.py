@@ -18,7 +18,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.training import checkpoint, run_state, train
 from benchmark.training.config import resolve_run
 from benchmark.training.lock import exclusive
-from tests.training.small import SMALL, small_run, train_without_record
+from tests.training.small import SMALL, Silent, small_run, train_without_record
 
 
 def start(folder: Path, settings: dict) -> subprocess.Popen:
@@ -114,7 +114,7 @@ def test_evaluating_more_often_never_changes_training(tmp_path):
             small_run(evaluation_interval=interval),
             tmp_path / str(interval),
             "cpu",
-            _Silent(),
+            Silent(),
         )
         while run.steps < 1200:
             run._learn(run._collect())
@@ -126,24 +126,13 @@ def test_evaluating_more_often_never_changes_training(tmp_path):
 
 def test_updates_pending_after_an_aborted_battle_are_made_later(tmp_path):
     """Four updates for sixteen battles, however many the game aborts (GoMARL's 1 in 8)."""
-    run = train.Run(small_run(updates_per_episode=0.25), tmp_path, "cpu", _Silent())
+    run = train.Run(small_run(updates_per_episode=0.25), tmp_path, "cpu", Silent())
     run._collect()
     made = []
     for played in (4, 3, 3, 2, 4):
         run._learn(played)
         made.append(run.learner.updates)
     assert made == [1, 1, 2, 3, 4]
-
-
-class _Silent:
-    def begin(self, *arguments):
-        pass
-
-    def saved(self, *arguments):
-        pass
-
-    def evaluated(self, *arguments):
-        pass
 
 
 def test_finished_run_is_left_alone_and_another_configuration_refused(tmp_path):

@@ -23,17 +23,9 @@ from benchmark.training import provenance, study_folder
 from benchmark.training.run_state import DIVERGED
 from benchmark.training.study import load_study
 from tests.analysis import synthetic
+from tests.training import small
 
-STUDY = {
-    "version": 2,
-    "name": "made_up",
-    "backend": "simulator",
-    "protocol": "unified",
-    "seeds": [0, 1, 2],
-    "maps": ["3m", "8m"],
-    "algorithms": ["qmix"],
-    "set": {"budget": 1000},
-}
+STUDY = small.STUDY | {"seeds": [0, 1, 2], "set": {"budget": 1000}}
 DEAD = 2**22 + 1  #: above Linux's largest process id
 
 

@@ -21,18 +21,14 @@ import yaml
 
 from benchmark import files
 from benchmark.training.evaluations import read_evaluations
+from tests.training import small
 
 ROOT = Path(__file__).parent.parent.parent
 CLUSTER = ROOT / "tests" / "workflow" / "one_node_slurm.sh"
 PROFILE = ROOT / "profiles" / "slurm-no-accounting" / "profile.yaml"
-STUDY = {
-    "version": 2,
+STUDY = small.STUDY | {
     "name": "tiny",
-    "backend": "simulator",
-    "protocol": "unified",
-    "seeds": [0, 1],
     "maps": ["3m"],
-    "algorithms": ["qmix"],
     "statistics": {"replications": 200},
     "set": {
         "budget": 400,

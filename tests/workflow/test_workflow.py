@@ -29,20 +29,13 @@ from benchmark.training.config import hash_of
 from benchmark.training.evaluations import read_evaluations
 from benchmark.training.study import load_study
 from benchmark.training.study_folder import find
+from tests.training import small
 
 ROOT = Path(__file__).parent.parent.parent
 AFTER_TRAINING = {"aggregate", "statistics", "tables", "figures", "compare", "report", "all"}
 COMMANDS = {"compare": "published"}  #: of rules that are not called like their command
 PROFILES = ROOT / "profiles"
-STUDY = {
-    "version": 2,
-    "name": "made_up",
-    "backend": "simulator",
-    "protocol": "unified",
-    "seeds": [0, 1],
-    "maps": ["3m", "terran_3_vs_3"],
-    "algorithms": ["qmix"],
-}
+STUDY = small.STUDY | {"maps": ["3m", "terran_3_vs_3"]}
 STAND_IN = """
 import hashlib, json, pathlib, sys
 def sha256(text):
