@@ -65,20 +65,19 @@ def prepared(name: str, episodes: int, steps: int) -> tuple["Learner", Callable[
     """
     import numpy as np
     import torch
-    from learner import random_episodes
 
     from algorithms import ALGORITHMS
     from benchmark.envs import spec_of
     from benchmark.training.config import resolve_run
     from benchmark.training.device import choose_device
-    from benchmark.training.measure import without_pretraining
+    from benchmark.training.measure import made_up, without_pretraining
     from benchmark.training.replay import ReplayBuffer
 
     spec, device = spec_of(MAPS[0]), choose_device("auto")
     run = without_pretraining(resolve_run(map=MAPS[0], algorithm=name, seed=0))
     learner = ALGORITHMS[name](spec, run.hyperparameters, run.training, 0, device)
     replay = ReplayBuffer(spec, episodes)
-    replay.add(random_episodes(spec, episodes, steps))
+    replay.add(made_up(spec, episodes, steps))
     learner.on_collect(replay.episodes(0, episodes), 0)
     batch = replay.sample(episodes, np.random.default_rng(0)).to(learner.device)
 

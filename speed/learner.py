@@ -25,25 +25,8 @@ from benchmark.envs import spec_of
 from benchmark.training import provenance
 from benchmark.training.config import resolve_run
 from benchmark.training.device import keep_freed_memory
-from benchmark.training.measure import without_pretraining
-from benchmark.training.replay import Episodes, ReplayBuffer
-
-
-def random_episodes(spec, count: int, steps: int) -> Episodes:
-    """Episodes of ``steps`` steps full of noise."""
-    rng = np.random.default_rng(0)
-    shape = (count, steps + 1, spec.n_agents)
-    available = rng.random((*shape, spec.n_actions)) < 0.5
-    available[..., 1] = True
-    return Episodes(
-        obs=rng.standard_normal((*shape, spec.obs_size), np.float32),
-        state=rng.standard_normal((count, steps + 1, spec.state_size), np.float32),
-        available=available,
-        actions=available.argmax(-1).astype(np.uint8),
-        reward=rng.random((count, steps), np.float32),
-        terminated=np.ones(count, np.bool_),
-        length=np.full(count, steps, np.int32),
-    )
+from benchmark.training.measure import made_up, without_pretraining
+from benchmark.training.replay import ReplayBuffer
 
 
 def fastest(function, repeats: int = 7) -> float:
@@ -92,11 +75,11 @@ def other_work(learner, replay: ReplayBuffer, steps: int) -> str:
         seconds = fastest(lambda: learner.contrast(batch), repeats=3)
         said.append(f"{seconds * 1e3:.1f} ms per contrastive step")
     if type(learner).on_collect is not Learner.on_collect:
-        episodes = random_episodes(learner.spec, 8, steps)
+        episodes = made_up(learner.spec, 8, steps)
         seconds = fastest(lambda: learner.on_collect(episodes, 0)) / 8
         said.append(f"{seconds * 1e3:.2f} ms per collected episode")
     if type(learner).after_round is not Learner.after_round:
-        replay.add(random_episodes(learner.spec, 256, steps))
+        replay.add(made_up(learner.spec, 256, steps))
         begin = time.perf_counter()
         learner.env_steps = 10**6
         learner.after_round(replay)
@@ -136,7 +119,7 @@ def main() -> None:
         hyperparameters = without_pretraining(run).hyperparameters
         learner = ALGORITHMS[name](spec, hyperparameters, run.training, 0, arguments.device)
         replay = ReplayBuffer(spec, max(256, arguments.batch))
-        replay.add(random_episodes(spec, arguments.batch, arguments.steps))
+        replay.add(made_up(spec, arguments.batch, arguments.steps))
         rng = np.random.default_rng(0)
         if getattr(learner, "memory", None) is not None:
             fill(learner.memory, spec.state_size)

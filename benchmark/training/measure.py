@@ -160,7 +160,7 @@ def peak_memory(run: RunConfig, spec: EnvSpec, seconds: float) -> np.ndarray:
     streams = RandomStreams(run.seed)
     learner = make_learner(run, streams, device_asked_for(), spec)
     replay = make_replay(spec, run.training)
-    battle = _made_up(spec)
+    battle = made_up(spec, 1, spec.episode_limit)
     replay.add(battle)
     replay.restore(replay.packed(0, 1) * (replay.capacity - 1))  # the same bytes, many times
     learner.on_collect(battle, spec.episode_limit)
@@ -196,18 +196,18 @@ def _peaks(device: torch.device) -> np.ndarray:
     return np.array([main, torch.cuda.max_memory_reserved(device) if on_gpu else 0], np.float64)
 
 
-def _made_up(spec: EnvSpec) -> Episodes:
-    """One battle of full length in which every action is always available."""
+def made_up(spec: EnvSpec, episodes: int, steps: int) -> Episodes:
+    """Battles full of noise, of ``steps`` steps each, in which every action is always available."""
     rng = np.random.default_rng(0)
-    steps, agents = spec.episode_limit, spec.n_agents
+    shape = (episodes, steps + 1, spec.n_agents)
     return Episodes(
-        obs=rng.standard_normal((1, steps + 1, agents, spec.obs_size), np.float32),
-        state=rng.standard_normal((1, steps + 1, spec.state_size), np.float32),
-        available=np.ones((1, steps + 1, agents, spec.n_actions), np.bool_),
-        actions=rng.integers(spec.n_actions, size=(1, steps + 1, agents), dtype=np.uint8),
-        reward=rng.random((1, steps), np.float32),
-        terminated=np.zeros(1, np.bool_),
-        length=np.array([steps], np.int32),
+        obs=rng.standard_normal((*shape, spec.obs_size), np.float32),
+        state=rng.standard_normal((episodes, steps + 1, spec.state_size), np.float32),
+        available=np.ones((*shape, spec.n_actions), np.bool_),
+        actions=rng.integers(spec.n_actions, size=shape, dtype=np.uint8),
+        reward=rng.random((episodes, steps), np.float32),
+        terminated=np.zeros(episodes, np.bool_),
+        length=np.full(episodes, steps, np.int32),
     )
 
 
