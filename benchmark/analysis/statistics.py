@@ -37,7 +37,7 @@ _CELL = ["map", "family", *_METHOD]
 _SUITE = ["suite", "phase", "n_maps", "maps_left_out"]
 _ESTIMATE = Estimate._fields
 _TEST = ["p", "p_smallest"]
-_TEXT = {"variant", "maps_left_out", "missing_seeds"}  #: columns in which nothing is an empty text
+_TEXT = {"variant", "maps_left_out", "missing_seeds"}  #: where an empty field is an empty text
 
 #: Columns of each file. ``end`` is where the map's methods are judged, ``trained`` the last point
 #: of the method's own evaluation grid.
@@ -256,7 +256,7 @@ def read(folder: Path) -> dict[str, pd.DataFrame]:
         BenchmarkError: a file is missing or is not what this version writes.
     """
     return {
-        name: read_table(Path(folder) / f"{name}.csv", columns, _TEXT, "statistics")
+        name: read_table(Path(folder) / f"{name}.csv", columns, _TEXT, "statistics STUDY")
         for name, columns in COLUMNS.items()
     }
 

@@ -254,7 +254,7 @@ def read(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     names = {"claims": claims.COLUMNS, "reproduction": COLUMNS}
     return tuple(
         statistics.read_table(
-            Path(folder) / f"{name}.csv", columns, facts.TEXT, "published compare"
+            Path(folder) / f"{name}.csv", columns, facts.TEXT, "published compare STUDY"
         )
         for name, columns in names.items()
     )

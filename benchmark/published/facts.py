@@ -42,7 +42,7 @@ COLUMNS = {
     "claims": claims.COLUMNS,
     "recovery": ["source", "map", "algorithm", "at", "n", "sd", "sd_estimated", "sd_widest"],
 }
-#: Columns in which nothing is an empty text, and decimals that are kept.
+#: Columns in which an empty field is an empty text, and the decimals that are kept.
 TEXT = {"flags", "excluded", "effect", "map", "algorithm", "variant", "metric"}
 DECIMALS = 4
 

@@ -150,9 +150,10 @@ def load_policy(
 def _read(path: Path) -> tuple[RunConfig, dict]:
     """The configuration and the weights in a run folder, a ``policy.pt`` or ``checkpoint.pt``."""
     if path.is_dir():
-        names = ["checkpoint.pt", "policy.pt"]  # an older policy may lie beside a new run
-        files = [path / name for name in (names[::-1] if is_finished(path) else names)]
-        existing = [file for file in files if file.exists()]
+        names = ["policy.pt", "checkpoint.pt"]
+        if not is_finished(path):  # the policy may be left of a run that is being replaced
+            names.reverse()
+        existing = [path / name for name in names if (path / name).exists()]
         if not existing:
             raise BenchmarkError(
                 f"{path} holds no policy.pt or checkpoint.pt; give the folder of a run,"

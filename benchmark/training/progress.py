@@ -39,8 +39,8 @@ class Progress:
     def __init__(self, config: RunConfig, folder: Path, loggers: Sequence[str] = ()) -> None:
         self._config, self._folder = config, folder
         self._budget = config.training.budget
-        self._steps = self._saved = 0
-        self._begun = False
+        self._steps = 0
+        self._saved: int | None = None  # None before the attempt has begun
         self._begin: tuple[float, int] | None = None
         self._written = 0.0
         self._win_rate: float | None = None
@@ -53,7 +53,6 @@ class Progress:
         The log marks it: what a killed attempt played beyond that step comes again.
         """
         self._steps = self._saved = step
-        self._begun = True
         self._log(f"attempt begins at step {step}")
         self._write("running")
 
@@ -110,7 +109,9 @@ class Progress:
         self._loggers.close()
 
     def _earlier(self) -> dict:
-        """Where the run stood and what it was, by the last report of an earlier attempt."""
+        """What an earlier attempt reported of the checkpoint in the folder; nothing without one."""
+        if not (self._folder / "checkpoint.pt").exists():
+            return {}
         try:
             about = files.read_sealed(self._folder / "progress.json", KEYS)
         except BenchmarkError:
@@ -153,7 +154,7 @@ class Progress:
         value = {
             "state": state,
             "step": self._steps,
-            "saved_step": self._saved,
+            "saved_step": self._saved or 0,
             "budget": self._budget,
             "steps_per_second": round(self._rate(), 1),
             "win_rate": self._win_rate,
@@ -163,7 +164,7 @@ class Progress:
             "error": error,
             "config": self._config.resolved(),
         }
-        if not self._begun:  # it failed before the checkpoint of an earlier attempt was read
+        if self._saved is None:  # it failed before a checkpoint was read
             value |= self._earlier()
         try:
             files.write_sealed(value, self._folder / "progress.json")

@@ -95,6 +95,13 @@ def test_report_shows_roles_where_a_study_has_them(written, with_roles):
         written()
 
 
+def test_roles_in_the_simulator_are_not_shown_of_the_game(with_roles):
+    study = load_study(files.ROOT / "config" / "smoke.yaml")
+    assert len(report._roles(with_roles, study)) == 1
+    of_the_game = study.model_copy(update={"backend": "starcraft2"})
+    assert report._roles(with_roles, of_the_game) == []
+
+
 def test_report_leaves_out_roles_of_an_earlier_study_file(written, with_roles):
     study = load_study(files.ROOT / "config" / "smoke.yaml").model_copy(
         update={"roles": None, "ablations": []}

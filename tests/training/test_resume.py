@@ -185,6 +185,10 @@ def test_an_attempt_that_cannot_begin_does_not_hide_the_checkpoint(tmp_path, mon
     after = files.read_json(tmp_path / "progress.json")
     assert after["state"] == "failed"
     assert after["saved_step"] == before["saved_step"] > 0
+    checkpoint.Checkpoints(tmp_path).delete()
+    with pytest.raises(BenchmarkError, match="memory ran out"):
+        train.train(small_run(budget=800), tmp_path, device="cpu")
+    assert files.read_json(tmp_path / "progress.json")["saved_step"] == 0
 
 
 def test_an_unfinished_run_goes_on_to_another_budget(tmp_path, monkeypatch):

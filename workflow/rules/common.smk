@@ -81,24 +81,23 @@ REPEATED = [] if WITHOUT_RUNS else OTHERWISE["changed"] + (OTHERWISE["stale"] if
 STALE = sorted(set(OTHERWISE["stale"]) - set(REPEATED))
 if WITHOUT_RUNS and OTHERWISE["changed"] + OTHERWISE["missing"]:
     print(
-        f"{len(OTHERWISE['changed'])} run(s) of {RESULTS}/evaluations.parquet are of another configuration than"
-        f" the study's, {len(OTHERWISE['missing'])} of the study's are missing there. It came as its table, so"
-        " nothing is trained; move the table away to train it.",
+        f"{STUDY.name} came as its table, {RESULTS}/evaluations.parquet: {len(OTHERWISE['missing'])} of its runs are"
+        f" missing there, {len(OTHERWISE['changed'])} are of another configuration. Nothing is trained; move the"
+        " table away to train the study.",
         file=sys.stderr,
     )
-FINISHED = [
-    folder
-    for folder in REPEATED
-    if folder not in OTHERWISE["stale"] and run_state.is_finished(Path(folder))
-]
-if FINISHED:
-    with suppress(BenchmarkError):
-        first = RUNS[FINISHED[0]].differences(run_record.read(Path(FINISHED[0]))["config"])
-        print(
-            f"{len(FINISHED)} finished run(s) have other options than the study now says, {FINISHED[0]}: {first}."
-            " They are trained again, and what they were is lost: to keep it, give the study another name.",
-            file=sys.stderr,
-        )
+LOST = (
+    []
+    if WITHOUT_RUNS
+    else [path for path in OTHERWISE["changed"] if run_state.is_finished(Path(path))]
+)
+if LOST:
+    changes = RUNS[LOST[0]].differences(run_record.read(Path(LOST[0]))["config"])
+    print(
+        f"{len(LOST)} finished run(s) have other options than the study now says, {LOST[0]}: {changes}."
+        " They are trained again, and what they were is lost: to keep it, give the study another name.",
+        file=sys.stderr,
+    )
 if STALE:
     print(
         f"{len(STALE)} finished run(s) are stale: code that decides their numbers has changed since."

@@ -50,8 +50,10 @@ class Broken(Exception):
 
 
 class Fault(BenchmarkError):
-    """A worker failed and must be replaced. The message goes on after "StarCraft II" and begins
-    with "crashed", "hung" or "broken" (the client said so)."""
+    """A worker failed and must be replaced.
+
+    The message goes on after "StarCraft II": "crashed", "hung" or "broken" (the client said so).
+    """
 
 
 class Worker:
