@@ -127,7 +127,7 @@ COOLDOWN_JITTER = (-1.0, 2.0)  #: loops, uniform, added to every period
 #: Cells, edge to edge: units look for targets as far as they shoot, at least this far (data), ...
 MIN_SCAN_RANGE = 5.0
 #: ... and a little further. Fitted: of 0, 0.25, 0.4, 0.5, 0.6, 0.75 and 1 this one lets untrained
-#: policies live as long on 8m, 3s5z and MMM2 as in the game (docs/simulator.md).
+#: policies live as long on 8m, 3s5z and MMM2 as in the game (docs/rules_tried.md).
 SCAN_MARGIN = 0.5
 #: Friends appear, and press together, to this share of the sum of their separations (recording of
 #: 3m: marines appear and walk 0.6875 cells apart, 11/12 of 0.75); opponents come as near as this

@@ -122,14 +122,8 @@ class NearRandom(RecurrentPolicy):
     def begin(self, now: Observation) -> None:
         _, n_agents, n_actions = now.available.shape
         inputs = now.obs.shape[2] + n_actions + n_agents
-        sizes = {"fc1": (_HIDDEN, inputs), "fc2": (n_actions, _HIDDEN)}
-        sizes |= {f"rnn.{side}": (3 * _HIDDEN, _HIDDEN) for side in ("ih", "hh")}
-        for name, (rows, columns) in sizes.items():  # torch's initial weights
-            bound = columns**-0.5
-            group, _, side = name.partition(".")
-            for kind, shape in (("weight", (rows, columns)), ("bias", (rows,))):
-                drawn = self._random.uniform(-bound, bound, shape).astype(np.float32)
-                self._weights[f"{group}.{kind}{'_' * bool(side)}{side}"] = drawn
+        seed = int(self._random.integers(2**32))
+        self._weights = untrained_network(seed, inputs, n_actions)
         super().begin(now)
 
 
