@@ -4,12 +4,10 @@ Every part is a process with a time limit, and results are written after each: g
 as a section for docs/performance.md, to $OUT or build/gpu/. Packages are taken as they are; what is
 missing is named. ``--device cpu --small`` tries all of it on a machine without a GPU.
 
-On a machine of /work/.library/device (python3 is 3.12 there): download lz4, pydantic,
-pydantic-core, annotated-types and typing-inspection into .whl as its README says, then one ``run``,
-``carry: [".whl"]``, ``timeout_s: 580`` and the command
+Where packages are missing on a machine without network, bring their wheels in a folder:
 
-    python3 -m pip install -q --no-index --no-deps --target /tmp/site .whl/*.whl &&
-    export PYTHONPATH=/tmp/site PYTHONUNBUFFERED=1 && make gpu PYTHON=python3
+    python3 -m pip install --no-index --no-deps --target /tmp/site FOLDER/*.whl
+    PYTHONPATH=/tmp/site make gpu PYTHON=python3
 """
 
 import argparse

@@ -7,8 +7,8 @@ The format of Gorsane et al. (NeurIPS 2022), with every evaluation episode:
                                            ..., "absolute_metrics": {"win_rate": [...], ...}}}}}}
 
 The format has no missing runs, and marl-eval takes the first run's evaluation steps for those of
-all runs, so a table with gaps is refused here. Variants, which ran on a few maps only, are left
-out.
+all runs, so a table with gaps, or with runs of unequal length on one map, is refused here.
+Variants, which ran on a few maps only, are left out.
 """
 
 import itertools
@@ -52,11 +52,11 @@ def marl_eval(
         table: rows of ``EVALUATION_SCHEMA``.
         maps, algorithms, seeds: only these runs; all when None.
         evaluations: keep this many of each run's evaluations, evenly spaced from first to last,
-            e.g. where budgets differ between maps; all when None.
+            where budgets differ between maps; all when None.
 
     Raises:
-        BenchmarkError: a run is missing, a run lacks evaluations, or the table mixes backends or
-            protocols.
+        BenchmarkError: a run is missing, a run lacks evaluations, runs on one map end at different
+            steps, or the table mixes backends or protocols.
     """
     backend, protocol = source(table)
     table = table[table["variant"] == DEFAULT]
@@ -68,6 +68,7 @@ def marl_eval(
     of_run = dict(list(table.groupby(["map", "algorithm", "seed"])))
     tasks: dict = {map: {name: {} for name in algorithms} for map in maps}
     counts: dict[int, str] = {}  # of evaluations -> a run with so many
+    ends: dict[str, tuple[int, str]] = {}  # map -> last env step, a run that ends there
     for map, algorithm, seed in itertools.product(maps, algorithms, seeds):
         name = f"{map}/{algorithm}/{DEFAULT}/{seed}"
         if (map, algorithm, seed) not in of_run:
@@ -77,6 +78,14 @@ def marl_eval(
             )
         run = _run(of_run[map, algorithm, seed], evaluations, name)
         tasks[map][algorithm][f"seed_{seed}"] = run
+        end = int(of_run[map, algorithm, seed]["step"].max())
+        first_end, first = ends.setdefault(map, (end, name))
+        if end != first_end:
+            raise BenchmarkError(
+                f"{first} ends at {first_end:,} env steps but {name} at {end:,}, and marl-eval"
+                " would show them as equally long; choose methods of equal budget with"
+                f" --algorithms, or leave {map} out with --maps"
+            )
         counts.setdefault(len(run) - 1, name)
     if len(counts) > 1:
         (most, longer), (least, shorter) = max(counts.items()), min(counts.items())

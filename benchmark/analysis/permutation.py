@@ -64,7 +64,8 @@ def _labellings(x: np.ndarray, y: np.ndarray) -> tuple[int, np.ndarray]:
 
 
 def smallest(x: list[np.ndarray], y: list[np.ndarray]) -> float:
-    """The smallest p-value that so many runs can give: all of X beat all of Y, or none does."""
+    """The smallest p-value that so many runs without ties can give: all of X beat all of Y, or none
+    does."""
     labellings = math.prod(
         math.comb(len(ours) + len(theirs), len(ours)) for ours, theirs in zip(x, y, strict=True)
     )
@@ -80,15 +81,14 @@ def together(rows: pd.DataFrame) -> pd.DataFrame:
     Returns:
         The rows, with Holm's correction of ``p`` and ``p_smallest`` over all of them, and
 
+        * ``p_alone``: ``p`` before;
         * ``differs``: the methods differ, at a level of ``LEVEL`` for all rows together;
         * ``testable``: some outcome of so many runs could have said so.
     """
     corrected = {name: _holm(rows[name].to_numpy(float)) for name in ("p", "p_smallest")}
-    return rows.assign(
-        **corrected,
-        differs=corrected["p"] <= LEVEL,
-        testable=corrected["p_smallest"] <= LEVEL,
-    )
+    differs = corrected["p"] <= LEVEL
+    testable = differs | (corrected["p_smallest"] <= LEVEL)  # ties can be less likely than no tie
+    return rows.assign(p_alone=rows["p"], **corrected, differs=differs, testable=testable)
 
 
 def _holm(p_values: np.ndarray) -> np.ndarray:

@@ -263,7 +263,8 @@ def _verdicts(
             verdict = f"{x} ends {'higher' if row.value > 0.5 else 'lower'} than {y}"
         else:
             verdict = f"No difference between {x} and {y} is shown"
-        yield f"{verdict}: probability of improvement {_estimate(row)}, p = {row.p:.3f}."
+        alone = f" ({row.p_alone:.3f} alone)" if len(pairs) > 1 else ""
+        yield f"{verdict}: probability of improvement {_estimate(row)}, p = {row.p:.3f}{alone}."
     if len(pairs):
         yield f"Decided by {permutation.DECIDED_BY}, not by the intervals. {NARROW}"
 

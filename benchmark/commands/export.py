@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--evaluations",
         type=int,
         metavar="N",
-        help="of each run, evenly spaced (default: all; needed where budgets differ)",
+        help="of each run, evenly spaced (default: all; needed where maps have different budgets)",
     )
 
 

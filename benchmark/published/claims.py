@@ -334,10 +334,10 @@ def _per_suite(
         yield place, str(of_maps[0].right.method), whole, difference, found
 
 
-def _lacks(claim: Comparison, whole: list[str]) -> str:
+def _lacks(claim: Comparison, whole: list[str], says: str = "lacks") -> str:
     """Names the maps without whole data; empty where every map has them."""
     lacking = [map for map in claim.maps if map not in whole]
-    return f" (lacks {', '.join(lacking)})" if lacking else ""
+    return f" ({says} {', '.join(lacking)})" if lacking else ""
 
 
 def _largest_gain(
@@ -365,7 +365,8 @@ def _largest_gain(
         ]
         lead = best.left.mean - best.right.mean
         difference = Difference(lead, max(lows, default=-np.inf), max(highs))
-        found, lacks = verdict(difference, 0, claim.gain), _lacks(claim, complete)
+        found = verdict(difference, 0, claim.gain)
+        lacks = _lacks(claim, complete, "lacks a method on")
         if lacks and found not in ("higher", "lower"):
             found = "partial"
         place = f"{best.left.map} of {claim.suite}{lacks}"

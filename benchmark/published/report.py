@@ -100,6 +100,7 @@ def section(folder: Path, maps: list[str]) -> Section:
         "claims": claims_by_outcome(tests),
         "tests": tests[tests["verdict"] != "no valid data"].to_dict("records"),
         "reproduction": reproduction.to_dict("records"),
+        "window": about["window"],
     }
     return Section(_TEMPLATES / "published.html.j2", content)
 

@@ -79,6 +79,14 @@ def test_unequal_budgets_are_thinned_out(export):
     assert "choose 2 to 5" in export(table, "--evaluations", "6")
 
 
+def test_runs_of_unequal_length_on_one_map_are_refused(export):
+    longer = synthetic.run("3m", "acorm", 0, budget=80_000)
+    table = pd.concat([synthetic.run("3m", "r3dm", 0), longer])
+    error = export(table, "--evaluations", "3")
+    assert "3m/acorm/default/0 ends at 80,000 env steps but 3m/r3dm/default/0 at 40,000" in error
+    assert list(export(table, "--algorithms", "acorm")["simulator_unified"]["3m"]) == ["acorm"]
+
+
 def test_two_backends_are_refused(export):
     table = pd.concat([synthetic.study(), synthetic.study(backend="starcraft2")])
     assert "mixes the backends" in export(table)

@@ -80,6 +80,9 @@ def test_too_few_runs_for_any_outcome_are_told_apart_from_no_difference():
         True,
         True,
     ]  # if both differ
+    x, y = [np.array([3.0, 3, 5, 5])], [np.array([0.0, 1, 2])]  # ties among X: p is 1 / 35
+    found = in_family((permutation.p_value(x, y), permutation.smallest(x, y)))
+    assert found[["differs", "testable"]].to_numpy().all()
 
 
 def test_of_seven_equal_methods_few_studies_call_any_different():

@@ -238,7 +238,7 @@ def test_verdicts_are_the_tests_for_all_comparisons_together():
     names = ("r3dm", "qmix", "acorm", "cia", "gomarl", "cds", "emc")
     every = verdicts(3, **dict.fromkeys(names, 0.0) | {"r3dm": 1.0})
     assert all(sentence.startswith("R3DM ends higher than") for sentence in every[1:7])
-    assert ", p = 0.030." in every[1]
+    assert ", p = 0.030 (0.005 alone)." in every[1]
 
 
 def test_report_compares_the_study_with_what_is_published(written):

@@ -248,7 +248,7 @@ def test_the_largest_gain_is_over_the_best_other(tested, found):
     }
     assert leads["MMM2"] < leads["corridor"] < means["MMM2", "r3dm"] - means["MMM2", "qmix"]
     gain = tested.query("claim == 'gain' and data == 'cleaned'").iloc[0]
-    assert gain["place"] == "corridor of both (lacks corridor)"  # cia is on MMM2 alone
+    assert gain["place"] == "corridor of both (lacks a method on corridor)"  # cia is on MMM2 alone
     assert gain["right"] == "qmix, best of qmix"
     assert gain["difference"] == pytest.approx(leads["corridor"])
     assert gain["low"] < gain["difference"] < gain["high"]

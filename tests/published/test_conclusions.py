@@ -136,4 +136,4 @@ def test_short_runs_carry_a_flag(ours):
     table, *_ = ours
     data = compare.our_data(table, {MAPS[0]: 2_000_000, MAPS[1]: STEPS}, 100_000)
     flags = {cell.map: found for cell, found in data.flags.items()}
-    assert flags == {MAPS[0]: ["trained for 200,000 of the published 2,000,000 steps"]}
+    assert flags == {MAPS[0]: ["judged at 200,000 of the published 2,000,000 steps"]}

@@ -115,7 +115,7 @@ def learning_curves(found: dict):
             one = curves[(curves["map"] == name) & (curves["game"] == game)].sort_values("step")
             x = one["step"] / 1e6
             n = int(one["runs"].max()) if len(one) else 0
-            label = f"{text} ({n} run{'s' * (n > 1)})" if n else f"{text}: not finished"
+            label = f"{text} ({n} run{'s' * (n > 1)})" if n else f"{text}: no finished run"
             axes.plot(x, one["win"], color=colour, lw=1.2, label=label)
             axes.fill_between(x, one["low"], one["high"], color=colour, alpha=0.18, lw=0)
         axes.set_title(name, fontsize=8)
