@@ -113,6 +113,9 @@ class Learner(nn.Module):
     #: Names of the method's own random streams.
     STREAMS: ClassVar[tuple[str, ...]] = ()
 
+    config: Any  #: of the method's own ``Config``
+    agent_codes: Tensor  #: one-hot, [N, N]
+
     def __init__(
         self,
         spec: EnvSpec,
@@ -323,7 +326,8 @@ class Learner(nn.Module):
         self.before_update(batch, *others)
         online = self.online(batch)
         online.extras.update(looked_up)
-        losses = {"td": self.td_loss(batch, online)} | self.auxiliary_losses(batch, online)
+        # dict() refuses an auxiliary loss that takes the TD loss's name
+        losses = dict(td=self.td_loss(batch, online), **self.auxiliary_losses(batch, online))
         self.optimizer_step(sum(losses.values()))
         self.updates += 1
         if self.updates % self.config.target_interval == 0:

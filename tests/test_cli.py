@@ -55,6 +55,7 @@ def test_an_unknown_command(capsys):
         (["--device", "gpu"], ["unknown device 'gpu'", "auto, cpu, cuda"]),
         (["--set", "budgt=5"], ["unknown key 'budgt'", "budget"]),
         (["--set", "budget"], ["--set budget", "KEY=VALUE"]),
+        (["--set", "budget=9", "n_envs=x"], ["n_envs", "'x'"]),
         (["--set", "budget=many"], ["budget", "'many'"]),
         (["--set", "budget=[1"], ["--set budget=[1", "YAML"]),
         (["--set", "protocol=released"], ["one protocol"]),

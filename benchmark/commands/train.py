@@ -38,10 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, help="YAML file with keys as for --set")
     parser.add_argument(
         "--set",
-        action="append",
+        action="extend",
+        nargs="+",
         default=[],
         metavar="KEY=VALUE",
-        help="a rule, hyper-parameter or env option, e.g. budget=200000; may be repeated",
+        help="a rule, hyper-parameter or env option, e.g. budget=200000",
     )
     parser.add_argument(
         "--show",

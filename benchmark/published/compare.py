@@ -98,9 +98,7 @@ def our_data(evaluations: pd.DataFrame, published_ends: dict[str, int], window: 
     reached |= Scores(points).ends
     ends = reached | {map: min(end, reached.get(map, end)) for map, end in published_ends.items()}
     flags = {
-        cell: [
-            f"judged at {ends[cell.map]:,} of the published {published_ends[cell.map]:,} steps"
-        ]
+        cell: [f"judged at {ends[cell.map]:,} of the published {published_ends[cell.map]:,} steps"]
         for cell in cells
         if ends[cell.map] < published_ends.get(cell.map, 0) - window
     }

@@ -204,6 +204,8 @@ def resolve_run(
 def _tables(map: str, algorithm: str, protocol: str) -> dict[str, Mapping[str, Any]]:
     """The flat tables that come with the benchmark, by what they are; later ones win."""
     method = ALGORITHMS[algorithm]
+    for name in {**method.MAP_HYPERPARAMETERS, **method.RELEASED_MAPS}:
+        known("map", name, MAPS, f"tables of {algorithm}")
     tables: dict[str, Mapping[str, Any]] = {
         f"protocol {protocol}": RULES[protocol],
         "rule of the map": MAP_RULES.get(map, {}),

@@ -232,7 +232,7 @@ class Study(BaseModel):
 
         for name in self.roles.algorithms if self.roles else []:
             if name in ALGORITHMS and not issubclass(ALGORITHMS[name], ACORM):
-                raise BenchmarkError(f"roles: {name} has no roles")
+                raise BenchmarkError(f"roles: {name} is not built on ACORM, whose roles are shown")
         return list(self._resolved())
 
     def _resolved(self) -> Iterator[RunConfig]:

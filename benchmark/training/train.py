@@ -339,11 +339,17 @@ class Run:
         if stale:
             log.warning("%s: code that decides its numbers has changed on the way", self.folder)
         self.streams.restore(state["streams"])
-        if begun_on == here:
-            self.learner.load_training_state(state["learner"])
-        else:
+        moved = begun_on != here
+        try:
+            self.learner.load_training_state(state["learner"] | ({"streams": {}} if moved else {}))
+        except (RuntimeError, KeyError, ValueError, TypeError) as error:
+            raise OtherRunError(
+                f"{self.folder}: its checkpoint does not fit the networks of"
+                f" {self.config.algorithm} as they are now; undo the change to continue, or give"
+                " --replace stale to begin again (in a workflow --config rerun=stale)"
+            ) from error
+        if moved:
             log.warning("%s: begun on %s, continues on %s", self.folder, begun_on, here)
-            self.learner.load_training_state(state["learner"] | {"streams": {}})
             self.learner.seed_streams(learner_seed(self.streams))
         for name in ("evaluations", "best", "steps", "episodes", "pending_updates", "attempts"):
             setattr(self, name, state[name])

@@ -108,6 +108,28 @@ def test_extra_padding_steps_never_change_an_update(name):
     assert losses(learner, longer) == pytest.approx(losses(learner, batch), rel=1e-4)
 
 
+def test_every_weight_that_a_loss_reaches_is_trained(name):
+    """A network that ``parameter_groups`` forgets would stay as it was drawn, without a word."""
+    learner = ready(name)
+    learner.update(*[in_order()] * learner.BATCHES)
+    trained = {
+        id(weight)
+        for optimizer in learner.optimizers.values()
+        for group in optimizer.param_groups
+        for weight in group["params"]
+    }
+    reached = {key for key, weight in learner.named_parameters() if weight.grad is not None}
+    assert reached
+    assert {key for key in reached if id(learner.get_parameter(key)) not in trained} == set()
+
+
+def test_an_auxiliary_loss_may_not_take_the_name_of_the_td_loss(name, monkeypatch):
+    learner = ready(name)
+    monkeypatch.setattr(learner, "auxiliary_losses", lambda *_: {"td": torch.zeros(())})
+    with pytest.raises(TypeError, match="td"):
+        learner.update(*[in_order()] * learner.BATCHES)
+
+
 @pytest.mark.parametrize("protocol", ["unified", "released"])
 def test_training_state_continues_bit_for_bit(name, protocol):
     """From the middle of pre-training, over a move of the targets, a regrouping, a full memory."""

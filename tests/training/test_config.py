@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from algorithms.qmix import QMIX
 from benchmark.envs.maps import MAPS
 from benchmark.errors import BenchmarkError
 from benchmark.training.config import RunConfig, resolve_run
@@ -223,7 +224,7 @@ def test_the_runs_whose_roles_are_shown():
         ({"map": "2s3z"}, "'2s3z' is not among the study's maps"),
         ({"seed": 2}, "2 is not among the study's seeds"),
         ({"algorithms": ["cia"]}, "'cia' is not among the study's algorithms"),
-        ({"algorithms": ["r3dm", "qmix"]}, "qmix has no roles"),
+        ({"algorithms": ["r3dm", "qmix"]}, "qmix is not built on ACORM"),
         ({"algorithms": []}, "roles.algorithms"),
         ({"battles": 0}, "roles.battles"),
         ({"steps": [1]}, "roles.steps"),
@@ -235,6 +236,13 @@ def test_mistakes_in_roles_are_one_line(changes, words):
         parse_study(with_roles(**changes), "study")
     assert words in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("table", ["MAP_HYPERPARAMETERS", "RELEASED_MAPS"])
+def test_a_method_with_values_for_a_map_that_there_is_not_is_refused(table, monkeypatch):
+    monkeypatch.setattr(QMIX, table, {"3mm": {"learning_rate": 0.1}})
+    with pytest.raises(BenchmarkError, match="tables of qmix: unknown map '3mm'; did you mean 3m"):
+        resolve_run(map="8m", algorithm="qmix", seed=0)
 
 
 def test_roles_are_shown_on_the_simulator_only():

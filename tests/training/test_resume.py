@@ -211,6 +211,18 @@ def test_an_unfinished_run_outlives_an_update_that_brings_a_key(tmp_path, monkey
     assert files.read_json(tmp_path / "run.json")["attempts"][-1]["from_step"] >= 800
 
 
+def test_a_checkpoint_of_other_networks_is_one_line(tmp_path, monkeypatch):
+    """A method that was edited between two attempts."""
+    train_without_record(tmp_path, monkeypatch, budget=800)
+    state = checkpoint.read_state(tmp_path / "checkpoint.pt")
+    weights = state["learner"]["networks"]
+    weights["agent.encoder.weight"] = weights["agent.encoder.weight"][:-1]
+    checkpoint.write(state, tmp_path / "checkpoint.pt")
+    with pytest.raises(BenchmarkError, match=r"does not fit the networks of qmix .* --replace"):
+        train.train(small_run(budget=800), tmp_path, device="cpu")
+    assert (tmp_path / "checkpoint.pt").exists()
+
+
 def test_a_run_that_diverged_is_recorded_as_such(tmp_path, caplog):
     train.train(small_run(budget=800, learning_rate=1e30), tmp_path, device="cpu")
     assert "the policy's weights are not finite at step" in caplog.text

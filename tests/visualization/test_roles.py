@@ -362,7 +362,8 @@ def test_bad_input_is_one_line(tmp_path, policies, capsys):
     acorm = policies["acorm"]
     assert "there is no such file" in error(tmp_path / "missing.pt")
     qmix = save_policy(tmp_path / "qmix.pt", "qmix")
-    assert "QMIX, which has no roles; give policies of acorm or r3dm" in error(acorm, qmix)
+    said = error(acorm, qmix)
+    assert "QMIX, which has no roles like ACORM's; give policies of acorm or r3dm" in said
     other = save_policy(tmp_path / "8m.pt", map="8m")
     assert "differ in their map (3m, 8m)" in error(acorm, other)
     released = save_policy(tmp_path / "released.pt", protocol="released")

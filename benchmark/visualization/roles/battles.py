@@ -62,7 +62,7 @@ def load(paths: Sequence[Path]) -> list[Policy]:
             others = sorted(name for name, one in ALGORITHMS.items() if issubclass(one, ACORM))
             raise BenchmarkError(
                 f"{path} is a policy of {labels.label(policy.config.algorithm)}, which has no"
-                f" roles; give policies of {' or '.join(others)}"
+                f" roles like ACORM's; give policies of {' or '.join(others)}"
             )
         for other in policies:
             _check_comparable(other, policy)
