@@ -7,6 +7,7 @@ import pytest
 
 from benchmark.envs import EnvOptions, make
 from benchmark.envs.simulator.records import ATTACK, IDLE
+from benchmark.envs.simulator.spawn import _surround
 from benchmark.envs.simulator.units import TYPE_ID
 
 STOP, NORTH, SOUTH, EAST, WEST, ATTACK_0 = 1, 2, 3, 4, 5, 6
@@ -580,3 +581,42 @@ def test_smacv2_start_positions_and_teams():
     reflected = units[~surrounded]
     assert (reflected["x"][:, :10] < 17).all()  # below 15 but for the nudge
     assert (reflected["x"][:, 10:] > 15).all()
+    mirrored = np.hypot(
+        32 - reflected["x"][:, None, :10] - reflected["x"][:, 10:20, None],
+        reflected["y"][:, None, :10] - reflected["y"][:, 10:20, None],
+    ).min(2)
+    assert (mirrored < 0.5).mean() > 0.9  # all but who were nudged
+    quarters = [0.25, 0.5, 0.75]
+    np.testing.assert_allclose(np.quantile(reflected["y"][:, :10], quarters), [8, 16, 24], atol=0.5)
+    np.testing.assert_allclose(np.quantile(reflected["y"][:, 20], quarters), [8, 16, 24], atol=1.5)
+    np.testing.assert_allclose(np.quantile(reflected["x"][:, 20], quarters), [20, 24, 28], atol=0.8)
+
+
+def test_smacv2_surrounds_with_one_to_four_groups_on_the_diagonals():
+    """Before units are moved apart. Sizes are multinomial with equal weights, so that some of four
+    groups stay empty: of 11 enemies all four have some in 0.83 of the battles."""
+    env, n = make("terran_10_vs_11", 4000), 10
+    env.reset(np.arange(4000, dtype=np.uint64))
+    world = env._world
+    groups, first, corners, distance = [], [], [], []
+    for units, battle in zip(world.units, world.battles, strict=True):
+        _surround(units, battle, world.rules[0])
+        assert (units["x"][:n] == 16).all()
+        assert (units["y"][:n] == 16).all()
+        offset = np.stack([units["x"][n:] - 16, units["y"][n:] - 16], 1)
+        np.testing.assert_allclose(np.abs(offset[:, 0]), np.abs(offset[:, 1]), atol=1e-5)
+        places = np.unique(offset, axis=0)
+        assert len({tuple(np.sign(place)) for place in places}) == len(places)  # distinct corners
+        groups.append(len(places))
+        first.append((offset == offset[0]).all(1).sum())
+        corners += [tuple(np.sign(place)) for place in places]
+        distance += list(np.abs(places[:, 0]))
+    groups, first = np.array(groups), np.array(first)
+    shares = np.bincount(groups, minlength=5)[1:] / len(groups)
+    np.testing.assert_allclose(shares, [0.25, 0.26, 0.28, 0.21], atol=0.03)
+    shares = [corners.count(corner) / len(corners) for corner in set(corners)]
+    np.testing.assert_allclose(shares, [0.25] * 4, atol=0.02)
+    np.testing.assert_allclose(
+        np.quantile(distance, [0, 0.25, 0.5, 0.75, 1]), [2, 5.5, 9, 12.5, 16], atol=0.4
+    )
+    assert first[groups == 3].mean() == pytest.approx(11 / 3, abs=0.3)

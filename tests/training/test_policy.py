@@ -1,11 +1,15 @@
 """A trained policy from Python."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 
 from benchmark import load
 from benchmark.errors import BenchmarkError
 from benchmark.training import checkpoint, train
+from benchmark.training.evaluations import read_evaluations
 from benchmark.training.rollout import evaluate
 from tests.training.small import small_run, train_without_record
 
@@ -80,3 +84,32 @@ def test_mistakes_are_named(finished, tmp_path):
         policy.evaluate(episodes=0)
     with pytest.raises(BenchmarkError, match="unknown device 'gpu'; choose auto, cpu, cuda"):
         load(finished, device="gpu")
+
+
+def test_the_best_policy_is_the_one_that_won_most_then_returned_most_then_came_last(
+    tmp_path, monkeypatch
+):
+    """And it is this one that is measured again and kept."""
+    scores = [(0.0, 9.0), (0.25, 1.0), (0.5, 5.0), (0.5, 3.0), (0.5, 5.0), (0.25, 9.0), (0.0, 9.0)]
+    seen = []
+
+    def evaluated(env, learner, rules, seeds):
+        stats = evaluate(env, learner, rules, seeds)
+        seen.append({name: value.clone() for name, value in learner.policy_state().items()})
+        if len(seen) > len(scores):
+            return stats
+        share, value = scores[len(seen) - 1]
+        won = np.arange(len(seeds)) < share * len(seeds)
+        return replace(stats, battle_won=won, returns=np.full(len(seeds), value))
+
+    monkeypatch.setattr(train, "evaluate", evaluated)
+    train.train(small_run(), tmp_path, device="cpu")
+    *grid, again = seen
+    assert len(grid) == len(scores)
+    rows = read_evaluations(tmp_path / "evaluations.parquet")
+    assert set(rows[rows["phase"] == "absolute"]["step"]) == {1600}
+    kept = load(tmp_path).learner.policy_state()
+    for name, value in grid[4].items():
+        assert torch.equal(value, again[name])
+        assert torch.equal(value, kept[name])
+    assert any(not torch.equal(value, grid[-1][name]) for name, value in grid[4].items())
