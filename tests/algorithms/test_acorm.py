@@ -84,6 +84,18 @@ def test_parameter_counts_on_3s5z_vs_3s6z():
     assert size(learner.mixer, learner.state_encoder) == 1_390_283
 
 
+def test_roles_and_keys_begin_as_in_the_authors_code():
+    """The key encoder as a copy, W uniform in [0, 1)."""
+    learner = make_acorm()
+    pairs = zip(learner.role_encoder.parameters(), learner.key_encoder.parameters(), strict=True)
+    assert all(torch.equal(leader, follower) for leader, follower in pairs)
+    weights = learner.bilinear.detach()
+    assert weights.min() >= 0
+    assert weights.max() < 1
+    assert weights.mean() == pytest.approx(1 / 2, abs=0.02)
+    assert weights.var() == pytest.approx(1 / 12, abs=0.01)
+
+
 def test_the_agents_best_actions_are_the_teams():
     """Of all joint actions none has a larger Q_tot than each agent's own best."""
     learner, batch = make_acorm(), make_batch()

@@ -8,7 +8,7 @@ import torch
 from algorithms.learner import polyak_update
 from algorithms.qmix import QMIX
 from tests.algorithms.official import EPISODES, make, make_batch, measured_in
-from tests.algorithms.parity import SPEC, fill_parameters
+from tests.algorithms.parity import SPEC, fill_parameters, random_episodes
 
 
 def make_qmix(protocol: str = "unified", rules=None, **hyperparameters) -> QMIX:
@@ -83,6 +83,19 @@ def test_time_out_convention_changes_only_last_steps_of_timed_out_episodes():
         targets[convention] = learner.td_targets(batch, learner.online(batch))
     differs = (targets["terminal"] != targets["bootstrap"]) & batch.mask
     assert torch.equal(differs, batch.truncated)
+
+
+@pytest.mark.parametrize("convention", ["terminal", "bootstrap"])
+def test_a_victory_at_the_limit_counts_as_a_time_out_where_the_release_says_so(convention):
+    episodes = random_episodes(7, EPISODES)
+    episodes.terminated[:] = True
+    batch, learner = make_batch(episodes), make_qmix(rules={"truncation": convention})
+    targets, last = learner.td_targets(batch, learner.online(batch)), batch.length - 1
+    every = torch.arange(EPISODES)
+    is_reward = torch.isclose(targets, batch.reward)[last, every]
+    at_limit = batch.length == SPEC.episode_limit
+    assert at_limit.any()
+    assert torch.equal(is_reward, ~at_limit | (convention == "terminal"))
 
 
 def test_double_q_never_picks_an_unavailable_action():

@@ -170,6 +170,16 @@ def test_a_seed_determines_weights_and_updates_and_leaves_the_global_stream_alon
     assert not torch.equal(first.agent.encoder.weight, other.agent.encoder.weight)
 
 
+def test_streams_of_a_method_are_apart_and_follow_from_the_seed(name):
+    def draws(seed):
+        streams = make(ALGORITHMS[name], seed=seed).streams
+        return {stream: torch.rand(3, generator=one).tolist() for stream, one in streams.items()}
+
+    assert draws(4) == draws(4)
+    every = [*draws(4).values(), *draws(5).values()]
+    assert len({tuple(drawn) for drawn in every}) == 2 * len(ALGORITHMS[name].STREAMS)
+
+
 class QPlexWithLocalHeads(QPLEX):
     """CDS without its bonus and losses."""
 

@@ -477,6 +477,31 @@ def test_gradients_stay_where_they_belong():
     assert not learner.td_targets(batch, learner.online(batch)).requires_grad
 
 
+@pytest.mark.parametrize("changes", [NO_PRETRAINING, {"embedding_pretraining": 1}])
+def test_world_models_learn_from_a_batch_of_their_own(changes):
+    batches = [make_batch(random_episodes(seed, EPISODES)) for seed in (1, 2, 3)]
+    after = {}
+    for td, own in ((0, 1), (2, 1), (0, 2)):
+        learner = make_r3dm(**changes)
+        learner.update(batches[td], batches[own])
+        model = learner.models["agnostic"]  # the other reads roles, which the first batch trains
+        after[td, own] = torch.cat([p.detach().flatten() for p in model.parameters()])
+    assert torch.equal(after[0, 1], after[2, 1])
+    assert not torch.equal(after[0, 1], after[0, 2])
+
+
+def test_gradients_of_each_world_model_are_clipped():
+    for clip in (1e-3, 1e9):
+        learner = make_r3dm(model_gradient_clip=clip)
+        learner.train_models(make_batch(), tau=0.01)
+        logged = learner.read_metrics()
+        for name, model in learner.models.items():
+            norm = math.hypot(*(float(p.grad.norm()) for p in model.parameters()))
+            unclipped = logged[f"model_{name}_gradient_norm"]
+            assert unclipped > 1e-3
+            assert norm == pytest.approx(min(clip, unclipped), rel=1e-3)
+
+
 def test_followers_start_equal_and_follow_at_their_rate():
     learner = make_r3dm(embedding_pretraining=1, contrastive_pretraining=0)
 
