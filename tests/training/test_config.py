@@ -44,7 +44,8 @@ def test_the_smoke_study_is_small():
 def test_later_tables_win():
     study = STUDY | {
         "set": {"learning_rate": 0.1, "gamma": 0.5},
-        "per_map": {"3m": {"learning_rate": 0.01}},
+        "per_map": {"3m": {"learning_rate": 0.01, "td_lambda": 0.3}},
+        "per_algorithm": {"qmix": {"td_lambda": 0.6}},
         "variants": [VARIANT],
     }
     found = {
@@ -54,6 +55,7 @@ def test_later_tables_win():
     assert found["3m", "default"].learning_rate == 0.01
     assert found["3m", "slow"].learning_rate == 1e-4
     assert {each.gamma for each in found.values()} == {0.5}
+    assert {each.td_lambda for each in found.values()} == {0.6}  # a method's beats a map's
     assert ("8m", "slow") not in found
 
 

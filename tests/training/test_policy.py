@@ -26,6 +26,7 @@ def test_a_policy_in_three_lines(finished):
     outcome = policy.evaluate(episodes=5, seed=1)
     assert outcome.battle_won.shape == outcome.returns.shape == (5,)
     assert outcome.returns.tolist() == policy.evaluate(episodes=5, seed=1).returns.tolist()
+    assert outcome.returns.tolist() != policy.evaluate(episodes=5, seed=2).returns.tolist()
 
 
 @pytest.mark.parametrize("last_action", ["correct", "zero"])
