@@ -5,6 +5,7 @@ import pytest
 
 from benchmark import commands
 from benchmark.analysis import ablations, figures, statistics, tables
+from benchmark.analysis.statistics import select
 from benchmark.errors import BenchmarkError
 from benchmark.training import study_folder
 from benchmark.training.study import Ablation, parse_study
@@ -61,7 +62,11 @@ def test_table_has_a_row_per_method_and_says_what_lacks(results):
     rows = rows[(rows["phase"] == "training") & (rows["algorithm"] == "r3dm")]
     means = rows.set_index("variant")["mean"]
     assert table.rows["1 step"][0].value == pytest.approx(means["default"])
-    assert table.rows["2 steps"][0].value == pytest.approx(means["horizon_2"])
+    variant = select(final, map="3m", variant="horizon_2")
+    columns = [("win_rate", "training"), ("win_rate", "absolute"), ("return", "training")]
+    for cell, (metric, phase) in zip(table.rows["2 steps"], columns, strict=True):
+        (row,) = select(variant, metric=metric, phase=phase).to_dict("records")
+        assert (cell.value, cell.low, cell.high) == (row["mean"], row["low"], row["high"])
     assert table.rows["5 steps"][0].number == tables.DASH
     assert "no runs of 5 steps" in table.caption
     assert "battle simulator (not StarCraft II), unified protocol" in table.caption
@@ -80,6 +85,19 @@ def test_figure_shows_curves_and_ends_of_every_method_with_runs(results):
     footer = " ".join(text.get_text() for text in figure.texts).replace("\n", " ")
     assert "not StarCraft II" in footer
     assert "3 runs per method; no runs of 5 steps" in footer
+
+
+def test_ends_of_a_figure_are_the_final_win_rates_of_its_map(results):
+    curves = [{"algorithm": name, "label": name} for name in ("r3dm", "acorm")]
+    ((_, figure),) = ablations.draw(results, [Ablation(name="both", title="Both", curves=curves)])
+    final = select(results["final"], metric="win_rate", phase="training", variant="default")
+    for axes, map in zip(figure.axes[1::2], ("3m", "2s3z"), strict=True):
+        lines = iter(axes.get_lines())
+        for name in ("r3dm", "acorm"):
+            (row,) = select(final, map=map, algorithm=name).to_dict("records")
+            bar, point = next(lines), next(lines)
+            assert list(bar.get_xdata()) == pytest.approx([row["low"], row["high"]])
+            assert list(point.get_xdata()) == pytest.approx([row["mean"]])
 
 
 def footer(figure) -> str:

@@ -103,6 +103,31 @@ def test_learning_curves_have_a_panel_per_map_and_show_the_means(drawn, results)
     assert line.get_xdata() == pytest.approx(curve["step"].to_numpy() / 1000)
 
 
+@pytest.mark.parametrize(
+    ("figure", "statistic", "x", "unit", "of"),
+    [
+        ("efficiency_smac", "efficiency", "step", 1000, "suite == 'smac'"),
+        ("profiles_all", "profiles", "threshold", 1, "suite == 'all'"),
+        ("learning_smac_return", "curves", "step", 1000, "map == '3m' and metric == 'return'"),
+    ],
+)
+def test_curves_and_bands_are_the_rows_of_their_statistic(
+    drawn, results, figure, statistic, x, unit, of
+):
+    axes = drawn[figure].axes[0]
+    for name in ("qmix", "r3dm", "mystery"):
+        rows = results[statistic].query(f"{of} and algorithm == '{name}'")
+        colour = labels.plot_style(name).colour
+        (line,) = (line for line in axes.get_lines() if line.get_color() == colour)
+        assert line.get_xdata() == pytest.approx(rows[x].to_numpy() / unit)
+        assert line.get_ydata() == pytest.approx(rows["value"].to_numpy())
+        bands = {colors.to_hex(band.get_facecolor()[0]): band for band in axes.collections}
+        corners = pd.DataFrame(bands[colour.lower()].get_paths()[0].vertices, columns=["x", "y"])
+        bounds = corners.groupby("x")["y"].agg(["min", "max"])
+        assert bounds["min"].to_numpy() == pytest.approx(rows["low"].to_numpy())
+        assert bounds["max"].to_numpy() == pytest.approx(rows["high"].to_numpy())
+
+
 def test_long_curves_are_averaged_and_say_so():
     table = synthetic.study(["3m"], ["qmix"], seeds=2, budget=2_000_000, absolute=0, episodes=2)
     results = statistics.compute(table, replications=20)
@@ -137,19 +162,23 @@ def test_no_tick_is_next_to_the_last_step():
 
 
 def test_intervals_show_values_and_bounds(drawn, results):
-    axes = drawn["aggregate_smac"].axes[0]
-    row = (
-        results["aggregate"]
-        .query(
-            "suite == 'smac' and phase == 'training' and algorithm == 'qmix' and metric == 'iqm'"
-        )
-        .iloc[0]
-    )
-    colour = labels.plot_style("qmix").colour
-    bar, point = (line for line in axes.get_lines() if line.get_color() == colour)
-    assert list(bar.get_xdata()) == pytest.approx([row["low"], row["high"]])
-    assert list(point.get_xdata()) == pytest.approx([row["value"]])
-    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["R3DM", "QMIX", "mystery"]
+    shown = "suite == 'smac' and phase == 'training'"
+    panels = drawn["aggregate_smac"].axes
+    wanted = [
+        (axes, results["aggregate"].query(f"{shown} and algorithm == 'qmix' and metric == @metric"))
+        for axes, metric in zip(panels, labels.AGGREGATES, strict=True)
+    ]
+    pair = "algorithm_x == 'r3dm' and algorithm_y == 'qmix'"
+    beaten = results["improvement"].query(f"{shown} and {pair}")
+    wanted.append((drawn["improvement_smac"].axes[0], beaten))
+    for axes, rows in wanted:
+        (row,) = rows.to_dict("records")
+        colour = labels.plot_style("qmix").colour
+        bar, point = (line for line in axes.get_lines() if line.get_color() == colour)
+        assert list(bar.get_xdata()) == pytest.approx([row["low"], row["high"]])
+        assert list(point.get_xdata()) == pytest.approx([row["value"]])
+    names = [tick.get_text() for tick in panels[0].get_yticklabels()]
+    assert names == ["R3DM", "QMIX", "mystery"]
 
 
 def test_aggregates_share_one_range_and_name_their_axes(drawn):

@@ -186,6 +186,14 @@ def test_page_data_hold_every_value(written):
     assert not run["log"]
 
 
+def test_every_run_of_a_variant_too_has_its_final_win_rate():
+    table = pd.concat([synthetic.run("3m", "qmix", 0, variant=v) for v in ("default", "slow")])
+    finals = report._finals(evaluations_to_points(table))
+    ends = table[(table["phase"] == "training") & (table["step"] == 40_000)]
+    expected = ends.groupby("variant")["battle_won"].mean()
+    assert finals == {("3m", "qmix", v, 0): expected[v] for v in ("default", "slow")}
+
+
 def page_data(text: str) -> dict:
     """What the report's script reads."""
     (encoded,) = re.findall(r'<script type="application/gzip" id="data">(.*?)</script>', text)

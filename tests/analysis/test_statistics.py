@@ -1,5 +1,6 @@
 """Statistics are rliable's, reproducible, and state what is missing."""
 
+import itertools
 import re
 import time
 
@@ -159,6 +160,28 @@ def test_absolute_uses_its_own_episodes(small):
     rows = small.query("map == '8m' and algorithm == 'r3dm' and phase == 'absolute'")
     assert row["metric"] == "return"
     assert row["mean"] == pytest.approx(rows.groupby("seed")["return"].mean().mean())
+
+
+def test_aggregates_are_rliables_of_the_phases_own_win_rates(small):
+    aggregate = statistics.compute(small, replications=20)["aggregate"]
+    for phase, metric in itertools.product(("training", "absolute"), RLIABLE):
+        rows = small[(small["phase"] == phase) & (small["step"] == 40_000)]
+        runs = rows.groupby(["algorithm", "map", "seed"])["battle_won"].mean()
+        found = aggregate.query("suite == 'all' and phase == @phase and metric == @metric")
+        for name, value in found.set_index("algorithm")["value"].items():
+            scores = runs[name].to_numpy().reshape(3, 4).T  # [runs, maps]
+            assert value == pytest.approx(RLIABLE[metric](scores))
+
+
+def test_efficiency_is_the_iqm_of_the_runs_at_every_step(small):
+    efficiency = statistics.compute(small, replications=20)["efficiency"]
+    rows = small[small["phase"] == "training"]
+    runs = rows.groupby(["algorithm", "step", "map", "seed"])["battle_won"].mean()
+    found = efficiency.query("suite == 'all'").set_index(["algorithm", "step"])["value"]
+    assert len(found) == 2 * 5
+    for (name, step), value in found.items():
+        scores = runs[name, step].to_numpy().reshape(3, 4).T  # [runs, maps]
+        assert value == pytest.approx(metrics.aggregate_iqm(scores), abs=1e-12)
 
 
 def test_missing_seed_is_stated(small):
