@@ -76,6 +76,20 @@ def test_a_reset_battle_forgets_and_leaves_the_others_alone():
         np.testing.assert_array_equal(one[0], other[1])
 
 
+def test_a_used_env_plays_the_battles_of_a_fresh_one():
+    """Which enemies are known, too: that shows only when some are met again."""
+    seeds, fresh, used = np.arange(64, dtype=np.uint64), *(make("zerg_5_vs_5", 64) for _ in "ab")
+    out = used.reset(seeds + 100)
+    for step in range(15):
+        out = used.step(chosen(out.available, seeds, step))
+    one, other = fresh.reset(seeds), used.reset(seeds)
+    for step in range(15):
+        for expected, found in zip(one, other, strict=True):
+            np.testing.assert_array_equal(found, expected)
+        actions = chosen(one.available, seeds, step)
+        one, other = fresh.step(actions), used.step(actions)
+
+
 def test_returned_arrays_belong_to_the_caller():
     env = make("3m", 4)
     out = env.reset(np.arange(4, dtype=np.uint64))

@@ -99,17 +99,17 @@ def test_the_step_that_ends_a_battle_shows_how_it_ended():
 
 
 def _place(env, units):
-    """Restarts an SMACv2 battle with units at given places and nobody known yet."""
+    """Restarts SMACv2 battles with units at given places and nobody known yet."""
     world = env._world
     for index, (x, y) in units.items():
         for name, value in (("x", x), ("y", y), ("seen_x", x), ("seen_y", y)):
-            world.units[name][0, index] = value
+            world.units[name][:, index] = value
     world.known[:] = -1
 
 
-def _enemy_rows(out, spec, agent):
+def _enemy_rows(out, spec, agent, battle=0):
     width = spec.obs_enemy_width
-    return out.obs[0, agent, 4 : 4 + spec.n_enemies * width].reshape(spec.n_enemies, width)
+    return out.obs[battle, agent, 4 : 4 + spec.n_enemies * width].reshape(spec.n_enemies, width)
 
 
 @pytest.mark.parametrize("wiped", [True, False])
@@ -146,3 +146,37 @@ def test_once_seen_an_enemy_blanks_nobody_until_it_dies_out_of_sight():
     world.units["health"][0, 4] = 0
     out = env.step(np.where(env._out.available[:, :, 1], 1, 0))
     assert not any(_enemy_rows(out, env.spec, a)[0].any() for a in range(3))
+
+
+def test_at_a_reset_everybody_knows_whom_anybody_sees():
+    """Its observations are made twice."""
+    env = make("zerg_10_vs_11", 200)
+    out = env.reset(np.arange(200, dtype=np.uint64))
+    units, n, met = env.units(), env.spec.n_agents, 0
+    for battle, known in enumerate(env._world.known >= 0):
+        blank = np.flatnonzero(~known).max(initial=-1)
+        sight = env._world.types["sight"][units["type"][battle, :n]]
+        for agent in range(n):
+            rows = _enemy_rows(out, env.spec, agent, battle)
+            mine, others = units[battle, agent], units[battle, n:]
+            seen = np.hypot(others["x"] - mine["x"], others["y"] - mine["y"]) < sight[agent]
+            assert rows.any(1).tolist() == (seen & (np.arange(n + 1) > blank)).tolist()
+            met += seen.any()
+    assert met > 200
+
+
+def test_whose_turn_is_before_an_enemy_is_met_is_drawn_for_every_observation():
+    """Agents 0 and 1 see enemy 0 alone, agent 2 enemy 1 too; enemy 2 comes last and is close."""
+    env = make("zerg_3_vs_3", 400)
+    env.reset(np.arange(400, dtype=np.uint64))
+    _place(env, {0: (5, 5), 1: (5, 7), 2: (14, 6), 3: (9, 6), 4: (21, 6), 5: (10, 7)})
+    out = env.step(np.ones((400, 3), int))
+    assert env.units()["alive"].all()
+    blanked = [
+        np.array([not _enemy_rows(out, env.spec, agent, b)[0].any() for b in range(400)])
+        for agent in range(3)
+    ]
+    assert not blanked[2].any()
+    assert blanked[0].mean() == pytest.approx(1 / 2, abs=0.1)
+    assert blanked[1].mean() == pytest.approx(1 / 2, abs=0.1)
+    assert (blanked[0] & blanked[1]).mean() == pytest.approx(1 / 3, abs=0.1)
