@@ -248,6 +248,11 @@ def test_summary_averages_agents_then_battles(examined):
     means = own.groupby("battle")["living_divergence"].mean()
     assert cell.value == pytest.approx(means.mean())
     assert means.min() <= cell.low <= cell.value <= cell.high <= means.max()
+    unequal = numbers[(numbers["battle"] > 0) | (numbers["t"] <= 4)]
+    cell = summary(unequal, []).rows["ACORM, seed 1: all t (3 battles)"][column]
+    own = unequal[unequal["algorithm"] == "acorm"]
+    means = own.groupby(["battle", "t"])["living_divergence"].mean().groupby("battle").mean()
+    assert (cell.value, cell.note) == (pytest.approx(means.mean()), "")
     assert "not StarCraft II" in table.caption
     one = numbers[numbers["battle"] == 0]
     assert summary(one, [1]).rows["R3DM, seed 0: t = 1 (1 battle)"][0].interval == ""
