@@ -25,7 +25,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from algorithms import ALGORITHMS
-from benchmark.envs import make, spec_of
+from benchmark.envs import MAPS, make, spec_of
 from benchmark.envs.spec import EnvSpec
 from benchmark.training.config import resolve_run
 from benchmark.training.measure import without_pretraining
@@ -179,8 +179,8 @@ def waits(algorithm: str, map: str) -> int:
 def main() -> None:
     """Prints one row per method."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--map", default="3s5z_vs_3s6z")
-    parser.add_argument("--algorithm", nargs="*", default=list(ALGORITHMS))
+    parser.add_argument("--map", choices=MAPS, default="3s5z_vs_3s6z", metavar="MAP")
+    parser.add_argument("--algorithm", nargs="*", choices=ALGORITHMS, default=[*ALGORITHMS])
     arguments = parser.parse_args()
     print("| launches of one update | unified | released | of one acting step | waits |")
     print("|---|---:|---:|---:|---:|")

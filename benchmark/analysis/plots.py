@@ -105,7 +105,8 @@ def learning(rows: pd.DataFrame, algorithms: Sequence[str], page: Page) -> Figur
     if metric == "win_rate":
         axes.set_ylim(-0.03, 1.03)
     figure.supylabel(f"test {labels.METRICS[metric]}", fontsize=7 * page.scale)
-    legend(figure, algorithms, page.names)
+    drawn = set(rows["algorithm"])  # on these maps: the study may have more
+    legend(figure, [name for name in algorithms if name in drawn], page.names)
     return figure
 
 

@@ -144,7 +144,7 @@ def write(
             broken=summary["broken"],
             provenance=_provenance(runs),
             total=_total(runs),
-            commit=_commit({"commit": commit, "dirty": dirty}),
+            commit=commit_of({"commit": commit, "dirty": dirty}),
             data=explorer.page_data(results["curves"], points, runs, folder),
             finals=_finals(points),
             published=part.content,
@@ -396,7 +396,8 @@ def _roles(folder: Path, study: Study | None) -> list[tuple[Picture, tables.Tabl
     return found
 
 
-def _commit(run: dict) -> str:
+def commit_of(run: dict) -> str:
+    """The code that made a run."""
     if run["commit"] is None:
         return "unknown"
     return run["commit"][:12] + (" with local changes" if run["dirty"] else "")
@@ -405,7 +406,7 @@ def _commit(run: dict) -> str:
 def _provenance(runs: list[dict]) -> dict[str, list[tuple[str, int]]]:
     """What the runs were made with: title -> distinct values and how many runs have each."""
     found = {
-        "Commit": map(_commit, runs),
+        "Commit": map(commit_of, runs),
         "Backend": (f"{run['backend']} {run['backend_version']}" for run in runs),
         "Packages": (", ".join(f"{k} {v}" for k, v in run["versions"].items()) for run in runs),
         "Device": (" and ".join(devices(run)) for run in runs),

@@ -12,7 +12,7 @@ from statsmodels.stats.power import TTestIndPower
 from benchmark import files
 from benchmark.analysis import labels
 from benchmark.analysis.aggregate import missing_and_changed
-from benchmark.analysis.report import by_cell, dates, devices
+from benchmark.analysis.report import by_cell, commit_of, dates, devices
 from benchmark.envs.validation import distance
 from benchmark.published import claims, compare, report
 from benchmark.published.claims import Claims, Dataset, PerMap, Sides
@@ -67,7 +67,11 @@ def write(
     family = max(len(claim.right) for claim in claimed.claims)
     text = report.markdown("results.md.j2").render(
         study=study,
-        families={name: labels.FAMILIES[name] for name in labels.families(study.maps)},
+        pictures={
+            f"images/{study.name}_{name}.png": labels.FAMILIES[name]
+            for name in labels.families(study.maps)
+            if (output.parent / "images" / f"{study.name}_{name}.png").exists()
+        },
         backend=labels.played_by(ours.backend),
         distance=distance.sentence(study.maps, runs[0]["backend_version"])
         if ours.backend == "simulator"
@@ -88,7 +92,7 @@ def write(
         changed=by_cell(changed),
         stale=by_cell([run for run in runs if is_stale(run, source_hash)]),
         versions=sorted({run["backend_version"] for run in runs}),
-        commits=sorted({run["commit"][:7] for run in runs if run["commit"]}),
+        commits=sorted(set(map(commit_of, runs))),
         dates=dates(runs),
     )
     files.write(text, output)

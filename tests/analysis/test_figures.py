@@ -246,6 +246,8 @@ def test_chosen_methods_without_a_run_on_some_map():
     further = synthetic.study(["terran_3_vs_3"], ["qmix"], seeds=1)
     table = pd.concat([synthetic.study(["3m"], ["qmix", "acorm"], seeds=1), further])
     results = statistics.compute(table, replications=5)
+    (legend,) = dict(figures.draw(results))["learning_smacv2_return"].legends
+    assert [text.get_text() for text in legend.get_texts()] == ["QMIX"]
     drawn = dict(figures.draw(figures.chosen(results, [], ["acorm"])))
     assert [name for name in drawn if name.startswith("learning")] == [
         "learning_smac_win_rate",

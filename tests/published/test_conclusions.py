@@ -42,6 +42,7 @@ def page(ours, tmp_path_factory) -> str:
     table, runs, alone = ours
     killed = {"started": "2025-12-31T00:00:00", "cpu_seconds": 7200.0}
     runs[0] |= {"attempts": [killed | {"hardware": {"device": "Some GPU"}}], "source_hash": "old"}
+    runs[0]["dirty"] = True
     return written(tmp_path_factory.mktemp("reference"), pd.concat([table, alone]), runs)
 
 
@@ -60,6 +61,7 @@ def test_what_is_not_there_is_named(page):
     assert "over the SMAC maps: needs two runs of every method on all of its 6 maps" in page
     assert "imagining 10 steps ends lower than imagining 1, 2 or 5: needs" in page
     assert "nothing on this page is a result of another backend" in page
+    assert "](images/" not in page
 
 
 def test_cost_and_dates_of_runs_that_were_killed_or_say_nothing(page):
@@ -69,6 +71,7 @@ def test_cost_and_dates_of_runs_that_were_killed_or_say_nothing(page):
 
 
 def test_runs_of_other_code_are_named(page):
+    assert "commit 0123456789ab, 0123456789ab with local changes." in page
     assert re.search(r"no longer the same .*\n\* (QMIX|R3DM) on 5m_vs_6m: seed 0\n\n", page)
 
 
@@ -80,9 +83,12 @@ def test_a_page_of_the_stand_in_does_not_call_it_the_game(tmp_path):
 
 
 def test_maps_without_published_curves_are_shown_too(tmp_path):
+    """And a picture where there is one."""
     table = synthetic.study(["3m"], ["r3dm", "qmix"], study="learning", budget=STEPS)
+    files.write(b"", tmp_path / "images" / "learning_smac.png")
     text = written(tmp_path, table, synthetic.provenance(table), "learning")
     assert "| 3m, 200,000 |" in text
+    assert "](images/learning_smac.png)" in text
     assert re.search(r"\| 3m \| 0\.\d\d \| 0\.\d\d ", text)  # the power table
 
 
