@@ -31,7 +31,9 @@ def make(
         BenchmarkError: unknown map or backend, an option's value is not accepted, or the game or
             its packages are missing.
     """
-    scenario = _map_of(map, backend)
+    if backend not in BACKENDS:
+        raise BenchmarkError(f"unknown backend {backend!r}: choose one of {', '.join(BACKENDS)}")
+    scenario = _map_of(map)
     if backend == "starcraft2":
         from benchmark.envs.starcraft2.env import StarCraft2
 
@@ -56,23 +58,16 @@ def make_evaluation(
     return training if backend == "starcraft2" else make(map, n_envs, backend, options)
 
 
-def spec_of(map: str | Map, backend: str = "simulator") -> EnvSpec:
-    """The sizes of a map, without starting anything.
+def spec_of(map: str | Map) -> EnvSpec:
+    """The sizes of a map, which all backends share, as the simulator has them.
 
     Raises:
-        BenchmarkError: unknown map or backend, or the game or its packages are missing.
+        BenchmarkError: unknown map.
     """
-    scenario = _map_of(map, backend)
-    if backend == "starcraft2":
-        from benchmark.envs.starcraft2.env import starcraft2_spec
-
-        return starcraft2_spec(scenario)
     from benchmark.envs.simulator.env import simulator_spec
 
-    return simulator_spec(scenario)
+    return simulator_spec(_map_of(map))
 
 
-def _map_of(map: str | Map, backend: str) -> Map:
-    if backend not in BACKENDS:
-        raise BenchmarkError(f"unknown backend {backend!r}: choose one of {', '.join(BACKENDS)}")
+def _map_of(map: str | Map) -> Map:
     return map if isinstance(map, Map) else find_map(map)
