@@ -12,7 +12,7 @@ along the way; the bonus is computed with target copies of them.
     bonus = beta mean_i (O_i + beta2 K_i)
     L = TD with the bonus + attention penalty + 0.1 mean |local_i(h)|
 
-q and p are Gaussians of unit variance, so log q is minus the squared prediction error. With beta1
+q and p are Gaussians of variance 1/2, so log q is minus the squared prediction error. With beta1
 above 1 the bonus is mostly minus that error: a price on observations that are hard to predict,
 larger where observations are. That is the published method, in both protocols.
 

@@ -108,7 +108,8 @@ class Learner(nn.Module):
     TARGETS: ClassVar[tuple[str, ...]] = ("agent", "mixer")
     #: Factor on the TD loss.
     TD_WEIGHT: ClassVar[float] = 1.0
-    #: Batches that one update draws: the first for the TD step, the others for ``before_update``.
+    #: Batches that one update draws: the first for the TD step, the others for
+    #: ``pretrain`` and ``before_update``.
     BATCHES: ClassVar[int] = 1
     #: Names of the method's own random streams.
     STREAMS: ClassVar[tuple[str, ...]] = ()

@@ -121,6 +121,7 @@ class R3DM(ACORM):
     }
     #: The authors' YAML files where they differ; one that lacks the horizon gets the paper's 1.
     RELEASED_MAPS: ClassVar[dict[str, dict[str, Any]]] = {
+        "3s5z": {"alpha": 0.01, "beta2": 1.0, "horizon": 2},
         "MMM2": {"alpha": 0.01, "beta1": 1.0, "beta2": 1.0, "horizon": 2},
         "27m_vs_30m": {"alpha": 0.05, "horizon": 2},
         "corridor": {"horizon": 2},
