@@ -118,7 +118,8 @@ def _distances(observation, units):
 def _attack_or_approach(observation, units, cost):
     """Attacks the available target of least cost [B, N, E], else walks to the nearest enemy.
 
-    Medivacs heal the friend with the smallest share of health, else fly to the nearest fighter.
+    Medivacs heal the friend with the smallest share of health, else fly to the nearest enemy
+    as the others do.
     """
     n = observation.available.shape[1]
     agents, enemies = units[:, :n], units[:, n:]

@@ -13,6 +13,7 @@ from benchmark import files
 from benchmark.commands import main
 from benchmark.envs import MAPS, find_map, make
 from benchmark.envs.playing import play
+from benchmark.envs.simulator.units import TYPE_ID
 from benchmark.envs.spec import Observation
 from benchmark.envs.validation import (
     distance,
@@ -202,13 +203,28 @@ def test_a_wrong_rule_shows_in_recorded_steps(tmp_path):
     assert here < ceiling - 0.1
 
 
-@pytest.mark.parametrize("name", ["MMM2", "protoss_5_vs_5", "corridor"])
+@pytest.mark.parametrize("name", ["MMM2", "protoss_5_vs_5", "terran_5_vs_5", "corridor"])
 def test_any_map_can_be_recorded(tmp_path, name):
     record(tmp_path, name, "--episodes", "2")
     found = transitions.compare(pd.read_csv(tmp_path / f"{name}_transitions.csv"), name, 16)
     assert found["one"]["alive"][0] > 0.8
     assert found["one"]["agents_off"][0] < 0.3
     assert found["one"]["enemies"][0] > 0.5
+
+
+def test_in_particles_of_drawn_teams_enemies_have_the_orders_of_the_recorded_types():
+    """Or a marine would wait as the medivac that had been drawn in its place does."""
+    env, shown = make("terran_5_vs_5", 64), make("terran_5_vs_5")
+    env.reset(np.arange(64, dtype=np.uint64))
+    shown.reset(np.array([1], np.uint64))
+    assert (shown.units()["type"][0, 5:] == TYPE_ID["medivac"]).any()
+    expected = shown._world.units[0]
+    seen = np.zeros(len(expected), [(field, "f8") for field in transitions.FIELDS.values()])
+    for field in transitions.FIELDS.values():
+        seen[field] = expected[field]
+    transitions._begin(env, seen)
+    assert (env._world.units["order"] == expected["order"]).all()
+    assert (env._world.units["type"] == expected["type"]).all()
 
 
 def test_a_run_is_recorded_and_compared(tmp_path):

@@ -27,6 +27,7 @@ import psutil
 
 from benchmark.envs.maps import Map, find_map
 from benchmark.envs.options import EnvOptions
+from benchmark.envs.starcraft2.installation import game_folder
 from benchmark.errors import BenchmarkError
 from benchmark.files import ROOT
 
@@ -163,11 +164,12 @@ class Worker:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """Of a worker: its folder, and no proxy between the client and its game."""
+    """Of a worker: its folder, the game's, and no proxy between the client and its game."""
     direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY", "")
     direct = ",".join(filter(None, [direct, "127.0.0.1", "localhost"]))
     return os.environ | {
-        MARK: str(folder), "TMPDIR": str(folder), "no_proxy": direct, "NO_PROXY": direct,
+        MARK: str(folder), "TMPDIR": str(folder), "SC2PATH": str(game_folder()),
+        "no_proxy": direct, "NO_PROXY": direct,
     }  # fmt: skip
 
 

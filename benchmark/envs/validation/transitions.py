@@ -19,6 +19,7 @@ import numpy as np
 from benchmark.envs import find_map, make
 from benchmark.envs.simulator import kernel
 from benchmark.envs.simulator.env import Simulator
+from benchmark.envs.simulator.records import FOLLOW, IDLE
 from benchmark.envs.simulator.units import TYPE_ID, UNITS
 
 #: Columns of a recording (``a0_hp``, ``a0_hp_next``, ..., ``e0_hp``) and the unit's field.
@@ -168,7 +169,11 @@ def _begin(env, seen):
     units = env._world.units
     if np.isfinite(seen["type"]).all():
         if env.map.generated:
-            units["energy"] = [UNITS[int(k)].energy for k in seen["type"]]
+            kinds = [UNITS[int(k)] for k in seen["type"]]
+            units["energy"] = [kind.energy for kind in kinds]
+            follows = env.options.enemy_medivac == "follow"
+            orders = [FOLLOW if kind.heals and follows else IDLE for kind in kinds]
+            units["order"][:, env.map.n_agents :] = orders[env.map.n_agents :]
         else:
             place, team = np.empty(len(seen), int), units["team"][0]
             place[np.lexsort((seen["type"], team))] = np.lexsort((units["type"][0], team))
