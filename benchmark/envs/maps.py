@@ -35,7 +35,7 @@ class Map:
     enemies: tuple[str, ...] = ()
     terrain: str = "strip"  #: a name from ``terrain.py``
     #: cells along every edge that are outside the game's playable area: 2 on SMAC's maps (the
-    #: recording of 3m divides positions by 28), not known of SMACv2's
+    #: recording of 3m divides positions by 28), not recorded of SMACv2's (docs/simulator.md)
     border: int = 2
     ally_spawn: tuple[float, float] = (9.0, 16.0)
     enemy_spawn: tuple[float, float] = (23.0, 16.0)
