@@ -29,7 +29,7 @@ def _map_files() -> dict[str, str]:
     return {name: digest for digest, name in map(str.split, lines)}
 
 
-#: File name -> SHA-256 of the maps that are needed; smacv2's repository has them all, smac's all but
+#: File name -> SHA-256 of the maps that are needed. smacv2's repository has them all, smac's lacks
 #: SMACv2's own.
 MAP_FILES = _map_files()
 
