@@ -43,6 +43,8 @@ def dockerfile() -> Recipe:
     }
     script = "\n".join(step for name, step in steps if name == "RUN")
     variables = dict(variable.split("=") for variable in steps[1][1].split())
+    # Apptainer brings the caller's own.
+    assert {variables.pop(name) for name in ("USER", "HOME")} == {"study", "/tmp"}
     return Recipe(steps[0][1], copied, script, variables, usage)
 
 

@@ -9,6 +9,7 @@ import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from benchmark.envs import spec_of
 from benchmark.errors import BenchmarkError
 from benchmark.training import provenance
 from benchmark.training.config import RunConfig, hash_of
-from benchmark.training.device import choose_device, device_asked_for
+from benchmark.training.device import choose_device, device_asked_for, ran_out_of_memory
 from benchmark.training.measure import Measured, measure, pretraining
 from benchmark.training.protocol import evaluation_grid
 
@@ -112,10 +113,17 @@ def measure_all(
                 with suppress(BenchmarkError):  # a home that cannot be written keeps nothing
                     files.write_sealed(asdict(measured), _file(run, at_a_time))
                 yield run, measured
-        except BaseException:  # Ctrl-C above all: do not wait for what is being measured
-            pool.shutdown(wait=False, cancel_futures=True)
+        except BaseException as error:  # Ctrl-C above all: do not wait for what is being measured
+            for one in pending:
+                one.cancel()
             for process in multiprocessing.active_children():
                 process.kill()
+            pool.shutdown()
+            if isinstance(error, BrokenProcessPool) or ran_out_of_memory(error):
+                raise BenchmarkError(
+                    "memory ran out while runs were measured; give this more of it, or measure fewer"
+                    " --at-a-time"
+                ) from error
             raise
 
 

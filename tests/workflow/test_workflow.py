@@ -59,6 +59,11 @@ if command == "train":
 else:
     for path in map(pathlib.Path, json.loads(pathlib.Path("outputs.json").read_text())[command]):
         runs = {"runs": []}
+        study = json.loads((path.parent / "study.json").read_text()) if command == "aggregate" else {}
+        for run in study.get("runs", []):
+            parts = [str(run[part]) for part in ("backend", "map", "algorithm", "variant", "seed")]
+            record = path.parent.joinpath("runs", *parts, "run.json")
+            runs["runs"].append(json.loads(record.read_text()))
         sealed = runs | {"checksum": sha256(json.dumps(runs, sort_keys=True))}
         path.write_text(json.dumps(sealed) if path.name == "runs.json" else "")
 """
@@ -282,6 +287,22 @@ def test_more_seeds_and_variants_add_only_their_runs(study):
     variant = {"algorithm": "qmix", "name": "slow", "maps": ["3m"], "set": {"learning_rate": 1e-4}}
     write_study(study, seeds=[0, 1, 2], variants=[variant])
     assert planned(study, "all")["train"] == 2 + 3
+
+
+def test_a_table_of_other_runs_is_made_again(study):
+    """As aggregate leaves it by hand, where Snakemake has no record of what it was made from."""
+    shutil.rmtree(study / ".snakemake")
+    assert planned(study, "all") == {}
+    table = study / "results/made_up/runs.json"
+    write_study(study, seeds=[1])
+    assert set(planned(study, "all")) == AFTER_TRAINING
+    write_study(study, seeds=[0, 1])
+    record = json.loads(table.read_text())
+    files.write_sealed({"runs": record["runs"][:-1]}, table)
+    later = time.time() - 5
+    for path in table.parent.rglob("*"):
+        os.utime(path, (later, later))
+    assert set(planned(study, "all")) == AFTER_TRAINING
 
 
 def test_a_changed_bootstrap_trains_nothing(study):

@@ -40,11 +40,11 @@ if RAW and not any(Path(str(RAW), release).is_dir() for release in RELEASES):
     no_raw_files(RELEASES)
 
 try:
-    from benchmark import strict_yaml
+    from benchmark import files, strict_yaml
     from benchmark.analysis import ablations, figures, made_from, statistics, tables
     from benchmark.commands.train import check_environment
     from benchmark.training import lock, run_record, run_state, study_folder
-    from benchmark.training.config import hash_of
+    from benchmark.training.config import hash_of, run_path
     from benchmark.training.monitor import Monitor
     from benchmark.training.study import parse_study
     from benchmark.published import claims, compare, facts, sources
@@ -191,10 +191,24 @@ def raw_files(wildcards):
     return f"{RAW}/{wildcards.release}"
 
 
+def is_of_other_runs(table):
+    """Whether an aggregated table is of more or fewer runs than the study's: it was made by hand, by
+    ``aggregate --skip-broken``, or before the study changed in a folder whose Snakemake forgot."""
+    if not table.exists():
+        return False
+    try:
+        records = files.read_sealed(table, ["runs"])["runs"]
+    except BenchmarkError:
+        return True
+    return {f"{RESULTS}/{run_path(record).as_posix()}" for record in records} != set(RUNS)
+
+
 def run_records(wildcards):
-    """The records of all runs."""
+    """The records of all runs; has them aggregated again where the table is of others."""
     if WITHOUT_RUNS:
         stop(f"{RESULTS} came as its table, without runs; move the table away to train the study")
+    if is_of_other_runs(Path(RESULTS, "runs.json")):
+        workflow.dag.forcefiles.add(f"{RESULTS}/runs.json")
     return [f"{folder}/{name}" for folder in RUNS for name in ("evaluations.parquet", "run.json")]
 
 
