@@ -121,7 +121,7 @@ def measure_all(
             pool.shutdown()
             if isinstance(error, BrokenProcessPool) or ran_out_of_memory(error):
                 raise BenchmarkError(
-                    "memory ran out while runs were measured; give this more of it, or measure fewer"
+                    "memory ran out while runs were measured; give more of it, or measure fewer runs"
                     " --at-a-time"
                 ) from error
             raise

@@ -59,8 +59,8 @@ if command == "train":
 else:
     for path in map(pathlib.Path, json.loads(pathlib.Path("outputs.json").read_text())[command]):
         runs = {"runs": []}
-        study = json.loads((path.parent / "study.json").read_text()) if command == "aggregate" else {}
-        for run in study.get("runs", []):
+        of = path.parent / ("study.json" if command == "aggregate" else "none")
+        for run in json.loads(of.read_text())["runs"] if of.exists() else []:
             parts = [str(run[part]) for part in ("backend", "map", "algorithm", "variant", "seed")]
             record = path.parent.joinpath("runs", *parts, "run.json")
             runs["runs"].append(json.loads(record.read_text()))
