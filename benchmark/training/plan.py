@@ -121,8 +121,8 @@ def measure_all(
             pool.shutdown()
             if isinstance(error, BrokenProcessPool) or ran_out_of_memory(error):
                 raise BenchmarkError(
-                    "memory ran out while runs were measured; give more of it, or measure fewer runs"
-                    " --at-a-time"
+                    "memory ran out while runs were measured; give more of it, or measure"
+                    " fewer runs --at-a-time"
                 ) from error
             raise
 
