@@ -15,6 +15,10 @@ from benchmark.envs.simulator.units import TYPE_ID, UNITS
 from benchmark.errors import BenchmarkError
 
 SIZE = 32  #: every map is 32 x 32 cells
+#: Cells along every edge that are outside the game's playable area: the recording of 3m divides
+#: positions by 28, and the other maps' files, SMACv2's too, have the bounds that 3m's has.
+BORDER = 2
+MAX_DISTANCE = SIZE - 2 * BORDER  #: by which the client's state divides positions
 
 
 @dataclass(frozen=True)
@@ -34,9 +38,6 @@ class Map:
     allies: tuple[str, ...] = ()  #: SMAC: unit names in creation order
     enemies: tuple[str, ...] = ()
     terrain: str = "strip"  #: a name from ``terrain.py``
-    #: cells along every edge that are outside the game's playable area: 2 on SMAC's maps (the
-    #: recording of 3m divides positions by 28), not recorded of SMACv2's (docs/simulator.md)
-    border: int = 2
     ally_spawn: tuple[float, float] = (9.0, 16.0)
     enemy_spawn: tuple[float, float] = (23.0, 16.0)
     attack_point: tuple[float, float] = (9.0, 16.0)  #: where the enemies' one order sends them
@@ -50,11 +51,6 @@ class Map:
     def generated(self) -> bool:
         """Whether teams and positions are drawn for every battle (SMACv2)."""
         return bool(self.weights)
-
-    @property
-    def max_distance(self) -> int:
-        """Width of the playable area, by which the client's state divides positions."""
-        return SIZE - 2 * self.border
 
     @property
     def type_bits(self) -> int:
@@ -109,7 +105,7 @@ def _smacv2(race: str, n_agents: int, n_enemies: int) -> Map:
     weights, exceptions = _TEAMS[race]
     return Map(
         f"{race}_{n_agents}_vs_{n_enemies}", 200, n_agents, n_enemies,
-        types=tuple(name for name, _ in weights), terrain="flat", border=0,
+        types=tuple(name for name, _ in weights), terrain="flat",
         weights=weights, exceptions=exceptions,
     )  # fmt: skip
 

@@ -104,8 +104,7 @@ def restate(units, last_actions, walkable, name, n, n_actions):
         ally = j < n
         shield, types = (ally_shield, ally_types) if ally else (enemy_shield, enemy_types)
         part = life(j, shield)
-        size = 32 if v2 else 28  # of the playable area
-        position = [(u["x"] - 16) / size, (u["y"] - 16) / size]
+        position = [(u["x"] - 16) / 28, (u["y"] - 16) / 28]  # 28: of the playable area
         clock = []
         if ally:
             medic = kinds[j] == "medivac"

@@ -223,6 +223,22 @@ def test_leaving_before_the_damage_point_cancels_the_shot(arena, act):
         assert (env.units()[0, 0]["cooldown"] > 0) == (loss > 0)
 
 
+@pytest.mark.parametrize(("gap", "victim", "loops"), [
+    (0.4, "marauder", 4), (0.6, "marauder", 3), (0.4, "medivac", 3),
+])  # fmt: skip
+def test_a_hydralisk_strikes_who_is_close_with_another_weapon(arena, act, gap, victim, loops):
+    """The data's HydraliskMelee: damage point 0.3 s for 0.208 s, no missile, not against flyers."""
+    away = {"marauder": 0.625 + 0.5625, "medivac": 0.625 + 0.75}[victim] + gap
+    places = [(16, 16), (16 + away, 16), (29, 29)]
+    env = arena(["hydralisk"], [victim, "marine"], places, cooldown_jitter=False)
+    env._world.types["missile_speed"][TYPE_ID["hydralisk"]] = 0.01  # it never arrives
+    before = life(env, 1)
+    act(env, ATTACK_0)
+    period, shot = 13.28, 3 + loops  # a new order shoots in loop 2, after a turn in loop 3
+    assert env.units()[0, 0]["cooldown"] == pytest.approx(period - loops - (8 - shot) - 1)
+    assert (life(env, 1) < before) == (loops == 4)
+
+
 def test_missiles_take_time_and_outlive_their_shooter(arena, act):
     # Range 6 edge to edge is 7 cells between the centres: a loop until the weapon is ready, 2 of
     # damage point and 6 of flight at 18.75 per second the missile arrives in the second env step.

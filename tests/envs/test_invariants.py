@@ -42,7 +42,7 @@ def broken_rules(units, types, walkable, was_alive):
             count[2] += u.alive != (u.health > 0)
             count[3] += u.alive and not was_alive[b, i]
             count[4] += not (-1e-9 <= u.energy <= 200)
-            if not (0 < u.x < 32 and 0 < u.y < 32):
+            if not (2 < u.x < 30 and 2 < u.y < 30):
                 count[5] += 1
                 continue
             count[6] += not (kind.flies or walkable[int(u.x), int(u.y)])

@@ -191,9 +191,9 @@ def test_nobody_leaves_the_map(kind):
     engine = battle([kind], ["marine"])
     edge = fact(engine.units[0], "separation")
     put(engine, 1, 16 + 16j)
-    for corner in (0, SIZE, SIZE * 1j, SIZE * (1 + 1j)):
-        inward = 0.9 * edge * (1 if corner.real == 0 else -1)
-        inward += 0.9j * edge * (1 if corner.imag == 0 else -1)
+    for corner in (2 + 2j, 30 + 2j, 2 + 30j, 30 + 30j):
+        inward = 0.9 * edge * (1 if corner.real == 2 else -1)
+        inward += 0.9j * edge * (1 if corner.imag == 2 else -1)
         put(engine, 0, corner + inward)
         engine.play(1)
         assert place_of(engine.units[0]) == pytest.approx(corner + inward / 0.9)
@@ -225,7 +225,7 @@ def test_ground_units_are_pushed_clear_of_walls():
         lacks = max(edge - distance_to_wall(place, walkable), 0)
         engine.play(1)
         new = place_of(units[0])
-        at_edge = min(place.real, place.imag) < 0.75 or max(place.real, place.imag) > SIZE - 0.75
+        at_edge = min(place.real, place.imag) < 2.75 or max(place.real, place.imag) > 29.25
         assert at_edge or place_of(units[1]) == place
         assert distance_to_wall(new, walkable) >= edge - 1e-9
         assert lacks - 1e-9 <= abs(new - place) <= 1.5 * lacks + 1e-9

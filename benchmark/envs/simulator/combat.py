@@ -5,7 +5,7 @@ import math
 from benchmark.envs.simulator.compiled import compiled
 from benchmark.envs.simulator.random import below, uniform
 from benchmark.envs.simulator.records import FIGHTING
-from benchmark.envs.simulator.targeting import call_for_help, can_hit, opponents
+from benchmark.envs.simulator.targeting import call_for_help, can_hit, gap_between, opponents
 from benchmark.envs.simulator.units import (
     COOLDOWN_JITTER,
     ENERGY_MAX,
@@ -72,12 +72,12 @@ def strike(i, units, battle, types, rules):
     # The period counts from start to start, so what the windup took is already gone. The fraction
     # of a loop for which the weapon was ready before is not lost: in the recording of 3m shots are
     # 14.28 loops apart, the period and the mean delay, not rounded up.
-    u.cooldown += kind.period - kind.windup
+    u.cooldown += kind.period - (kind.melee_windup if u.strikes else kind.windup)
     if rules.jitter:
         u.cooldown += _JITTER_LOW + (_JITTER_HIGH - _JITTER_LOW) * uniform(battle)
     if kind.burst_splash > 0.0:
         die(u, types)
-    elif kind.missile_speed > 0.0:
+    elif kind.missile_speed > 0.0 and not u.strikes:
         u.missile_target = u.target
         u.missile_x, u.missile_y = u.x, u.y
     elif kind.line_splash > 0.0:
@@ -134,21 +134,30 @@ def fight(i, units, battle, types, rules):
     if the target dies or the unit gets another order before the damage point.
     """
     u = units[i]
+    kind = types[u.type]
     u.stance = FIGHTING
     if u.windup < 0 and u.cooldown <= 0.0:
         if u.delay < 0:
-            shoots = types[u.type].range > MELEE_RANGE
+            shoots = kind.range > MELEE_RANGE
             u.delay = below(battle, FIRST_SHOT_DELAY) if shoots else 0
         if u.delay > 0:
             u.delay -= 1
             return
-        u.windup = types[u.type].windup
+        u.strikes = _is_close(u, units[u.target], types)
+        u.windup = kind.melee_windup if u.strikes else kind.windup
         if u.windup > 0:
             return
     elif u.windup > 0:
         u.windup -= 1
     if u.windup == 0:
         strike(i, units, battle, types, rules)
+
+
+@compiled
+def _is_close(u, v, types):
+    """Whether u has a second weapon, and v is in its range."""
+    reach = types[u.type].melee_range
+    return reach > 0.0 and gap_between(u, v, types) <= reach and not types[v.type].flies
 
 
 @compiled

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from benchmark.envs.maps import SIZE
+from benchmark.envs.maps import BORDER, SIZE
 from benchmark.envs.simulator.compiled import compiled
 from benchmark.envs.simulator.records import FIGHTING, MOVING, STANDING
 from benchmark.envs.simulator.terrain import DIRECT
@@ -267,11 +267,12 @@ def _separate(units, order, types):
 
 @compiled
 def _keep_inside(u, types, walkable, near_wall):
-    """Pushes a unit's disc out of walls and off the map's edge; flyers care for the edge only."""
+    """Pushes a unit's disc out of walls, and a flyer's back into the playable area."""
     kind = types[u.type]
     edge = kind.separation
-    u.x = min(max(u.x, edge), SIZE - edge)
-    u.y = min(max(u.y, edge), SIZE - edge)
+    inside = edge + (BORDER if kind.flies else 0)
+    u.x = min(max(u.x, inside), SIZE - inside)
+    u.y = min(max(u.y, inside), SIZE - inside)
     if kind.flies:
         return
     cell_x, cell_y = int(u.x), int(u.y)

@@ -13,7 +13,7 @@ Shield columns exist for protoss teams, type columns where a map has several typ
 
 import math
 
-from benchmark.envs.maps import SIZE, Map
+from benchmark.envs.maps import MAX_DISTANCE, SIZE, Map
 from benchmark.envs.simulator.compiled import compiled
 from benchmark.envs.simulator.orders import EAST, FIRST_TARGET, NO_OP, NORTH, SOUTH, STOP, WEST
 from benchmark.envs.simulator.random import client_below
@@ -217,8 +217,8 @@ def write_state(units, last_actions, types, rules, state):
                 clock = u.energy if kind.heals > 0.0 else max(u.cooldown, 0.0)
                 state[k + 1] = clock / (ENERGY_MAX if kind.heals > 0.0 else kind.cooldown_scale)
                 k += 1
-            state[k + 1] = (u.x - half) / rules.max_distance
-            state[k + 2] = (u.y - half) / rules.max_distance
+            state[k + 1] = (u.x - half) / MAX_DISTANCE
+            state[k + 2] = (u.y - half) / MAX_DISTANCE
             if rules.ally_shields if ally else rules.enemy_shields:
                 state[k + 3] = u.shield / kind.shield
             if rules.type_bits > 0:

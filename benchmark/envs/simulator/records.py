@@ -36,6 +36,7 @@ UNIT_DTYPE = np.dtype(
         ("aimed_at", "i4"),  #: unit index its weapon points at or turns to, -1 none
         ("aim", "i4"),  #: loops until its weapon points there
         ("windup", "i4"),  #: loops until a started attack hits, -1 when none is under way
+        ("strikes", "?"),  #: the attack under way is of its melee weapon
         ("backswing", "i4"),  #: loops that it still stands after an attack
         ("second_hit", "i4"),  #: loops until the second hit, 0 none
         ("second_target", "i4"),
@@ -74,7 +75,7 @@ RULES_DTYPE = np.dtype(
         ("type_bits", "i4"), ("ally_shields", "?"), ("enemy_shields", "?"),
         ("ally_width", "i4"), ("enemy_width", "i4"),
         ("obs_enemy_width", "i4"), ("obs_ally_width", "i4"), ("obs_own_width", "i4"),
-        ("wiped_observations", "?"), ("max_distance", "f8"),
+        ("wiped_observations", "?"),
         # reward
         ("sparse", "?"), ("only_positive", "?"), ("absolute", "?"), ("death_value", "f8"),
         ("win", "f8"), ("defeat", "f8"), ("negative_scale", "f8"),

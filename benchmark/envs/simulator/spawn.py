@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from benchmark.envs.maps import SIZE
+from benchmark.envs.maps import BORDER, SIZE
 from benchmark.envs.simulator.compiled import compiled
 from benchmark.envs.simulator.random import below, uniform
 from benchmark.envs.simulator.records import ATTACK_MOVE, FOLLOW, IDLE, MOVE, STANDING
@@ -117,7 +117,7 @@ def prepare(u, battle, types, rules):
     u.scan = 1 + below(battle, SCAN_INTERVAL)  # everybody looks for targets at times of its own
     u.order, u.stance, u.detour = IDLE, STANDING, 0
     u.alive = True
-    u.healing = u.attacked = u.blocked = u.chased = u.explodes = False
+    u.healing = u.attacked = u.blocked = u.chased = u.explodes = u.strikes = False
     u.autonomous = u.team == 1 or rules.autonomous_allies
     if not u.autonomous:
         return
@@ -238,8 +238,9 @@ def pack(units, types, walkable):
     for i in range(units.shape[0]):
         u = units[i]
         edge = types[u.type].separation
-        x = min(max(u.x, edge), SIZE - edge)
-        y = min(max(u.y, edge), SIZE - edge)
+        inside = BORDER + edge
+        x = min(max(u.x, inside), SIZE - inside)
+        y = min(max(u.y, inside), SIZE - inside)
         for k in range(_GRID.shape[0]):
             u.x = x + 2.0 * edge * _GRID[k, 0]
             u.y = y + 2.0 * edge * _GRID[k, 1]
@@ -253,7 +254,7 @@ def _fits(i, units, types, walkable):
     u = units[i]
     kind = types[u.type]
     edge = kind.separation * _TOUCHING
-    if min(u.x, u.y) < edge or max(u.x, u.y) >= SIZE - edge:
+    if min(u.x, u.y) < BORDER + edge or max(u.x, u.y) >= SIZE - BORDER - edge:
         return False
     if not kind.flies:
         for column in (u.x - edge, u.x, u.x + edge):

@@ -1,10 +1,10 @@
 """Walkable cells of the maps, and the ways around their corners.
 
 Read from the SC2Map files: the cells on the playing plateau (cliff level 64), cut to the playable
-area x 2 .. 29. The recording of 3m agrees: the client refuses moves west at x 2.3 and south at y
-7.7, and allows them at x 3.4 and y 8.5. The pit's corners are cut once more, or untrained policies
-that flee live too long on 6h_vs_8z. Grids are indexed ``[x, y]``, y grows north, cell (x, y)
-covers [x, x+1) x [y, y+1).
+area 2 .. 29 (``maps.BORDER``). The recording of 3m agrees: the client refuses moves west at x 2.3
+and south at y 7.7, and allows them at x 3.4 and y 8.5. The pit's corners are cut once more, or
+untrained policies that flee live too long on 6h_vs_8z. Grids are indexed ``[x, y]``, y grows north,
+cell (x, y) covers [x, x+1) x [y, y+1).
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from benchmark.envs.maps import SIZE
 
 #: Rows of walkable cells: (first y, last y, first x, last x).
 _ROWS = {
-    "flat": ((0, 31, 0, 31),),
+    "flat": ((2, 29, 2, 29),),
     "strip": ((7, 24, 2, 29),),
     "pit": (
         (7, 7, 10, 19), (8, 8, 9, 20), (9, 9, 8, 21), (10, 17, 7, 22), (18, 18, 8, 21),

@@ -49,6 +49,10 @@ class Unit:
     damage_point: float = 0.0  #: seconds between starting an attack and its hit
     backswing: float = 0.0  #: seconds after the hit in which the unit stands
     missile_speed: float = 0.0  #: cells per second; 0 means that the hit is immediate
+    #: Edge to edge: nearer targets on the ground are struck without a missile, by a second weapon
+    #: of the same damage and period.
+    melee_range: float = 0.0
+    melee_damage_point: float = 0.0
     hits_air: bool = False
     line_splash: float = 0.0  #: half length of a line across the firing direction
     burst_splash: float = 0.0  #: radius of the explosion that is its attack and its death
@@ -105,7 +109,7 @@ BANELING = Unit(
 HYDRALISK = Unit(
     "hydralisk", "zerg", health=80, speed=2.25, radius=0.625, separation=0.5, sight=9, reach=5,
     cooldown_scale=10, light=True, damage=12, period=0.83, range=5, damage_point=0.208,
-    backswing=0.5, missile_speed=40, hits_air=True,
+    backswing=0.5, missile_speed=40, hits_air=True, melee_range=0.5, melee_damage_point=0.3,
 )  # fmt: skip
 
 #: All units in alphabetical order. A unit's index is its type id in the simulator, and sorting by
@@ -168,7 +172,7 @@ TYPE_DTYPE = np.dtype(
         ("missile_speed", "f8"), ("line_splash", "f8"), ("burst_splash", "f8"),
         ("heals", "f8"), ("heal_range", "f8"), ("heal_scan", "f8"), ("energy", "f8"),
         ("regeneration", "f8"), ("hits", "i4"), ("hit_delay", "i4"), ("windup", "i4"),
-        ("backswing", "i4"),
+        ("backswing", "i4"), ("melee_range", "f8"), ("melee_windup", "i4"),
         ("plane", "i4"), ("light", "?"), ("armoured", "?"), ("biological", "?"), ("flies", "?"),
         ("hits_air", "?"),
         # what a map makes of the type
@@ -194,7 +198,8 @@ def type_table(missile_flight: bool = True) -> np.ndarray:
     for row, unit in zip(table, UNITS, strict=True):
         for name in (
             "health", "shield", "armour", "radius", "sight", "cooldown_scale",
-            "damage", "bonus_light", "bonus_armoured", "range", "line_splash", "burst_splash",
+            "damage", "bonus_light", "bonus_armoured", "range", "melee_range", "line_splash",
+            "burst_splash",
             "heal_range", "heal_scan", "energy", "hits", "light", "armoured", "biological",
             "flies", "hits_air",
         ):  # fmt: skip
@@ -212,6 +217,7 @@ def type_table(missile_flight: bool = True) -> np.ndarray:
         # Damage points are rounded down: so 0.98 of the recorded steps of 3m get the
         # enemies' health right, rounded up 0.74. A second blade falls at the first boundary after.
         row["windup"] = math.floor(unit.damage_point * LOOPS_PER_SECOND)
+        row["melee_windup"] = math.floor(unit.melee_damage_point * LOOPS_PER_SECOND)
         row["hit_delay"] = math.ceil(unit.hit_delay * LOOPS_PER_SECOND)
         row["backswing"] = round(unit.backswing * LOOPS_PER_SECOND)
         row["plane"] = 1 if unit.flies else 2 if unit.strides else 0

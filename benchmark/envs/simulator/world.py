@@ -85,7 +85,6 @@ def map_rules(one: Map, options: EnvOptions) -> np.ndarray:
     for name in ("ally_width", "enemy_width", "obs_enemy_width", "obs_ally_width", "obs_own_width"):
         row[name] = sizes[name]
     row["wiped_observations"] = options.wiped_observations
-    row["max_distance"] = one.max_distance
 
     row["sparse"], row["only_positive"] = options.reward_sparse, options.reward_only_positive
     row["absolute"] = options.reward_absolute and not one.generated

@@ -178,8 +178,7 @@ def test_the_passable_cells_are_the_simulators(name):
 
     start = Talk(name)("game_info").game_info.start_raw
     assert (start.map_size.x, start.map_size.y) == (32, 32)
-    border = 0 if name == "32x32_flat" else 2
-    assert (start.playable_area.p0.x, start.playable_area.p1.y) == (border, 32 - border)
+    assert (start.playable_area.p0.x, start.playable_area.p1.y) == (2, 30)
     bits = np.unpackbits(np.frombuffer(start.pathing_grid.data, np.uint8)).reshape(32, 32)
     terrain = "flat" if name == "32x32_flat" else MAPS[name].terrain
     np.testing.assert_array_equal(bits.T.astype(bool), find_terrain(terrain).walkable)

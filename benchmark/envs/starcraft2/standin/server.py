@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from benchmark.envs.maps import MAPS, SIZE, Map, find_map
+from benchmark.envs.maps import BORDER, MAPS, SIZE, Map, find_map
 from benchmark.envs.simulator.engine import Engine, armies
 from benchmark.envs.simulator.records import HEAL, MOVE, UNIT_DTYPE
 from benchmark.envs.simulator.terrain import find_terrain
@@ -145,9 +145,8 @@ class Server:
             info.type = api.Participant if player == 1 else api.Computer
         start = response.start_raw
         start.map_size.x = start.map_size.y = SIZE
-        border = self._map.border
-        start.playable_area.p0.x = start.playable_area.p0.y = border
-        start.playable_area.p1.x = start.playable_area.p1.y = SIZE - border
+        start.playable_area.p0.x = start.playable_area.p0.y = BORDER
+        start.playable_area.p1.x = start.playable_area.p1.y = SIZE - BORDER
         walkable = find_terrain(self._map.terrain).walkable.T  # rows of equal y
         _fill(start.pathing_grid, 1, np.packbits(walkable, axis=1).tobytes())
         _fill(start.placement_grid, 1, bytes(SIZE * SIZE // 8))
