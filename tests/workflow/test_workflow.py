@@ -37,7 +37,8 @@ COMMANDS = {"compare": "published"}  #: of rules that are not called like their 
 PROFILES = ROOT / "profiles"
 STUDY = small.STUDY | {"maps": ["3m", "terran_3_vs_3"]}
 STAND_IN = """
-import hashlib, json, pathlib, sys
+import hashlib, json, os, pathlib, sys
+pathlib.Path("pythonpath").write_text(os.environ["PYTHONPATH"])
 def sha256(text):
     return hashlib.sha256(text.encode()).hexdigest()
 command, arguments = sys.argv[1], sys.argv[2:]
@@ -172,6 +173,11 @@ def test_the_full_study_lists_every_run(tmp_path):
 
 def test_a_finished_study_has_nothing_to_do(study):
     assert planned(study, "all") == {}
+
+
+def test_jobs_run_the_code_of_the_workflow(study):
+    """In a folder of one's own too, whatever is installed."""
+    assert (study / "pythonpath").read_text().split(os.pathsep)[0] == str(ROOT)
 
 
 def test_only_missing_runs_are_trained(study):

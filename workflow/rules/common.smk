@@ -14,6 +14,10 @@ from benchmark.errors import BenchmarkError
 # Jobs call the python that runs Snakemake, whether or not its environment is activated. With
 # --sdm conda, conda puts its own before it.
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]))
+# And they run this checkout's package, wherever they are called and whatever is installed.
+os.environ.update(
+    PYTHONPATH=os.pathsep.join(filter(None, [workflow.basedir, os.environ.get("PYTHONPATH")]))
+)
 
 # What --config takes besides keys of a study: the folder with the raw files of published results, and
 # which finished runs are trained again.
