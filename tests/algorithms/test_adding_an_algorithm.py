@@ -41,7 +41,7 @@ def vdn(tmp_path) -> Path:
     """The method of the page, in a file of its own."""
     page = (ROOT / "docs" / "adding_an_algorithm.md").read_text()
     (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    # Not vdn.py, which whoever followed the page has in the repository.
+    # Not vdn.py: a reader who follows the page has one in the repository.
     path = tmp_path / "elsewhere" / "outside.py"
     path.parent.mkdir()
     path.write_text(code)

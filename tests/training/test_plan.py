@@ -4,6 +4,7 @@ import dataclasses
 import re
 from collections import Counter
 from concurrent.futures import Executor, Future
+from concurrent.futures.process import BrokenProcessPool
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,6 +17,7 @@ from benchmark import files
 from benchmark.amounts import size
 from benchmark.commands import main
 from benchmark.envs import spec_of
+from benchmark.errors import BenchmarkError
 from benchmark.training import measure, plan
 from benchmark.training.config import resolve_run
 from tests.training import small
@@ -162,8 +164,11 @@ def measuring(monkeypatch):
 
         def submit(self, _, run, seconds):
             made.maps.append(run["map"])
-            future = Future()
-            future.set_result(made.costs.get(run["map"]) or cost_of(30))
+            future, cost = Future(), made.costs.get(run["map"]) or cost_of(30)
+            if isinstance(cost, Exception):
+                future.set_exception(cost)
+            else:
+                future.set_result(cost)
             return future
 
     monkeypatch.setattr(plan, "ProcessPoolExecutor", Inline)
@@ -227,6 +232,15 @@ def test_a_stopped_measurement_goes_on(measuring):
     next(cells)
     cells.close()
     assert [plan.kept(run, 1) for run in runs].count(None) == 1
+
+
+@pytest.mark.parametrize("error", [MemoryError(), BrokenProcessPool(), BenchmarkError("no game")])
+def test_a_measurement_that_fails_is_one_line(study, capsys, measuring, error):
+    measuring.costs = {"3m": error, "8m": error}
+    assert main(["plan", study]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    told = isinstance(error, BenchmarkError)
+    assert line.startswith("error: no game" if told else "error: memory ran out while runs were")
 
 
 def test_a_damaged_or_older_result_does_not_count(measuring, cache_folder):

@@ -196,8 +196,8 @@ def raw_files(wildcards):
 
 
 def is_of_other_runs(table):
-    """Whether an aggregated table is of more or fewer runs than the study's: it was made by hand, by
-    ``aggregate --skip-broken``, or before the study changed in a folder whose Snakemake forgot."""
+    """Whether an aggregated table is of more or fewer runs than the study's. Snakemake itself does
+    not see it where ``benchmark aggregate`` made the table, or where .snakemake was not copied."""
     if not table.exists():
         return False
     try:

@@ -72,12 +72,12 @@ def strike(i, units, battle, types, rules):
     # The period counts from start to start, so what the windup took is already gone. The fraction
     # of a loop for which the weapon was ready before is not lost: in the recording of 3m shots are
     # 14.28 loops apart, the period and the mean delay, not rounded up.
-    u.cooldown += kind.period - (kind.melee_windup if u.strikes else kind.windup)
+    u.cooldown += kind.period - (kind.melee_windup if u.melee else kind.windup)
     if rules.jitter:
         u.cooldown += _JITTER_LOW + (_JITTER_HIGH - _JITTER_LOW) * uniform(battle)
     if kind.burst_splash > 0.0:
         die(u, types)
-    elif kind.missile_speed > 0.0 and not u.strikes:
+    elif kind.missile_speed > 0.0 and not u.melee:
         u.missile_target = u.target
         u.missile_x, u.missile_y = u.x, u.y
     elif kind.line_splash > 0.0:
@@ -143,8 +143,8 @@ def fight(i, units, battle, types, rules):
         if u.delay > 0:
             u.delay -= 1
             return
-        u.strikes = _is_close(u, units[u.target], types)
-        u.windup = kind.melee_windup if u.strikes else kind.windup
+        u.melee = _in_melee_range(u, units[u.target], types)
+        u.windup = kind.melee_windup if u.melee else kind.windup
         if u.windup > 0:
             return
     elif u.windup > 0:
@@ -154,8 +154,8 @@ def fight(i, units, battle, types, rules):
 
 
 @compiled
-def _is_close(u, v, types):
-    """Whether u has a second weapon, and v is in its range."""
+def _in_melee_range(u, v, types):
+    """Whether u has a second weapon for close targets, and v is in its range."""
     reach = types[u.type].melee_range
     return reach > 0.0 and gap_between(u, v, types) <= reach and not types[v.type].flies
 

@@ -36,7 +36,7 @@ UNIT_DTYPE = np.dtype(
         ("aimed_at", "i4"),  #: unit index its weapon points at or turns to, -1 none
         ("aim", "i4"),  #: loops until its weapon points there
         ("windup", "i4"),  #: loops until a started attack hits, -1 when none is under way
-        ("strikes", "?"),  #: the attack under way is of its melee weapon
+        ("melee", "?"),  #: the attack under way is its melee weapon's
         ("backswing", "i4"),  #: loops that it still stands after an attack
         ("second_hit", "i4"),  #: loops until the second hit, 0 none
         ("second_target", "i4"),

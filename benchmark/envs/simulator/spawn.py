@@ -117,7 +117,7 @@ def prepare(u, battle, types, rules):
     u.scan = 1 + below(battle, SCAN_INTERVAL)  # everybody looks for targets at times of its own
     u.order, u.stance, u.detour = IDLE, STANDING, 0
     u.alive = True
-    u.healing = u.attacked = u.blocked = u.chased = u.explodes = u.strikes = False
+    u.healing = u.attacked = u.blocked = u.chased = u.explodes = u.melee = False
     u.autonomous = u.team == 1 or rules.autonomous_allies
     if not u.autonomous:
         return

@@ -169,7 +169,7 @@ def _begin(env, seen):
     units = env._world.units
     if np.isfinite(seen["type"]).all():
         if env.map.generated:
-            kinds = [UNITS[int(k)] for k in seen["type"]]
+            kinds = [UNITS[int(k)] for k in seen["type"]]  # energy and order as spawn.prepare's
             units["energy"] = [kind.energy for kind in kinds]
             follows = env.options.enemy_medivac == "follow"
             orders = [FOLLOW if kind.heals and follows else IDLE for kind in kinds]
