@@ -590,6 +590,11 @@ def test_smacv2_start_positions_and_teams():
     assert (names[:, 20] != TYPE_ID["medivac"]).all()  # the enemy in excess
     teams = np.sort(names[:, :10], 1), np.sort(names[:, 10:20], 1)
     np.testing.assert_array_equal(*teams)
+    # Who is drawn outside the arena of 2 .. 30 starts at its edge.
+    to_edge = np.minimum.reduce([units["x"], units["y"], 32 - units["x"], 32 - units["y"]]) - 2
+    free = to_edge - env._world.types["separation"][names]
+    assert free.min() > -0.001
+    assert (free < 0.001).mean() > 0.1
     surrounded = np.hypot(units["x"][:, :10] - 16, units["y"][:, :10] - 16).max(1) < 4
     assert surrounded.mean() == pytest.approx(0.5, abs=0.04)
     diagonal = np.abs(np.abs(units["x"] - 16) - np.abs(units["y"] - 16))[surrounded][:, 10:]
