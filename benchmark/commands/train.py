@@ -81,19 +81,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def check_environment() -> None:
+def check_environment(here: bool) -> None:
     """Checks what runs find in the environment, before a workflow starts hundreds of them.
+
+    Args:
+        here: whether they run with this installation, not in a container or with conda's.
 
     Raises:
         BenchmarkError: a variable has a value that every run would refuse.
     """
-    from benchmark.training.loggers import LOGGERS
+    from benchmark.training import loggers
 
     if (device := device_asked_for()) not in DEVICES:
         raise BenchmarkError(f"BENCHMARK_DEVICE={device}: choose {', '.join(DEVICES)}")
     for name in os.environ.get("BENCHMARK_LOG", "").split():
-        if name not in LOGGERS:
-            raise BenchmarkError(f"BENCHMARK_LOG={name}: choose from {', '.join(LOGGERS)}")
+        loggers.check(name, f"BENCHMARK_LOG={name}", installed=here)
     try:
         _seconds(os.environ.get("BENCHMARK_CHECKPOINT_SECONDS", "300"))
     except argparse.ArgumentTypeError as error:

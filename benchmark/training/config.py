@@ -74,18 +74,6 @@ class RunConfig(BaseModel):
         """Plain values, for ``run.json`` and the workflow."""
         return json.loads(self.model_dump_json())
 
-    def differences(self, other: dict) -> str:
-        """How another resolved run differs, for messages: the first keys with both values."""
-        ours, theirs = flat(self.resolved()), flat(other)
-        values = {key: (theirs.get(key), ours.get(key)) for key in ours | theirs}
-        listed = [
-            f"{key} ({there} there, {here} here)"
-            for key, (there, here) in values.items()
-            if there != here
-        ]
-        more = [f"and {len(listed) - 3} more"] if len(listed) > 3 else []
-        return ", ".join(listed[:3] + more)
-
     @property
     def hash(self) -> str:
         """Hash of the resolved configuration; equal hashes mean equal numbers."""
@@ -143,6 +131,20 @@ def same_but_for_the_budget(recorded: dict, wanted: dict) -> bool:
     before; arguments as for ``same_configuration``."""
     rules = recorded["training"] | {"budget": wanted["training"]["budget"]}
     return same_configuration(recorded | {"training": rules}, wanted)
+
+
+def differences(recorded: dict, wanted: dict) -> str:
+    """How they differ, for messages: the first keys with both values; arguments as for
+    ``same_configuration``."""
+    theirs, ours = flat(recorded), flat(wanted)
+    values = {key: (theirs.get(key), ours.get(key)) for key in ours | theirs}
+    listed = [
+        f"{key} ({there} there, {here} here)"
+        for key, (there, here) in values.items()
+        if there != here
+    ]
+    more = [f"and {len(listed) - 3} more"] if len(listed) > 3 else []
+    return ", ".join(listed[:3] + more)
 
 
 def flat(resolved: dict) -> dict[str, Any]:

@@ -85,6 +85,22 @@ class WeightsAndBiases:
 LOGGERS: dict[str, Any] = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases}
 
 
+def check(name: str, given: str, installed: bool = True) -> None:
+    """Checks the name of a logger.
+
+    Args:
+        given: how it was given, for the error.
+        installed: whether its package must be there.
+
+    Raises:
+        BenchmarkError: an unknown name, or a package that is not installed.
+    """
+    if name not in LOGGERS:
+        raise BenchmarkError(f"{given}: choose from {', '.join(LOGGERS)}")
+    if installed and importlib.util.find_spec(name) is None:
+        raise BenchmarkError(f"{given}: the package is not installed; pip install -e '.[{name}]'")
+
+
 class Loggers:
     """Several loggers as one; a logger that fails is left out with a warning, the run goes on."""
 
@@ -95,12 +111,7 @@ class Loggers:
             BenchmarkError: an unknown name, or a package that is not installed.
         """
         for name in names:
-            if name not in LOGGERS:
-                raise BenchmarkError(f"--log {name}: choose from {', '.join(LOGGERS)}")
-            if importlib.util.find_spec(name) is None:
-                raise BenchmarkError(
-                    f"--log {name}: the package is not installed; pip install -e '.[{name}]'"
-                )
+            check(name, f"--log {name}")
         self._loggers: dict[str, Logger] = {n: LOGGERS[n](config, folder) for n in names}
 
     def write(self, step: int, values: dict[str, float]) -> None:

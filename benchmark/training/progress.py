@@ -41,24 +41,37 @@ class Progress:
         self._budget = config.training.budget
         self._steps = 0
         self._saved: int | None = None  # None before the attempt has begun
+        self._attempts: list[dict] = []
         self._begin: tuple[float, int] | None = None
         self._written = 0.0
         self._win_rate: float | None = None
         self._bar: Bar | None = None
         self._loggers = Loggers(loggers, config, folder)
 
-    def begin(self, step: int) -> None:
+    def begin(self, step: int, attempts: list[dict]) -> None:
         """Before the first battle of an attempt, which begins at the step of its checkpoint or 0.
 
         The log marks it: what a killed attempt played beyond that step comes again.
+
+        Args:
+            step: in env steps.
+            attempts: those that led to the checkpoint.
         """
-        self._steps = self._saved = step
+        self._steps = step
+        self.saved(step, attempts)
         self._log(f"attempt begins at step {step}")
         self._write("running")
 
-    def saved(self, step: int) -> None:
-        """After every checkpoint: a run that is killed goes on from there."""
+    def saved(self, step: int, attempts: list[dict]) -> None:
+        """After every checkpoint: a run that is killed goes on from there.
+
+        Args:
+            step: in env steps.
+            attempts: those that led to the checkpoint.
+        """
         self._saved = step
+        code = ("commit", "dirty", "source_hash")
+        self._attempts = [{name: one[name] for name in code} for one in attempts]
 
     def show(self, steps: int) -> None:
         """After every round of battles."""
@@ -117,7 +130,8 @@ class Progress:
         except BenchmarkError:
             return {}
         saved = about.get("saved_step", about["step"])
-        kept = {name: about[name] for name in ("budget", "config", "win_rate") if name in about}
+        names = ("budget", "config", "win_rate", "attempts")
+        kept = {name: about[name] for name in names if name in about}
         return {"step": saved, "saved_step": saved, **kept}
 
     def _log(self, line: str) -> None:
@@ -163,6 +177,7 @@ class Progress:
             "updated": provenance.now(),
             "error": error,
             "config": self._config.resolved(),
+            "attempts": self._attempts,
         }
         if self._saved is None:  # it failed before a checkpoint was read
             value |= self._earlier()

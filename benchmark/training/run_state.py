@@ -21,6 +21,7 @@ from benchmark.training import progress, provenance, run_record
 from benchmark.training.config import (
     IDENTITY,
     RunConfig,
+    differences,
     run_path,
     same_but_for_the_budget,
     same_configuration,
@@ -47,12 +48,8 @@ Replace = Literal["nothing", "changed", "stale"]
 #: "changed": made with another configuration; "stale": made by other code.
 STATES = ("done", "running", "failed", "interrupted", "changed", "stale", "missing")
 
-_NOTES = {
-    "changed": "made with another configuration; the workflow repeats it",
-    "begun": "begun with another configuration; the workflow starts it over",
-    "stale": "code that decides its numbers has changed since; `snakemake ... --config rerun=stale`"
-    " repeats it",
-}
+_STALE = "code that decides its numbers has changed since; "
+_RERUN = "`snakemake ... --config rerun=stale`"
 
 
 @dataclass(frozen=True)
@@ -95,7 +92,7 @@ def read(runs: Iterable[dict], folder: Path) -> list[RunState]:
                 if is_finished(folder / path):
                     found |= _finished(run, run_record.read(folder / path), source_hash)
                 elif (folder / path / "progress.json").exists():
-                    found |= _unfinished(run, folder / path)
+                    found |= _unfinished(run, folder / path, source_hash)
                 elif path in aggregated:
                     found |= _finished(run, aggregated[path], source_hash)
                     found["note"] = found["note"].partition(";")[0]  # nothing repeats it
@@ -173,18 +170,20 @@ def _finished(run: dict, about: dict, source_hash: Callable[..., str]) -> dict:
         "device": about["hardware"]["device"],
     }
     if not same_configuration(about["config"], run):
-        return found | {"state": "changed", "note": _NOTES["changed"]}
+        other = differences(about["config"], run)
+        return found | {"state": "changed", "note": f"made with {other}; the workflow repeats it"}
     found["step"] = run["training"]["budget"]
     if is_stale(about, source_hash):
-        return found | {"state": "stale", "note": _NOTES["stale"]}
+        return found | {"state": "stale", "note": f"{_STALE}{_RERUN} repeats it"}
     note = "" if about["end_reason"] == END else about["end_reason"]
     return found | {"state": "done", "note": note}
 
 
-def _unfinished(run: dict, folder: Path) -> dict:
+def _unfinished(run: dict, folder: Path, source_hash: Callable[..., str]) -> dict:
     """A run that has begun: running, failed or interrupted; a killed process counts as the last.
 
-    One that would start over under the configuration that is now wanted is changed.
+    One that would start over under the configuration that is now wanted is changed, and one that
+    was interrupted is stale if other code will go on with it.
     """
     about = files.read_sealed(folder / "progress.json", progress.KEYS)
     state = about["state"]
@@ -195,14 +194,21 @@ def _unfinished(run: dict, folder: Path) -> dict:
     # What was played after the last checkpoint is played again.
     step = about["step"] if state == "running" else about.get("saved_step", about["step"])
     if state != "running" and not _goes_on(about, run, step):
-        return {"state": "changed", "note": _NOTES["begun"]}
-    return {
-        "state": state,
+        other = differences(about["config"], run)
+        return {"state": "changed", "note": f"begun with {other}; the workflow starts it over"}
+    found = {
         "step": step,
         "steps_per_second": about["steps_per_second"] or None,
         "win_rate": about["win_rate"],
-        "note": about["error"].splitlines()[0] if about["error"] else "",
     }
+    # Older versions did not note the attempts.
+    if state == "interrupted" and is_stale(
+        run | {"attempts": about.get("attempts", [])}, source_hash
+    ):
+        note = f"{_STALE}the new code goes on at step {step:,}, {_RERUN} starts it over"
+        return found | {"state": "stale", "note": note}
+    note = about["error"].splitlines()[0] if about["error"] else ""
+    return found | {"state": state, "note": note}
 
 
 def _goes_on(about: dict, run: dict, step: int) -> bool:
@@ -243,12 +249,13 @@ def is_done(config: RunConfig, folder: Path, replace: Replace) -> bool:
                 raise
             log.warning("%s: restored from the run's copy (%s)", folder, error)
             about = run_record.read(folder)
-        changed = not same_configuration(about["config"], config.resolved())
+        wanted = config.resolved()
+        changed = not same_configuration(about["config"], wanted)
         stale = is_stale(about)
         if changed and replace == "nothing":
             raise BenchmarkError(
                 f"{folder} holds a finished run with other options:"
-                f" {config.differences(about['config'])}; choose another --output, or give"
+                f" {differences(about['config'], wanted)}; choose another --output, or give"
                 " --replace changed to lose it"
             )
         if changed or (stale and replace == "stale"):
@@ -279,8 +286,9 @@ def _begun_with_other_options(config: RunConfig, folder: Path) -> str:
         about = files.read_sealed(folder / "progress.json", progress.KEYS)
     except BenchmarkError:
         return ""
-    begun = about.get("config", config.resolved())
-    return "" if same_configuration(begun, config.resolved()) else config.differences(begun)
+    wanted = config.resolved()
+    begun = about.get("config", wanted)
+    return "" if same_configuration(begun, wanted) else differences(begun, wanted)
 
 
 def write_records(folder: Path) -> None:

@@ -22,7 +22,12 @@ from benchmark.envs.spec import EnvSpec
 from benchmark.errors import BenchmarkError, OtherRunError, first_line
 from benchmark.training import checkpoint, provenance, run_state
 from benchmark.training.checkpoint import Checkpoints
-from benchmark.training.config import RunConfig, same_but_for_the_budget, same_configuration
+from benchmark.training.config import (
+    RunConfig,
+    differences,
+    same_but_for_the_budget,
+    same_configuration,
+)
 from benchmark.training.device import choose_device, keep_freed_memory, ran_out_of_memory
 from benchmark.training.drawing import draw
 from benchmark.training.evaluations import evaluation_rows, write_evaluations
@@ -70,7 +75,6 @@ def train(
         KeyboardInterrupt: after Ctrl-C or SIGTERM, once a checkpoint is written.
     """
     folder = Path(folder)
-    choose_device(device)  # an error before anything is touched
     keep_freed_memory()
     # A job of Slurm may meet one of a workflow that was killed, which still trains the same run.
     wait = "SLURM_JOB_ID" in os.environ
@@ -81,6 +85,7 @@ def train(
             return
         progress = Progress(config, folder, loggers)
         try:
+            choose_device(device)  # an error before a battle, or the game, begins
             with closing(Run(config, folder, device, progress, replace)) as run:
                 run.play(checkpoint_seconds, interrupted)
         except KeyboardInterrupt:
@@ -140,8 +145,8 @@ class Run:
             files.write(plugin, folder / f"{config.algorithm}.py")
         self._restore(replace, change_device=device != "auto")
         self._started, self._started_cpu = time.monotonic(), time.process_time()
+        progress.begin(self.steps, self.attempts)
         self.attempts.append({"started": provenance.now(), "from_step": self.steps, **made_by})
-        progress.begin(self.steps)
 
     def play(self, checkpoint_seconds: float, interrupted: "list[int]") -> None:
         """Runs to the end; checkpoints now and then and when interrupted."""
@@ -299,7 +304,7 @@ class Run:
             "wall_seconds": self._wall_seconds(),
         }
         self.checkpoints.save(state, self.replay)
-        self.progress.saved(self.steps)
+        self.progress.saved(self.steps, self.attempts)
 
     def _restore(self, replace: run_state.Replace, change_device: bool) -> None:
         """Continues from the run's checkpoint, if there is one.
@@ -317,8 +322,8 @@ class Run:
         if other and replace == "nothing":
             raise OtherRunError(
                 f"{self.folder} holds an unfinished run with other options:"
-                f" {self.config.differences(state['config'])}; give it the same options to"
-                " continue it, choose another --output, or give --replace changed to lose it"
+                f" {differences(state['config'], self.config.resolved())}; give it the same options"
+                " to continue it, choose another --output, or give --replace changed to lose it"
             )
         stale = run_state.is_stale(self.config.identity | {"attempts": state["attempts"]})
         backend = state["backend_version"] != self.env.spec.backend_version

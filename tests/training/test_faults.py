@@ -170,8 +170,11 @@ def _interrupt() -> None:
 def test_a_granted_gpu_that_torch_cannot_use_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    with pytest.raises(BenchmarkError, match=r"GPU 0 was granted, but torch .* cannot use it"):
-        train.train(small_run(budget=400), tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "make", None)  # no battle, or game, begins before
+        with pytest.raises(BenchmarkError, match=r"GPU 0 was granted, but torch .* cannot use it"):
+            train.train(small_run(budget=400), tmp_path)
+    assert files.read_json(tmp_path / "progress.json")["state"] == "failed"  # for status
     train.train(small_run(budget=400), tmp_path, device="cpu")
 
 

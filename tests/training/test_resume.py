@@ -15,7 +15,7 @@ import torch
 
 from benchmark import files
 from benchmark.errors import BenchmarkError
-from benchmark.training import checkpoint, run_state, train
+from benchmark.training import checkpoint, provenance, run_state, train
 from benchmark.training.config import resolve_run
 from benchmark.training.lock import exclusive
 from tests.training.small import SMALL, Silent, small_run, train_without_record
@@ -189,6 +189,27 @@ def test_an_attempt_that_cannot_begin_does_not_hide_the_checkpoint(tmp_path, mon
     with pytest.raises(BenchmarkError, match="memory ran out"):
         train.train(small_run(budget=800), tmp_path, device="cpu")
     assert files.read_json(tmp_path / "progress.json")["saved_step"] == 0
+
+
+def test_progress_tells_the_code_of_the_attempts_that_led_to_the_checkpoint(tmp_path, monkeypatch):
+    def told() -> list[str]:
+        attempts = files.read_json(tmp_path / "progress.json")["attempts"]
+        assert all(set(one) == {"commit", "dirty", "source_hash"} for one in attempts)
+        return [one["source_hash"] for one in attempts]
+
+    def by(code: str, **changes) -> None:
+        monkeypatch.setattr(provenance, "source_hash", lambda *of: code)
+        train_without_record(tmp_path, monkeypatch, **changes)
+
+    by("first", budget=400)
+    by("second", budget=400)  # has nothing left to play, and saves nothing
+    assert told() == ["first"]
+    by("third", budget=800)
+    assert told() == ["first", "third"]
+    monkeypatch.setattr(train, "make_learner", None)
+    with pytest.raises(TypeError):  # it ends before its attempt has begun
+        train.train(small_run(budget=800), tmp_path, device="cpu")
+    assert told() == ["first", "third"]
 
 
 def test_an_unfinished_run_goes_on_to_another_budget(tmp_path, monkeypatch):

@@ -97,6 +97,8 @@ def test_an_unfinished_run_that_would_start_over_is_called_changed(folders, caps
     found = seen(capsys)["runs"]["3m", 0]
     assert found["state"] == state
     assert ("starts it over" in found["note"]) == (state == "changed")
+    if "learning_rate" in rules:
+        assert "begun with learning_rate (0.0005 there, 0.001 here)" in found["note"]
     assert found["step"] == (0 if state == "changed" else 400)
 
 
@@ -187,7 +189,7 @@ def test_every_state(folders, capsys):
     text = capsys.readouterr().out
     assert "running qmix/8m/default/0: 40% of 1,000 steps, 20 steps/s, won 25%, 30 s left" in text
     assert "failed qmix/8m/default/1: it broke\n" in text
-    assert "changed qmix/3m/default/1: made with another configuration" in text
+    assert "changed qmix/3m/default/1: made with budget (2000 there, 1000 here);" in text
     assert "stale qmix/3m/default/2: code that decides its numbers has changed" in text
 
 
@@ -294,6 +296,28 @@ def test_a_run_that_diverged_is_done_and_named(folders, capsys):
     assert seen(capsys)["runs"]["3m", 0]["state"] == "done"
     assert main(["status", "study.yaml"]) == 0
     assert f"done qmix/3m/default/0: {DIVERGED}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("attempts", "state", "expected"),
+    [
+        (["older", "today's"], "interrupted", "stale"),
+        (["today's"], "interrupted", "interrupted"),
+        (["older"], "failed", "failed"),  # why it failed is more
+        (["older"], "running", "running"),  # by that code, still
+    ],
+)
+def test_an_interrupted_run_that_other_code_goes_on_with_is_stale(
+    folders, capsys, attempts, state, expected
+):
+    run, folder = folders["3m", 0]
+    hashes = {"older": "of older source", "today's": provenance.source_hash("qmix", "simulator")}
+    begun = [{"source_hash": hashes[code], "commit": None, "dirty": None} for code in attempts]
+    report(folder, state=state, saved_step=300, config=run.resolved(), attempts=begun, error="it")
+    found = seen(capsys)["runs"]["3m", 0]
+    assert found["state"] == expected
+    assert found["step"] == (400 if expected == "running" else 300)
+    assert ("the new code goes on at step 300" in found["note"]) == (expected == "stale")
 
 
 def test_deleted_records_are_missing(folders, capsys):

@@ -24,7 +24,7 @@ from benchmark import files
 from benchmark.analysis import ablations, figures, made_from, statistics, tables
 from benchmark.commands import main
 from benchmark.published import compare
-from benchmark.training import lock, provenance, run_state
+from benchmark.training import lock, progress, provenance, run_state
 from benchmark.training.config import hash_of
 from benchmark.training.evaluations import read_evaluations
 from benchmark.training.study import load_study
@@ -191,7 +191,7 @@ def test_a_changed_hyperparameter_repeats_exactly_the_runs_it_touches(study):
     done = snakemake(study, "--dry-run")
     trained = re.findall(r"train qmix on (\w+), seed (\d+)", done.output)
     assert set(trained) == {("3m", "0"), ("3m", "1")}
-    said = "2 finished run(s) have other options than the study now says"
+    said = "2 run(s) have other options than the study now says"
     assert re.search(rf"{re.escape(said)}.*learning_rate \(0.0005 there, 0.001 here\)", done.output)
     write_study(study)
     assert said not in snakemake(study, "--dry-run").output
@@ -205,6 +205,30 @@ def test_what_every_run_would_refuse_is_said_before_the_first(study, variable, v
     done = snakemake(study, "--dry-run", "runs", **{f"BENCHMARK_{variable}": value})
     assert done.code != 0
     assert re.search(rf"^error: BENCHMARK_{variable}.*{value}", done.output, re.M)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("wandb") is not None, reason="wandb is installed")
+def test_a_logger_that_is_not_installed_is_said_before_the_first_run(study):
+    said = "error: BENCHMARK_LOG=wandb: the package is not installed; pip install"
+    command = ("--dry-run", "runs")
+    assert said in snakemake(study, *command, BENCHMARK_LOG="wandb").output
+    # A container, or conda's environment, may have it.
+    apart = snakemake(study, *command, "--sdm", "apptainer", BENCHMARK_LOG="wandb")
+    assert said not in apart.output
+
+
+def test_an_unfinished_run_with_other_options_is_named_before_it_starts_over(study):
+    folder = run_folder(study, "3m", 1)
+    config = files.read_sealed(folder / "run.json")["config"]
+    for name in run_state.RECORDS:
+        (folder / name).unlink()
+    config["hyperparameters"]["gamma"] = 0.5
+    about = dict.fromkeys(progress.KEYS, "") | {"state": "interrupted", "step": 9, "win_rate": None}
+    files.write_sealed(about | {"config": config}, folder / "progress.json")
+    done = snakemake(study, "--dry-run", "runs")
+    assert "1 run(s) have other options than the study now says" in done.output
+    said = r"3m/qmix/default/1 was begun with gamma \(0.5 there, 0.99 here\)"
+    assert re.search(said, done.output)
 
 
 @pytest.mark.parametrize("options", [[], ["--profile", str(PROFILES / "slurm")]])
@@ -245,7 +269,7 @@ def test_stale_runs_are_named_and_repeated_where_that_is_asked_for(study):
     path = run_folder(study, "3m", 1) / "run.json"
     files.write_sealed(files.read_sealed(path) | {"source_hash": "of other code"}, path)
     done = snakemake(study, "--dry-run", "all")
-    assert "1 finished run(s) are stale" in done.output
+    assert "1 run(s) are stale" in done.output
     assert jobs_of(done) == dict.fromkeys(AFTER_TRAINING, 1)  # the report will name them
     done = snakemake(study, "all", "--config", "rerun=stale")
     assert done.code == 0, done.output
@@ -262,7 +286,7 @@ def test_stale_runs_of_a_table_that_came_alone_are_named_and_not_repeated(study)
     shutil.rmtree(study / ".snakemake")
     shutil.rmtree(folder / "runs")
     done = snakemake(study, "--dry-run", "all", "--config", "rerun=stale")
-    assert "finished run(s) are stale" in done.output
+    assert "4 run(s) are stale" in done.output
     assert "repeats them" not in done.output
     assert "train" not in jobs_of(done)
     write_study(study, set={"learning_rate": 1e-4})  # another configuration than the table's

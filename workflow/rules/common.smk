@@ -47,7 +47,7 @@ try:
     from benchmark import files, strict_yaml
     from benchmark.analysis import ablations, figures, made_from, statistics, tables
     from benchmark.commands.train import check_environment
-    from benchmark.training import lock, run_record, run_state, study_folder
+    from benchmark.training import lock, run_state, study_folder
     from benchmark.training.config import hash_of, run_path
     from benchmark.training.monitor import Monitor
     from benchmark.training.study import parse_study
@@ -67,44 +67,40 @@ try:
     study_folder.check_name(STUDY.name)
     RESULTS = f"results/{STUDY.name}"
     RUNS = {f"results/{run.path.as_posix()}": run for run in STUDY.runs()}
-    # Finished runs that are not as they are now wanted, as `python -m benchmark status` sees them. Those
-    # with another configuration are always repeated, those by other code with --config rerun=stale.
-    OTHERWISE = {"changed": [], "stale": [], "missing": []}
+    # Runs that are not as they are now wanted, as `python -m benchmark status` sees them. Those with
+    # another configuration are always repeated, those by other code with --config rerun=stale.
+    OTHERWISE = {"changed": {}, "stale": {}, "missing": {}}  # each run's note by its folder
     if workflow.is_main_process:  # not in the jobs of a cluster
-        check_environment()
+        check_environment(here=not workflow.deployment_settings.deployment_method)
         for run in run_state.read([run.resolved() for run in RUNS.values()], Path(RESULTS)):
             if run.state in OTHERWISE:
-                OTHERWISE[run.state].append(run.folder)
+                OTHERWISE[run.state][run.folder] = run.note
 except BenchmarkError as error:
     stop(error)
 
 RUN = f"{RESULTS}/runs/{{backend}}/{{map}}/{{algorithm}}/{{variant}}/{{seed}}"
 # A study that came as its aggregated table is not trained again.
 WITHOUT_RUNS = run_state.without_runs(Path(RESULTS))
-REPEATED = [] if WITHOUT_RUNS else OTHERWISE["changed"] + (OTHERWISE["stale"] if RERUN else [])
-STALE = sorted(set(OTHERWISE["stale"]) - set(REPEATED))
-if WITHOUT_RUNS and OTHERWISE["changed"] + OTHERWISE["missing"]:
+CHANGED = {} if WITHOUT_RUNS else OTHERWISE["changed"]
+STALE = {} if RERUN and not WITHOUT_RUNS else OTHERWISE["stale"]  # and stay it
+REPEATED = [*CHANGED, *(OTHERWISE["stale"].keys() - STALE)]
+if WITHOUT_RUNS and OTHERWISE["changed"] | OTHERWISE["missing"]:
     print(
         f"{STUDY.name} came as its table, {RESULTS}/evaluations.parquet: {len(OTHERWISE['missing'])} of its runs are"
         f" missing there, {len(OTHERWISE['changed'])} are of another configuration. Nothing is trained; move the"
         " table away to train the study.",
         file=sys.stderr,
     )
-LOST = (
-    []
-    if WITHOUT_RUNS
-    else [path for path in OTHERWISE["changed"] if run_state.is_finished(Path(path))]
-)
-if LOST:
-    changes = RUNS[LOST[0]].differences(run_record.read(Path(LOST[0]))["config"])
+if CHANGED:
+    folder, note = next(iter(CHANGED.items()))
     print(
-        f"{len(LOST)} finished run(s) have other options than the study now says, {LOST[0]}: {changes}."
-        " They are trained again, and what they were is lost: to keep it, give the study another name.",
+        f"{len(CHANGED)} run(s) have other options than the study now says: {folder} was {note}."
+        " What they were is lost then: to keep it, give the study another name.",
         file=sys.stderr,
     )
 if STALE:
     print(
-        f"{len(STALE)} finished run(s) are stale: code that decides their numbers has changed since."
+        f"{len(STALE)} run(s) are stale: code that decides their numbers has changed since."
         f" `python -m benchmark status {STUDY.name}` names them"
         + ("." if WITHOUT_RUNS else ", --config rerun=stale repeats them."),
         file=sys.stderr,
