@@ -10,14 +10,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-import jinja2
-
 from benchmark import files
+from benchmark.analysis.rendering import templates
 from benchmark.training.config import flat, resolve_run
 from benchmark.training.protocol import RULES
 from benchmark.training.study import load_study
 
-_TEMPLATES = Path(__file__).parent / "templates"
 _STUDY = files.ROOT / "config" / "paper.yaml"
 _MAP = "3s5z_vs_3s6z"  #: whose values stand for those that are the same on nearly all maps
 
@@ -92,15 +90,9 @@ WEIGHTS = ("alpha", "beta1", "beta2", "beta3")
 
 def write(output: Path) -> None:
     """Writes the page."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,  # Markdown
-    )
     settings = {protocol: _settings(protocol) for protocol in RULES}
-    text = environment.get_template("paper.md.j2").render(
+    page = templates(Path(__file__).parent / "templates").get_template("paper.md.j2")
+    text = page.render(
         map=_MAP,
         tables={title: [_line(row, settings) for row in rows] for title, rows in TABLES.items()},
         table_3=[_weights(map, settings) for map in TABLE_3],

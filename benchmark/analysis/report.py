@@ -37,6 +37,7 @@ from benchmark.analysis import (
 from benchmark.analysis.aggregate import missing_and_changed
 from benchmark.analysis.bootstrap import NARROW
 from benchmark.analysis.labels import PlotStyle
+from benchmark.analysis.rendering import templates
 from benchmark.analysis.scores import Scores, evaluations_to_points
 from benchmark.analysis.statistics import select
 from benchmark.envs.validation import distance
@@ -163,17 +164,10 @@ def _distance(maps: list[str], runs: list[dict]) -> str:
 
 def _environment(published: Path) -> jinja2.Environment:
     """The templates of the report, and what they may call."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([_TEMPLATES, published]),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
+    environment = templates(_TEMPLATES, published, html=True)
     script = (_TEMPLATES / "report.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     environment.globals.update(
-        label=labels.label,
         count=labels.count,
         decided_by=permutation.DECIDED_BY,
         statistics_files=[f"{name}.csv" for name in statistics.COLUMNS],

@@ -8,6 +8,7 @@ import pandas as pd
 
 from benchmark import files
 from benchmark.analysis import labels
+from benchmark.analysis.rendering import templates
 from benchmark.analysis.report import Section, embed
 from benchmark.analysis.statistics import select
 from benchmark.envs.maps import MAPS
@@ -40,7 +41,6 @@ def write(folder: Path, output: Path) -> None:
     findings, first = tables["findings"], names[0]
     errors = select(findings, source=first, severity="error")
     text = markdown("published_audit.md.j2").render(
-        label=labels.label,
         sources=sources,
         window=about["window"],
         rules=rules(tables),
@@ -65,15 +65,7 @@ def write(folder: Path, output: Path) -> None:
 
 def markdown(name: str) -> jinja2.Template:
     """A template of a Markdown page."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,
-    )
-    environment.filters.update(number="{:,.0f}".format, label=labels.label)
-    return environment.get_template(name)
+    return templates(_TEMPLATES).get_template(name)
 
 
 def section(folder: Path, maps: list[str]) -> Section:
