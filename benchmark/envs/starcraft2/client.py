@@ -7,6 +7,9 @@ a map takes, and every argument, is decided here; the clients themselves run unm
 import fcntl
 import os
 import random
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -36,6 +39,7 @@ class Client:
         max_reward: what rewards are scaled by; None for the client's own, of its first battle.
         lock: a folder that is locked while a game is launched: between choosing a port and
             listening on it another game may take it.
+        launch_seconds: that a launch may take, so that one which hangs holds up no other for long.
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class Client:
         seed: int,
         max_reward: float | None,
         lock: str,
+        launch_seconds: float,
     ) -> None:
         from benchmark.envs.starcraft2 import messages  # noqa: F401  (before anything imports the protocol's messages)
 
@@ -58,7 +63,8 @@ class Client:
         launch = self._env._launch
 
         def launched() -> None:
-            _locked(lock, launch)
+            with _locked(lock), _no_waiting_for_a_dead_game(launch_seconds):
+                launch()
             if one.generated:  # its wrapper may reset twice before a battle begins, see ``reset``
                 self._env._episode_count = max(self._env._episode_count, 1)
 
@@ -300,11 +306,48 @@ def seed_everything(wrapper, seed: int) -> None:
         pending += [inner for inner in vars(one).values() if hasattr(inner, "generate")]
 
 
-def _locked(folder: str, call) -> None:
-    """Calls something while this process holds the lock on a folder."""
+@contextmanager
+def _locked(folder: str) -> Iterator[None]:
+    """Holds the lock on a folder."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
-        call()
+        yield
     finally:
         os.close(handle)
+
+
+@contextmanager
+def _no_waiting_for_a_dead_game(seconds: float) -> Iterator[None]:
+    """Ends a launch whose game dies or does not answer; pysc2 would go on trying to connect.
+
+    Raises:
+        Broken: that happened.
+    """
+
+    def died(number, frame) -> None:
+        try:
+            if os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                return  # it was only stopped, or goes on
+        except ChildProcessError:  # pysc2 has fetched its status already
+            pass
+        end("the game ended before it could be played")
+
+    def end(why: str) -> None:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # pysc2 ends the game now
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        raise Broken(why)
+
+    before = {
+        signal.SIGCHLD: signal.signal(signal.SIGCHLD, died),
+        signal.SIGALRM: signal.signal(
+            signal.SIGALRM, lambda *_: end(f"the game was not ready within {seconds:g} s")
+        ),
+    }
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -262,9 +262,7 @@ class StarCraft2:
         return self._workers[b].answer()
 
     def _start(self, b: int, seed: int) -> None:
-        self._workers[b] = Worker(
-            self.map, self.options, self.settings.version, seed, self._max_reward[b]
-        )
+        self._workers[b] = Worker(self.map, self.options, self.settings, seed, self._max_reward[b])
         self._episodes[b] = 0
 
     def _stop(self, b: int) -> None:

@@ -27,7 +27,7 @@ import psutil
 
 from benchmark.envs.maps import Map, find_map
 from benchmark.envs.options import EnvOptions
-from benchmark.envs.starcraft2.installation import game_folder
+from benchmark.envs.starcraft2.installation import Settings, game_folder
 from benchmark.errors import BenchmarkError
 from benchmark.files import ROOT
 
@@ -62,22 +62,28 @@ class Worker:
 
     Args:
         one: the map.
-        options: see ``client.Client``, as are ``version``, ``seed`` and ``max_reward``.
+        options: see ``client.Client``, as are ``seed`` and ``max_reward``.
+        settings: the game's version, and how long its launch may take.
     """
 
     def __init__(
-        self, one: Map, options: EnvOptions, version: str, seed: int, max_reward: float | None
+        self,
+        one: Map,
+        options: EnvOptions,
+        settings: Settings,
+        seed: int,
+        max_reward: float | None,
     ) -> None:
         FOLDERS.mkdir(mode=0o700, exist_ok=True)
         self.folder = Path(tempfile.mkdtemp(prefix="worker-", dir=FOLDERS))
         self._pipe, other = Pipe()
         self._asked = ""
         self._deadline = 0.0
-        settings = {
-            "map": one.name, "options": asdict(options), "version": version, "seed": seed,
+        arguments = json.dumps({
+            "map": one.name, "options": asdict(options), "version": settings.version, "seed": seed,
             "max_reward": max_reward, "lock": str(FOLDERS),
-        }  # fmt: skip
-        arguments = json.dumps(settings)
+            "launch_seconds": settings.start_seconds,
+        })  # fmt: skip
         serve = (
             f"import sys; sys.path.insert(0, {str(ROOT)!r});"
             f" from {__name__} import serve; serve(*sys.argv[1:])"
@@ -157,7 +163,8 @@ class Worker:
             _remove(self.folder)
 
     def _fault(self, kind: str, text: str) -> Fault:
-        lines = self._log.read().split("\n")
+        # Of a game that died, its own words; the traceback of the client repeats what it answered.
+        lines = self._log.read().partition("Traceback (most recent call last)")[0].split("\n")
         last = next((line.strip() for line in reversed(lines) if line.strip()), "")
         text += f" ({last[:200]})" if last and text not in last else ""
         return Fault(f"{kind} in {self._asked}: {text}")

@@ -28,7 +28,7 @@ FAULTY_STEP, LENGTH = 3, 6  #: env steps
 class Client:
     """See ``benchmark.envs.starcraft2.client.Client``."""
 
-    def __init__(self, one, options, version, seed, max_reward, lock):
+    def __init__(self, one, options, version, seed, max_reward, lock, launch_seconds):
         self._sizes = json.loads(os.environ["FAKE_SIZES"])[one.name]
         self._step = self._plan = self.game_loop = 0
         self.max_reward = 100.0 if max_reward is None else max_reward

@@ -1,11 +1,14 @@
 """What a worker's client makes of the real clients' answers, without them."""
 
+import signal
+import subprocess
+import time
 from types import SimpleNamespace
 
 import pytest
 
 from benchmark.envs.maps import MAPS
-from benchmark.envs.starcraft2.client import Client
+from benchmark.envs.starcraft2.client import Client, _no_waiting_for_a_dead_game
 from benchmark.envs.starcraft2.worker import Broken
 
 
@@ -35,3 +38,40 @@ def test_a_battle_without_its_units_has_not_begun():
 def test_a_game_that_ended_itself_gives_no_last_step():
     with pytest.raises(Broken, match="the game ended itself"):
         client(ended=True).step([1] * 5)
+
+
+@pytest.mark.parametrize(
+    ("game", "seconds", "why"),
+    [
+        (["sleep", "0.3"], 20, "the game ended before it could be played"),
+        (["sleep", "60"], 0.3, "the game was not ready within 0.3 s"),
+    ],
+)
+def test_a_launch_whose_game_dies_or_hangs_ends_at_once(game, seconds, why):
+    handlers = [signal.getsignal(number) for number in (signal.SIGCHLD, signal.SIGALRM)]
+
+    @_no_waiting_for_a_dead_game(seconds)
+    def launch():
+        started = subprocess.Popen(game)
+        try:
+            time.sleep(10)  # pysc2 tries to connect
+        finally:
+            started.kill()  # it may end by this, which is no news any more
+            started.wait()
+
+    begin = time.monotonic()
+    with pytest.raises(Broken, match=why):
+        launch()
+    assert time.monotonic() - begin < 5
+    assert [signal.getsignal(number) for number in (signal.SIGCHLD, signal.SIGALRM)] == handlers
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_a_game_that_is_paused_while_it_is_launched_goes_on():
+    with _no_waiting_for_a_dead_game(20):
+        game = subprocess.Popen(["sleep", "60"])
+        for number in (signal.SIGSTOP, signal.SIGCONT):
+            game.send_signal(number)
+            time.sleep(0.1)
+    game.kill()  # a launch that is over has no say in it
+    game.wait()

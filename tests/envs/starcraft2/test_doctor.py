@@ -196,4 +196,4 @@ def test_a_game_that_does_not_start(game, monkeypatch, capsys):
     assert main(["doctor"]) == 1
     out = capsys.readouterr().out
     assert "fix   3m: StarCraft II failed to begin a battle 1 times in a row" in out
-    assert "Failed to connect" in out
+    assert "ended before it could be played (stand-in for StarCraft II: no_start" in out

@@ -1,5 +1,6 @@
 """The real smac and smacv2 against the stand-in: they say what the simulator says."""
 
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +10,7 @@ from benchmark.envs import MAPS, EnvOptions, make
 from benchmark.envs.maps import SIZE
 from benchmark.envs.simulator.units import TYPE_ID, UNITS
 from benchmark.envs.starcraft2.client import seed_everything
+from benchmark.errors import BenchmarkError
 from tests.envs.starcraft2.battles import follow
 from tests.envs.starcraft2.reference import Reference, compare
 
@@ -145,6 +147,19 @@ def test_units_that_do_not_appear_are_drawn_again_in_the_same_game(start):
         assert not env.step(np.array([[1] * 5])).aborted[0]
     assert not env.faults
     assert len(list(journal.iterdir())) == 1  # never a second game
+
+
+def test_a_game_that_cannot_be_loaded_is_named_in_its_own_words_and_at_once(game, monkeypatch):
+    """pysc2 itself would try to connect for a quarter of an hour."""
+    (program,) = game().glob("Versions/*/SC2_x64")
+    program.write_text("#!/bin/sh\necho SC2_x64: error while loading libraries >&2\nexit 127\n")
+    monkeypatch.setenv("STARCRAFT2_ATTEMPTS", "1")
+    env = make("3m", 1, "starcraft2")
+    begin = time.monotonic()
+    said = r"the game ended before it could be played \(SC2_x64: error while loading libraries\)"
+    with pytest.raises(BenchmarkError, match=said):
+        env.reset(np.zeros(1, np.uint64))
+    assert time.monotonic() - begin < 60
 
 
 def test_a_seed_decides_smacv2s_teams_places_and_looks(start):
