@@ -109,7 +109,7 @@ def draw(
             runs = labels.count(rows["n"], "run")
             footer = f"{source}, {runs} per map{averaged(rows)}; band: {INTERVAL}"
             yield f"learning_{family}_{metric}", finish(figure, footer, page, _PAD)
-    for suite in labels.suites(maps):
+    for suite, on in labels.suites(maps).items():
         for kind, (statistic, function, _) in _SUITE_FIGURES.items():
             of_suite = {"suite": suite, "phase": "training"}
             rows, runs = select(main[statistic], **of_suite), select(main["aggregate"], **of_suite)
@@ -122,7 +122,10 @@ def draw(
             elif rows.empty:
                 plots.nothing(figure, "no map has a run of every method")
             drawn = "band" if statistic in ("profiles", "efficiency") else "bar"
-            footer = f"{source}. {_suite(runs, suite)}; {drawn}: {INTERVAL}"
+            scores = final[final["map"].isin(on)]
+            longer = (scores["trained"] > scores["end"]).any()
+            further = "; some methods were trained on from there" if longer else ""
+            footer = f"{source}. {_suite(runs, suite)}{further}; {drawn}: {INTERVAL}"
             yield f"{kind}_{suite}", finish(figure, footer, page, _PAD)
 
 
@@ -166,7 +169,7 @@ def _suite(rows: pd.DataFrame, suite: str) -> str:
     text = f"{labels.suite_name(suite)}: {runs} per method, {maps}"
     left_out = rows["maps_left_out"].iloc[0]
     maps = left_out.replace(" ", ", ")
-    return text + (f"; left out, a method has {labels.NO_RUN}: {maps}" if left_out else "")
+    return text + (f"; left out, a method has {labels.NO_SCORE}: {maps}" if left_out else "")
 
 
 def finish(

@@ -44,7 +44,7 @@ METRICS = {"win_rate": "win rate", "return": "return"}
 Metric = Literal["win_rate", "return"]
 AGGREGATES = {"iqm": "IQM", "mean": "Mean", "median": "Median", "optimality_gap": "Optimality gap"}
 #: Why a map is left out.
-NO_RUN = "no run there"
+NO_SCORE = "no score there"
 _BACKENDS = {
     "simulator": "battle simulator (not StarCraft II)",
     "starcraft2": "StarCraft II",

@@ -112,13 +112,14 @@ def learning(rows: pd.DataFrame, algorithms: Sequence[str], page: Page) -> Figur
 
 def curves(axes: Axes, rows: dict[PlotStyle, pd.DataFrame], scale: float) -> None:
     """Thinned curves over env steps in units of ``scale``, the last one on top."""
+    longest = max(map(window, rows.values()), default=1)
     for style, curve in rows.items():
-        thinned = _averaged(curve, window(curve))
+        thinned = _averaged(curve, longest)
         _curve(axes, style, thinned["step"] / scale, thinned)
 
 
 def window(curve: pd.DataFrame) -> int:
-    """How many evaluations of the longest curve one point of a small plot averages."""
+    """How many evaluations one point of a small plot averages, of the longest of its curves."""
     return -(-curve["step"].nunique() // POINTS)
 
 

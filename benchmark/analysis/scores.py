@@ -63,7 +63,7 @@ def evaluations_to_points(evaluations: pd.DataFrame) -> pd.DataFrame:
 
     Raises:
         BenchmarkError: several backends or protocols, an empty table, an evaluation with repeated
-            or lost episodes, or a map that this version does not know.
+            or lost episodes or with a return that is no number, or an unknown map.
     """
     source(evaluations)
     grouped = evaluations.groupby(_EVALUATION, observed=True, sort=True)
@@ -76,13 +76,17 @@ def evaluations_to_points(evaluations: pd.DataFrame) -> pd.DataFrame:
         **{"return": ("return", "mean")},
     ).reset_index()
     whole = points["last"] - points["first"] + 1
-    odd = points[(points["episodes"] != whole) | (points["different"] != whole)]
-    if not odd.empty:
-        row = odd.iloc[0]
-        raise BenchmarkError(
-            f"{row['map']}/{row['algorithm']}/{row['variant']}/{row['seed']} has repeated or lost"
-            f" episodes at step {row['step']}; delete its folder, run the study, aggregate again"
-        )
+    wrong = {
+        "repeated or lost episodes": (points["episodes"] != whole) | (points["different"] != whole),
+        "a return that is no number": ~np.isfinite(points["return"]),
+    }
+    for what, rows in wrong.items():
+        if rows.any():
+            row = points[rows].iloc[0]
+            raise BenchmarkError(
+                f"{row['map']}/{row['algorithm']}/{row['variant']}/{row['seed']} has {what} at step"
+                f" {row['step']}; delete its folder, run the study, aggregate again"
+            )
     for map in points["map"].unique():
         labels.family(map)
     return points.drop(columns=["different", "first", "last"])
@@ -96,7 +100,14 @@ class Scores:
     """
 
     def __init__(self, points: pd.DataFrame):
-        """Args: points: what ``evaluations_to_points`` returns."""
+        """Scores of runs.
+
+        Args:
+            points: what ``evaluations_to_points`` returns.
+
+        Raises:
+            BenchmarkError: the methods of a map were never evaluated at the same step of training.
+        """
         training = points[points["phase"] == "training"]
         pairs = points[["algorithm", "variant"]].drop_duplicates().itertuples(index=False)
         self.methods = sorted(
@@ -110,8 +121,13 @@ class Scores:
         #: map -> the last step at which every main method with runs there was evaluated
         self.ends: dict[str, int] = {}
         for map, rows in training[training["variant"] == DEFAULT].groupby("map"):
-            steps = (set(of_method) for _, of_method in rows.groupby("algorithm")["step"])
-            self.ends[map] = int(max(set.intersection(*steps)))
+            steps = [set(of_method) for _, of_method in rows.groupby("algorithm")["step"]]
+            self.ends[map] = int(max(set.intersection(*steps), default=0))
+            if not self.ends[map] and all(max(of_method) > 0 for of_method in steps):
+                raise BenchmarkError(
+                    f"{map}: its methods share no evaluation but that before training; train them"
+                    " with the same evaluation_interval"
+                )
         self._final = self._final_scores(points)
 
     def _final_scores(self, points: pd.DataFrame) -> dict[tuple, pd.DataFrame]:

@@ -173,11 +173,15 @@ def make(results: dict[str, pd.DataFrame]) -> list[Table]:
         rows = select(final, metric=metric, family=family, phase=phase)
         on = [map for map in maps if labels.family(map) == family]
         made.append(_scores(rows, metric, family, phase, on, algorithms))
+    won = select(final, metric="win_rate")
     for phase in labels.PHASES:
-        made.append(_aggregate(select(aggregate, phase=phase), phase, algorithms))
-    for suite, phase in itertools.product(labels.suites(maps), labels.PHASES):
+        rows, scores = select(aggregate, phase=phase), select(won, phase=phase)
+        made.append(_aggregate(rows, scores, phase, algorithms))
+    suites = labels.suites(maps)
+    for suite, phase in itertools.product(suites, labels.PHASES):
         rows, runs = (select(table, suite=suite, phase=phase) for table in (improvement, aggregate))
-        made.append(_improvement(rows, runs, suite, phase, algorithms))
+        scores = select(won[won["map"].isin(suites[suite])], phase=phase)
+        made.append(_improvement(rows, runs, scores, suite, phase, algorithms))
     columns = [labels.label(name) for name in algorithms]
     return [
         Table(name, f"{caption} Source: {source}.", corner, columns, cells, rows)
@@ -200,12 +204,16 @@ def _scores(
     return caption, "Map", cells, rows
 
 
-def _aggregate(rows: pd.DataFrame, phase: str, algorithms: list[str]) -> tuple:
-    """One row per suite and aggregate metric, one column per method."""
+def _aggregate(rows: pd.DataFrame, final: pd.DataFrame, phase: str, algorithms: list[str]) -> tuple:
+    """One row per suite and aggregate metric, one column per method.
+
+    Args:
+        final: the scores behind the aggregates.
+    """
     caption = (
         f"Win rate {_PHASES[phase]}, aggregated over runs and maps, with 95 % stratified"
         f" bootstrap interval; per method, {_counts(rows)}. Bold: the best of the row"
-        f" (the least optimality gap).{_left_out(rows)}"
+        f" (the least optimality gap).{unequal(final)}{_left_out(rows, phase)}"
     )
     cells = {}
     for suite, metric in itertools.product(rows["suite"].unique(), labels.AGGREGATES):
@@ -217,12 +225,18 @@ def _aggregate(rows: pd.DataFrame, phase: str, algorithms: list[str]) -> tuple:
 
 
 def _improvement(
-    rows: pd.DataFrame, aggregates: pd.DataFrame, suite: str, phase: str, algorithms: list[str]
+    rows: pd.DataFrame,
+    aggregates: pd.DataFrame,
+    final: pd.DataFrame,
+    suite: str,
+    phase: str,
+    algorithms: list[str],
 ) -> tuple:
     """One row per X, one column per Y: the probability that X beats Y.
 
     Args:
         aggregates: the suite's aggregates, which are of the same runs and say how many these are.
+        final: the scores of these runs.
     """
     caption = (
         f"Probability that a run of the row's method has a higher win rate {_PHASES[phase]} than a"
@@ -235,7 +249,7 @@ def _improvement(
         caption += (
             f" Too few runs for it: {(~pairs['testable']).sum()} of {len(pairs)} comparisons."
         )
-    caption += f" {NARROW}{_left_out(aggregates)}"
+    caption += f" {NARROW}{unequal(final)}{_left_out(aggregates, phase)}"
     apart = pairs[pairs["differs"]]
     differ = {
         frozenset(pair) for pair in zip(apart["algorithm_x"], apart["algorithm_y"], strict=True)
@@ -280,13 +294,18 @@ def _counts(rows: pd.DataFrame) -> str:
 
 
 def unequal(final: pd.DataFrame) -> str:
-    """Says on which maps some methods were trained further than the end that all are judged at."""
+    """Says on which maps some methods were trained further than the end that all are judged at.
+
+    Args:
+        final: rows of the statistics ``final``, of one metric and phase.
+    """
     places = []
     for map, rows in final[final["trained"] > final["end"]].groupby("map", sort=False):
         trained = {labels.label(row.algorithm): row.trained for row in rows.itertuples()}
         further = ", ".join(f"{name} went on to {steps:,}" for name, steps in trained.items())
         places.append(f"{map} at {rows['end'].iloc[0]:,} env steps ({further})")
-    return f" Judged where the shortest training ends: {'; '.join(places)}." if places else ""
+    judged = " Judged at the last step at which all methods were evaluated: "
+    return f"{judged}{'; '.join(places)}." if places else ""
 
 
 def _missing(rows: pd.DataFrame) -> str:
@@ -298,10 +317,12 @@ def _missing(rows: pd.DataFrame) -> str:
     return f" {_LACKING}: {'; '.join(runs)}." if runs else ""
 
 
-def _left_out(rows: pd.DataFrame) -> str:
+def _left_out(rows: pd.DataFrame, phase: str) -> str:
     """Names the maps that an aggregate leaves out, and how many runs it lacks on the others."""
     maps = sorted({map for text in rows["maps_left_out"] for map in text.split()})
-    text = f" Left out, because a method has {labels.NO_RUN}: {', '.join(maps)}." if maps else ""
+    text = f" Left out, because a method has {labels.NO_SCORE}: {', '.join(maps)}." if maps else ""
+    if maps and phase == "absolute":
+        text += " (A run that went on beyond its map's end has none of its best policy.)"
     if rows["n_missing"].any():
         runs = rows[rows["n_missing"] > 0].groupby("algorithm", sort=False)["n_missing"].max()
         lacking = (f"{labels.label(name)} {count}" for name, count in runs.items())

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmark.commands.arguments import add_output, add_study
-from benchmark.errors import BenchmarkError
 
 _SHOWN = 20  #: problems that are printed; all of them are in findings.csv
 
@@ -80,22 +79,11 @@ def _keep(parser: argparse.ArgumentParser) -> None:
 
 def _claims(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--claims", type=Path, help="default: config/claims.yaml, the paper's")
-    parser.add_argument("--replications", type=int, help="of the bootstrap")
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Runs the command."""
     arguments.run(arguments)
-
-
-def _replications(arguments: argparse.Namespace) -> int:
-    from benchmark.analysis.bootstrap import REPLICATIONS
-
-    if arguments.replications is None:
-        return REPLICATIONS
-    if arguments.replications < 1:
-        raise BenchmarkError("--replications must be at least 1")
-    return arguments.replications
 
 
 def _import(arguments: argparse.Namespace) -> None:
@@ -156,11 +144,10 @@ def _facts(arguments: argparse.Namespace) -> None:
     from benchmark.analysis import figures, statistics
     from benchmark.published import claims, facts, pictures, replot
 
-    replications = _replications(arguments)
     claimed = claims.load(arguments.claims or claims.PAPER)
     audits = _audits(arguments.imported, arguments.keep)
     output = arguments.output / "figures"
-    tables = facts.distil(audits, claimed, replications)
+    tables = facts.distil(audits, claimed)
     captions, shown = {}, claimed.shown
     picture = pictures.of_claim(tables["claims"], shown.claim, shown.right) if shown else None
     if picture:
@@ -181,13 +168,12 @@ def _compare(arguments: argparse.Namespace) -> None:
     from benchmark.training.evaluations import read_evaluations
     from benchmark.training.study_folder import find
 
-    replications = _replications(arguments)
     published, about = facts.read(arguments.facts or facts.FOLDER)
     folder = find(arguments.study).folder
     digest = made_from.digest(folder)
     evaluations = read_evaluations(folder / "evaluations.parquet")
     claimed = claims.load(arguments.claims or claims.PAPER)
-    found = compare.compare(evaluations, published, about, claimed, replications)
+    found = compare.compare(evaluations, published, about, claimed)
     output = arguments.output or folder / "published"
     compare.write(found, output)
     made_from.note(digest, output)
@@ -201,9 +187,7 @@ def _conclusions(arguments: argparse.Namespace) -> None:
     found = find(arguments.study)
     _, about = facts.read(facts.FOLDER)
     claimed = claims.load(arguments.claims or claims.PAPER)
-    replications = _replications(arguments)
-    study = found.require()
-    conclusions.write(found.folder, study, about, claimed, replications, arguments.output)
+    conclusions.write(found.folder, found.require(), about, claimed, arguments.output)
     print(arguments.output)
 
 

@@ -18,7 +18,6 @@ from scipy import stats
 
 from benchmark import files, strict_yaml
 from benchmark.analysis import labels
-from benchmark.analysis.bootstrap import REPLICATIONS, Bootstrap, interval
 from benchmark.analysis.labels import Metric
 from benchmark.analysis.scores import Method
 from benchmark.errors import BenchmarkError
@@ -88,7 +87,7 @@ class PerMap(Comparison):
 
 
 class PerSuite(Comparison):
-    """Left against each of right, averaged over the maps: a bootstrap stratified by map.
+    """Left against each of right, averaged over the maps: Welch's interval of that average.
 
     Without whole data on every map the average is another one: it is shown, and decides nothing.
     """
@@ -125,8 +124,6 @@ class Claims(_Model):
 
     version: Literal[1]
     paper: str
-    window: int = Field(gt=0)
-    """Env steps at the end that a score averages."""
     alpha: float = Field(gt=0, lt=1)
     """Error rate of the family of a claim's comparisons on one map."""
     margins: dict[Metric, float]
@@ -185,20 +182,15 @@ class Dataset:
         return [*self.flags.get(cell, []), *(["run identity unknown"] if grouped else [])]
 
 
-def of_release(found: Audit, name: str, window: int) -> Dataset:
-    """The numbers of a release.
-
-    Args:
-        name: ``AS_RELEASED``, ``CLEANED`` or ``WIDEST``.
-        window: env steps at the end that a score averages.
-    """
+def of_release(found: Audit, name: str) -> Dataset:
+    """The numbers of a release: ``AS_RELEASED``, ``CLEANED`` or ``WIDEST``."""
     release = found.as_released() if name == AS_RELEASED else found.cleaned()
     return Dataset(
         name=name,
         backend=release.source.backend,
         cells=release.cells,
         ends={cell.map: release.end(cell.map) for cell in release.cells},
-        how=Measurement(release.source.interval, release.episodes, window, name == WIDEST),
+        how=Measurement(release.source.interval, release.episodes, widest=name == WIDEST),
         flags={cell: found.rules_of(cell, left=name != AS_RELEASED) for cell in release.cells},
     )
 
@@ -233,11 +225,6 @@ class _Side(NamedTuple):
         """Over runs."""
         return estimate(self.scores).mean
 
-    def resampled(self, bootstrap: Bootstrap) -> np.ndarray:
-        """Means of resampled runs, [R]."""
-        n = len(self.scores)
-        return bootstrap.counts(n, self.map, *self.method) @ self.scores / n
-
 
 class _Pair(NamedTuple):
     """Two methods on one map."""
@@ -257,7 +244,7 @@ class _Pair(NamedTuple):
 _Tested = Iterator[tuple[str, str, list[_Pair], Difference, str]]
 
 
-def run(claims: Claims, sides: Iterable[Sides], replications: int = REPLICATIONS) -> pd.DataFrame:
+def run(claims: Claims, sides: Iterable[Sides]) -> pd.DataFrame:
     """Tests every claim on every set of numbers.
 
     Returns:
@@ -267,7 +254,6 @@ def run(claims: Claims, sides: Iterable[Sides], replications: int = REPLICATIONS
         BenchmarkError: the two sides of a set come from different backends.
     """
     tests = {"per_map": _per_map, "per_suite": _per_suite, "largest_gain": _largest_gain}
-    bootstrap = Bootstrap(0, replications)
     sides = list(sides)
     for data in sides:
         if data.left.backend != data.right.backend:
@@ -278,7 +264,7 @@ def run(claims: Claims, sides: Iterable[Sides], replications: int = REPLICATIONS
         _row(claim, data, *tested)
         for claim in claims.claims
         for data in sides
-        for tested in tests[claim.kind](claim, _pairs(claim, data), claims, bootstrap)
+        for tested in tests[claim.kind](claim, _pairs(claim, data), claims)
     ]
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -304,9 +290,7 @@ def _pairs(claim: Comparison, sides: Sides) -> dict[str, list[_Pair]]:
     return found
 
 
-def _per_map(
-    claim: PerMap, pairs: dict[str, list[_Pair]], claims: Claims, bootstrap: Bootstrap
-) -> _Tested:
+def _per_map(claim: PerMap, pairs: dict[str, list[_Pair]], claims: Claims) -> _Tested:
     """Comparisons on single maps; those of the claim on one map are one family."""
     for map, family in pairs.items():
         of_runs = [(estimate(pair.left.scores), estimate(pair.right.scores)) for pair in family]
@@ -315,19 +299,17 @@ def _per_map(
             yield map, str(pair.right.method), [pair], difference, found
 
 
-def _per_suite(
-    claim: PerSuite, pairs: dict[str, list[_Pair]], claims: Claims, bootstrap: Bootstrap
-) -> _Tested:
-    """Differences of the means over maps, with a bootstrap over runs stratified by map."""
+def _per_suite(claim: PerSuite, pairs: dict[str, list[_Pair]], claims: Claims) -> _Tested:
+    """Differences of the means over maps, each with a Welch interval of its own."""
     for of_maps in zip(*pairs.values(), strict=True):
         whole = [pair for pair in of_maps if pair.whole]
         place, difference, found = claim.suite, Difference(), "no valid data"
         if whole:
-            value = float(np.mean([pair.left.mean - pair.right.mean for pair in whole]))
-            resampled = [[side.resampled(bootstrap) for side in pair[1:]] for pair in whole]
-            samples = np.mean([left - right for left, right in resampled], axis=0)
-            seen = np.ptp(samples) > ROUNDING
-            difference = Difference(value, *(interval(samples) if seen else (-np.inf, np.inf)))
+            of_runs = [(estimate(one.left.scores), estimate(one.right.scores)) for one in whole]
+            value = float(np.mean([left.mean - right.mean for left, right in of_runs]))
+            p, error, freedom = _welch_test(of_runs)
+            reach = _reach(error, freedom, claims.alpha)
+            difference = Difference(value, value - reach, value + reach, p)
             lacks = _lacks(claim, [pair.left.map for pair in whole])
             found = "partial" if lacks else verdict(difference, claims.margins[claim.metric])
             place += lacks
@@ -340,9 +322,7 @@ def _lacks(claim: Comparison, whole: list[str], says: str = "lacks") -> str:
     return f" ({says} {', '.join(lacking)})" if lacking else ""
 
 
-def _largest_gain(
-    claim: LargestGain, pairs: dict[str, list[_Pair]], claims: Claims, bootstrap: Bootstrap
-) -> _Tested:
+def _largest_gain(claim: LargestGain, pairs: dict[str, list[_Pair]], claims: Claims) -> _Tested:
     """The largest lead, over maps, of one method over the best of the others.
 
     The largest of several noisy leads is too large on average, and the best of the others too good,
@@ -380,7 +360,7 @@ def _largest_gain(
 def _bounds(pair: _Pair, level: float) -> tuple[float, float]:
     """Welch's interval of one pair."""
     left, right = estimate(pair.left.scores), estimate(pair.right.scores)
-    _, error, freedom = _welch_test(left, right)
+    _, error, freedom = _welch_test([(left, right)])
     reach = _reach(error, freedom, level)
     return left.mean - right.mean - reach, left.mean - right.mean + reach
 
@@ -402,9 +382,9 @@ def welch(pairs: Sequence[tuple[Estimate, Estimate]], alpha: float = 0.05) -> li
     """
     found = [Difference(left.mean - right.mean) for left, right in pairs]
     tests = {
-        number: _welch_test(left, right)
-        for number, (left, right) in enumerate(pairs)
-        if min(left.n, right.n) > 1
+        number: _welch_test([pair])
+        for number, pair in enumerate(pairs)
+        if min(side.n for side in pair) > 1
     }
     corrected, failed, level = 0.0, False, alpha
     for done, number in enumerate(sorted(tests, key=lambda number: tests[number][0])):
@@ -419,10 +399,13 @@ def welch(pairs: Sequence[tuple[Estimate, Estimate]], alpha: float = 0.05) -> li
     return found
 
 
-def _welch_test(left: Estimate, right: Estimate) -> tuple[float, float, float]:
-    """The two-sided p of a difference of means, its standard error and degrees of freedom."""
-    gap = abs(left.mean - right.mean)
-    parts = [(side.sd**2 / side.n, side.n) for side in (left, right)]
+def _welch_test(pairs: Sequence[tuple[Estimate, Estimate]]) -> tuple[float, float, float]:
+    """The two-sided p of a difference of means, averaged over pairs, its standard error and degrees
+    of freedom (Welch and Satterthwaite).
+    """
+    gap = abs(sum(left.mean - right.mean for left, right in pairs)) / len(pairs)
+    sides = [side for pair in pairs for side in pair]
+    parts = [(side.sd**2 / side.n / len(pairs) ** 2, side.n) for side in sides]
     error = float(np.sqrt(sum(part for part, _ in parts)))
     if error < ROUNDING:
         return 1.0, np.inf, np.inf

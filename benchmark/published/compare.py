@@ -53,7 +53,6 @@ def compare(
     published: dict[str, pd.DataFrame],
     about: dict,
     claimed: Claims,
-    replications: int,
 ) -> Comparison:
     """Compares a study with the published facts.
 
@@ -65,9 +64,9 @@ def compare(
     Raises:
         BenchmarkError: the table is empty, damaged, or mixes backends or protocols.
     """
-    ours = our_data(evaluations, about["sources"][0]["ends"], claimed.window)
+    ours = our_data(evaluations, about["sources"][0]["ends"])
     protocol = evaluations["protocol"].iloc[0]
-    tests = claims.run(claimed, [Sides("ours", ours, ours)], replications)
+    tests = claims.run(claimed, [Sides("ours", ours, ours)])
     return Comparison(
         pd.concat([published["claims"], tests], ignore_index=True),
         _reproduction(published["final"], about["sources"], ours, protocol, claimed),
@@ -75,7 +74,7 @@ def compare(
     )
 
 
-def our_data(evaluations: pd.DataFrame, published_ends: dict[str, int], window: int) -> Dataset:
+def our_data(evaluations: pd.DataFrame, published_ends: dict[str, int]) -> Dataset:
     """Our own runs as a set of numbers; runs that end before the published curve say so.
 
     All methods of a map are compared at its end, see ``Scores``.
@@ -83,7 +82,6 @@ def our_data(evaluations: pd.DataFrame, published_ends: dict[str, int], window: 
     Args:
         evaluations: rows of ``EVALUATION_SCHEMA``.
         published_ends: where the published curve of each map ends, in env steps.
-        window: env steps at the end that a score averages.
 
     Raises:
         BenchmarkError: the table is empty, damaged, or mixes backends or protocols.
@@ -100,9 +98,9 @@ def our_data(evaluations: pd.DataFrame, published_ends: dict[str, int], window: 
     flags = {
         cell: [f"judged at {ends[cell.map]:,} of the published {published_ends[cell.map]:,} steps"]
         for cell in cells
-        if ends[cell.map] < published_ends.get(cell.map, 0) - window
+        if ends[cell.map] < published_ends.get(cell.map, 0) - WINDOW
     }
-    how = Measurement(int(max(spacing, default=1)), None, window)
+    how = Measurement(int(max(spacing, default=1)), None)
     return Dataset("ours", evaluations["backend"].iloc[0], cells, ends, how, flags)
 
 
@@ -192,7 +190,8 @@ def _figure(curves: pd.DataFrame, sources: list[dict], ours: Dataset, protocol: 
     """A row per map of the study that has published results: a panel per source, and ours."""
     plots.style()
     curves = select(curves, data=CLEANED, variant=DEFAULT, metric="win_rate")
-    maps = sorted({cell.map for cell in ours.cells} & set(curves["map"]), key=labels.map_order)
+    compared = [cell for cell in ours.cells if cell.variant == DEFAULT]
+    maps = sorted({cell.map for cell in compared} & set(curves["map"]), key=labels.map_order)
     if not maps:
         figure = Figure(figsize=(WIDTH, 1.0))
         plots.nothing(figure, "no map of this study has published results")
@@ -212,7 +211,7 @@ def _figure(curves: pd.DataFrame, sources: list[dict], ours: Dataset, protocol: 
     for axes in grid[-1]:
         axes.set_xlabel("env steps (millions)")
     figure.supylabel("test win rate", fontsize=7)
-    algorithms = {cell.algorithm for cell in ours.cells} | set(curves["algorithm"])
+    algorithms = {cell.algorithm for cell in compared} | set(curves["algorithm"])
     ordered = sorted(algorithms, key=labels.order)
     plots.legend(figure, ordered, columns=len(ordered))
     return figures.finish(figure, CAPTION)

@@ -15,9 +15,9 @@ from benchmark.analysis.aggregate import missing_and_changed
 from benchmark.analysis.report import by_cell, commit_of, dates, devices
 from benchmark.envs.validation import distance
 from benchmark.published import claims, compare, report
-from benchmark.published.claims import Claims, Dataset, PerMap, Sides
+from benchmark.published.claims import Claims, Dataset, PerMap, PerSuite, Sides
 from benchmark.published.release import Cell
-from benchmark.published.scores import Estimate, estimate
+from benchmark.published.scores import WINDOW, Estimate, estimate
 from benchmark.training import provenance
 from benchmark.training.config import DEFAULT
 from benchmark.training.evaluations import read_evaluations
@@ -46,9 +46,7 @@ class Cost:
     devices: set[str] = field(default_factory=set)  #: "cpu", or the GPU's name
 
 
-def write(
-    folder: Path, study: Study, about: dict, claimed: Claims, replications: int, output: Path
-) -> None:
+def write(folder: Path, study: Study, about: dict, claimed: Claims, output: Path) -> None:
     """Writes the page.
 
     Args:
@@ -59,8 +57,8 @@ def write(
         BenchmarkError: a file is missing or damaged, or the table mixes backends or protocols.
     """
     evaluations = read_evaluations(folder / "evaluations.parquet")
-    ours = compare.our_data(evaluations, about["sources"][0]["ends"], claimed.window)
-    tests = claims.run(claimed, [Sides("ours", ours, ours)], replications)
+    ours = compare.our_data(evaluations, about["sources"][0]["ends"])
+    tests = claims.run(claimed, [Sides("ours", ours, ours)])
     runs = files.read_sealed(folder / "runs.json", ["runs"])["runs"]
     missing, changed = missing_and_changed(runs, study, folder)
     source_hash = cache(provenance.source_hash)
@@ -79,7 +77,7 @@ def write(
         ends=ours.ends,
         shorter=bool(ours.flags),
         longer=longer(ours, study),
-        window=claimed.window,
+        window=WINDOW,
         methods=sorted(study.algorithms, key=labels.order),
         final=final(ours, study),
         tests=_spoken(tests).to_dict("records"),
@@ -166,12 +164,17 @@ def _silent(tests: pd.DataFrame, claimed: Claims) -> Iterator[tuple[str, str]]:
     for claim in claimed.claims:
         if claim.id in spoken:
             continue
-        if not isinstance(claim, PerMap):
-            yield claim.says, f"needs two runs of every method on all of its {len(claim.maps)} maps"
+        left, right = claim.methods
+        other = "one of " * (len(right) > 1) + ", ".join(map(str, right))
+        count = len(claim.maps)
+        if isinstance(claim, PerMap):
+            where = "on one map" if count > 1 else f"on {claim.maps[0]}"
+            why = f"needs two runs of {left} and of {other} {where}"
+        elif isinstance(claim, PerSuite):
+            why = f"needs two runs of {left} and of {other} on all of its {count} maps"
         else:
-            where = "on one map" if len(claim.maps) > 1 else f"on {claim.maps[0]}"
-            methods = " and ".join(map(str, (claim.methods[0], *claim.methods[1][:1])))
-            yield claim.says, f"needs two runs of {methods} {where}"
+            why = f"needs two runs of every method on one map to be shown, on all {count} to fail"
+        yield claim.says, why
 
 
 def _cost(runs: list[dict]) -> dict[tuple[str, str], Cost]:

@@ -61,7 +61,7 @@ def content_hash(folder: Path = FOLDER) -> str:
     return digest.hexdigest()[:16]
 
 
-def distil(audits: Sequence[Audit], claimed: Claims, replications: int) -> dict[str, pd.DataFrame]:
+def distil(audits: Sequence[Audit], claimed: Claims) -> dict[str, pd.DataFrame]:
     """Computes the facts of some releases.
 
     Args:
@@ -78,7 +78,7 @@ def distil(audits: Sequence[Audit], claimed: Claims, replications: int) -> dict[
         for name, part in parts.items()
     }
     tables["findings"] = pd.concat([found.table() for found in audits], ignore_index=True)
-    tables["claims"] = claims.run(claimed, _sides(audits, claimed.window), replications)
+    tables["claims"] = claims.run(claimed, _sides(audits))
     return tables
 
 
@@ -102,21 +102,21 @@ def about(audits: Sequence[Audit], pictures: dict[str, str]) -> dict:
     }
 
 
-def _sides(audits: Sequence[Audit], window: int) -> Iterator[Sides]:
+def _sides(audits: Sequence[Audit]) -> Iterator[Sides]:
     first, *others = audits
     for name in (AS_RELEASED, CLEANED, WIDEST):
-        side = claims.of_release(first, name, window)
+        side = claims.of_release(first, name)
         yield Sides(name, side, side)
-    cleaned = claims.of_release(first, CLEANED, window)
+    cleaned = claims.of_release(first, CLEANED)
     for other in others:
-        right = claims.of_release(other, CLEANED, window)
+        right = claims.of_release(other, CLEANED)
         yield Sides(f"against {other.release.source.title}", cleaned, right)
 
 
 def _by_cell(found: Audit) -> Iterator[tuple[Dataset, Cell, list[Curve], dict]]:
     """Each cell as released and cleaned: the numbers, the cell, its curves, the first columns."""
     for name in (AS_RELEASED, CLEANED):
-        data = claims.of_release(found, name, WINDOW)
+        data = claims.of_release(found, name)
         for cell, curves in data.cells.items():
             yield data, cell, curves, _named(found, name, cell) | {"at": data.ends[cell.map]}
 
@@ -153,7 +153,7 @@ def _scores(found: Audit) -> Iterator[dict]:
 
 def _curves(found: Audit) -> Iterator[dict]:
     """Mean curves, thinned: cleaned, and as drawn (the last drawn value before each step)."""
-    cleaned = claims.of_release(found, CLEANED, WINDOW)
+    cleaned = claims.of_release(found, CLEANED)
     for cell, curves in cleaned.cells.items():
         curve = mean_curve(curves, cleaned.ends[cell.map], cleaned.how)
         for point in curve.to_dict("records"):

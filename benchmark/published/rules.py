@@ -5,6 +5,7 @@ A rule is a function of a release and of what it looks at there: a curve, the cu
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from benchmark import strict_yaml
 from benchmark.analysis import labels
 from benchmark.published import paper_plots
 from benchmark.published.release import Cell, Curve, Release, off_grid
-from benchmark.published.scores import per_evaluation
+from benchmark.published.scores import per_evaluation, recovered
 from benchmark.training.config import DEFAULT
 
 SEVERITIES = ("error", "warning", "note")  #: the worst first
@@ -519,20 +520,30 @@ def metrics_of_other_runs(release: Release, pairs: list[tuple[Curve, Curve]]) ->
         common = len(ours & theirs)
         if common < _SHARED * max(len(ours), len(theirs)):
             numbers = {"returns": len(theirs), "win_rates": len(ours), "common": common}
-            runs = _runs_of_one_metric(won, earned, common, release.source.interval)
+            runs = _runs_of_one_metric(won, earned, release.source.interval)
             yield _finding("warning", [earned, won], **numbers, runs=runs)
 
 
-def _runs_of_one_metric(won: Curve, earned: Curve, common: int, interval: int) -> str:
+def _runs_of_one_metric(won: Curve, earned: Curve, interval: int) -> str:
     """How many runs only one of the two shows, in words."""
+    wins, returns = _values(won), _values(earned)
     if won.kind == "run":
-        return " (not one run)" if not common else ""
-    per_run = len({step // interval for step in earned.steps.tolist()})
+        return " (not one run)" if wins.keys().isdisjoint(returns) else ""
+    per_run = len({step // interval for step in returns})
+    common = (wins & returns).total()
     parts = []
-    for curve, metric in ((earned, "return"), (won, "win rate")):
-        runs = round((len(curve.steps) - common) / per_run)
+    for values, metric in ((returns, "return"), (wins, "win rate")):
+        runs = round((values.total() - common) / per_run)
         parts.append(f"about {labels.count([runs], 'run')} with a {metric} only")
     return f": {', '.join(parts)}"
+
+
+def _values(curve: Curve) -> Counter[int]:
+    """How many runs' values a curve shows at each step."""
+    found: Counter[int] = Counter()
+    for step, *row in zip(curve.steps.tolist(), curve.value, curve.low, curve.high, strict=True):
+        found[step] += len(recovered(*row))
+    return found
 
 
 def number_of_runs(release: Release, curves: list[Curve]) -> Findings:

@@ -1,7 +1,7 @@
 """One score per run, also where the runs of a group cannot be told apart.
 
-A *score* is a run's mean over the evaluations of a window of env steps, by default the last 100 000
-before the end of the published curve: a single evaluation of 32 episodes is too noisy.
+A *score* is a run's mean over the evaluations of ``WINDOW`` env steps before the end of the
+published curve: a single evaluation of 32 episodes is too noisy.
 
 Of a wandb group the mean, minimum and maximum per step are known. Runs end their evaluations at
 different steps, so nearly every row is one run's value; where several runs meet, two or three of
@@ -25,7 +25,8 @@ from scipy import stats
 
 from benchmark.published.release import Curve
 
-WINDOW = 100_000  #: env steps
+#: Env steps that a score averages; fixed before any claim was tested.
+WINDOW = 100_000
 CONFIDENCE = 0.95
 
 _SHARE = 0.5  #: of the window's evaluations that a run needs
@@ -74,14 +75,15 @@ def estimate(values: np.ndarray, metric: str = "") -> Estimate:
 def scores(curves: Iterable[Curve], until: float, how: Measurement) -> Scores:
     """One score per run in the window that ends at ``until``.
 
-    A run that has not at least half of the window's evaluations has none.
+    A run that has not at least half of the window's evaluations has none; nor has any where the
+    window would begin before training, with the untrained policy.
 
     Args:
         curves: those of one cell.
         until: env step.
     """
     values, names = [], []
-    for curve in curves:
+    for curve in curves if until >= how.window else ():
         inside = curve.between(until - how.window, until)
         if curve.kind == "group":
             ranked = _by_rank(inside, how)

@@ -61,7 +61,7 @@ def make(study: Study, results: Path, replications: int = _REPLICATIONS) -> Path
     ablations.write(found, study.ablations, folder)
     published, about = facts.read()
     claimed = claims.load(claims.PAPER)
-    compared = compare.compare(evaluations, published, about, claimed, replications)
+    compared = compare.compare(evaluations, published, about, claimed)
     compare.write(compared, folder / "published")
     for part in ("statistics", "published", "figures"):
         made_from.note(digest, folder / part)

@@ -139,6 +139,18 @@ def test_long_curves_are_averaged_and_say_so():
     assert line[-1] == pytest.approx(values[-4:].mean())
 
 
+def test_curves_of_one_plot_are_averaged_alike():
+    """A short one is not drawn rougher than the long one next to it."""
+    rest = {"seeds": 1, "absolute": 0, "episodes": 2}
+    runs = [
+        synthetic.study(["3m"], [name], budget=budget, **rest)
+        for name, budget in (("r3dm", 2_000_000), ("qmix", 500_000))
+    ]
+    results = statistics.compute(pd.concat(runs), replications=5)
+    axes = dict(figures.draw(results))["learning_smac_win_rate"].axes[0]
+    assert sorted(len(line.get_ydata()) for line in axes.get_lines()) == [13, 51]
+
+
 def test_maps_of_short_and_long_training_share_the_unit_of_their_axes():
     """200 000 steps count in thousands when they are alone, in millions next to 2 000 000."""
     few = {"algorithms": ["qmix"], "seeds": 1, "absolute": 0, "episodes": 2, "interval": 100_000}
@@ -328,7 +340,7 @@ def test_left_out_maps_are_named():
         [synthetic.study(["3m", "8m"], ["qmix"]), synthetic.study(["8m"], ["r3dm"], seeds=2)]
     )
     drawn = dict(figures.draw(statistics.compute(table, replications=20)))
-    assert "a method has no run there: 3m" in " ".join(texts(drawn["profiles_smac"]).split())
+    assert "a method has no score there: 3m" in " ".join(texts(drawn["profiles_smac"]).split())
     assert "2 to 3 runs per method, 1 map" in texts(drawn["profiles_smac"])
 
 

@@ -41,7 +41,7 @@ def finished(tmp_path_factory):
         (folder / "figures").mkdir(exist_ok=True)
         figure.savefig(folder / "figures" / f"{name}.png", dpi=50)
     published, about = facts.read()
-    found = compare.compare(table, published, about, claims.load(claims.PAPER), replications=50)
+    found = compare.compare(table, published, about, claims.load(claims.PAPER))
     compare.write(found, folder / "published")
     for part in ("statistics", "published", "figures"):
         made_from.note(made_from.digest(folder), folder / part)

@@ -338,6 +338,21 @@ def test_repeated_episodes_are_an_error(small):
         statistics.compute(repeated)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_return_that_is_no_number_is_an_error(small, value):
+    odd = (small["map"] == "3m") & (small["seed"] == 1) & (small["step"] == 10_000)
+    with pytest.raises(BenchmarkError, match=r"3m/qmix/default/1 has a return that is no number"):
+        statistics.compute(small.assign(**{"return": small["return"].mask(odd, value)}))
+
+
+def test_methods_that_were_never_evaluated_at_the_same_step_are_not_compared():
+    """Their untrained policies would be."""
+    slow = synthetic.study(["3m"], ["r3dm"], interval=7_000, budget=28_000)
+    table = pd.concat([slow, synthetic.study(["3m"], ["qmix"])])
+    with pytest.raises(BenchmarkError, match="3m: its methods share no evaluation but that before"):
+        statistics.compute(table)
+
+
 def test_an_episode_in_place_of_another_is_an_error(small):
     """As many episodes as there should be, and yet one is lost."""
     evaluation = (small["map"] == "3m") & (small["seed"] == 1) & (small["step"] == 10_000)

@@ -10,7 +10,7 @@ from benchmark.analysis import figures, statistics, tables
 from tests.analysis import synthetic
 
 LACKING = "Without a score at the map's end, of the methods and seeds found"
-LEFT_OUT = "Left out, because a method has no run there"
+LEFT_OUT = "Left out, because a method has no score there"
 
 
 @pytest.fixture(scope="module")
@@ -84,11 +84,13 @@ def test_methods_are_judged_where_the_shortest_training_ends():
     assert best[("r3dm", "default")] == 2
     assert best.get(("qmix", "default"), 0) == 0  # may come from beyond the end
     made = {table.name: table for table in tables.make(results)}
-    judged = "shortest training ends: 3m at 20,000 env steps (QMIX went on to 40,000)."
-    assert judged in made["win_rate_smac_final"].caption
+    judged = "were evaluated: 3m at 20,000 env steps (QMIX went on to 40,000)."
+    for name in ("win_rate_smac_final", "aggregate_final", "improvement_smac_final"):
+        assert judged in made[name].caption
     assert LACKING not in made["win_rate_smac_final"].caption
     assert LEFT_OUT not in made["aggregate_final"].caption
-    assert f"{LEFT_OUT}: 3m." in made["aggregate_absolute"].caption
+    for name in ("aggregate_absolute", "improvement_smac_absolute"):
+        assert f"{LEFT_OUT}: 3m. (A run that went on beyond its map's end" in made[name].caption
 
 
 def test_best_of_the_row_is_bold_and_least_for_the_gap(made):

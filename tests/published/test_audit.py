@@ -237,6 +237,17 @@ def test_groups(clean):
     assert "about 1 run with a return only, about 0 runs with a win rate only" in finding.evidence
 
 
+def test_runs_that_meet_at_a_step_are_counted_apart(clean):
+    """A row of a group is the value of up to three runs, which come back from its extremes."""
+    win_rates = releases.group([qmix(seed) for seed in range(2)])
+    steps = earned(0).steps + 1  # not one in common with the win rates
+    met = releases.group([replace(earned(seed), steps=steps) for seed in range(2)])
+    met = replace(met, cell=RETURN, file="r.csv")
+    rest = [curve for curve in clean if curve.cell[:2] != CORRIDOR[:2]]
+    (finding,) = found([*rest, win_rates, met], "metrics_of_other_runs")
+    assert "about 2 runs with a return only, about 2 runs with a win rate only" in finding.evidence
+
+
 def test_offsets_are_data_and_words(clean):
     curves = planted(clean, *(ahead(qmix(seed)) for seed in (0, 1)))
     (finding,) = found(curves, "step_offset")

@@ -21,7 +21,7 @@ from benchmark.published.claims import (
     welch,
 )
 from benchmark.published.report import claims_by_outcome
-from benchmark.published.scores import Estimate, Measurement, estimate
+from benchmark.published.scores import WINDOW, Estimate, Measurement, estimate
 from tests.published import releases
 from tests.published.releases import END
 
@@ -116,7 +116,6 @@ CLAIM = {
 FILE = {
     "version": 1,
     "paper": "made up",
-    "window": 100_000,
     "alpha": 0.05,
     "margins": {"win_rate": 0.05, "return": 1.0},
     "reproduction": {"win_rate": 0.1, "return": 2.0},
@@ -153,9 +152,9 @@ def tested(found, tmp_path_factory) -> pd.DataFrame:
     sides = [
         Sides(name, side, side)
         for name in (AS_RELEASED, CLEANED, WIDEST)
-        for side in [claims.of_release(found, name, claimed.window)]
+        for side in [claims.of_release(found, name)]
     ]
-    return claims.run(claimed, sides, replications=2000)
+    return claims.run(claimed, sides)
 
 
 def test_claims_are_tested_on_every_set_of_numbers(tested):
@@ -190,8 +189,8 @@ def test_a_wrong_claim_fails(tested):
 def test_runs_that_never_win_leave_every_claim_open(tmp_path):
     claimed = claims.load(write(tmp_path))
     curves = [replace(one, value=np.zeros(len(one.value))) for one in releases.clean(seeds=2)]
-    nobody = claims.of_release(audit(releases.release(curves), keep=["*"]), CLEANED, 100_000)
-    table = claims.run(claimed, [Sides("nobody wins", nobody, nobody)], 200)
+    nobody = claims.of_release(audit(releases.release(curves), keep=["*"]), CLEANED)
+    table = claims.run(claimed, [Sides("nobody wins", nobody, nobody)])
     table = table[table["right"].isin(["qmix", "r3dm"])]
     assert {"better", "suite", "wrong", "half"} <= set(table["claim"])
     assert set(table["outcome"]) == {"open"}
@@ -203,7 +202,7 @@ def test_claims_on_a_part_of_training(tested):
 
 def of_runs(found: Audit, *algorithms: str) -> dict[tuple[str, str], np.ndarray]:
     """Final win rates by map and method."""
-    cleaned = claims.of_release(found, CLEANED, 100_000)
+    cleaned = claims.of_release(found, CLEANED)
     return {
         cell[:2]: cleaned.scores(cell, END)
         for cell in cleaned.cells
@@ -217,8 +216,26 @@ def test_suites_are_averaged_over_maps(tested, found):
     on_maps = tested.query("claim == 'better' and data == 'cleaned' and right == 'qmix'")
     assert suite["difference"] == pytest.approx(on_maps["difference"].mean())
     scores = of_runs(found, "r3dm", "qmix").values()
-    error = np.sqrt(sum(np.var(values) / len(values) for values in scores)) / 2
-    assert suite["high"] - suite["low"] == pytest.approx(2 * 1.96 * error, rel=0.1)
+    n = np.array(list(map(len, scores)))
+    parts = np.array([np.var(values, ddof=1) for values in scores]) / n / 2**2
+    freedom = parts.sum() ** 2 / (parts**2 / (n - 1)).sum()
+    reach = stats.t.ppf(0.975, freedom) * np.sqrt(parts.sum())
+    assert suite["high"] - suite["difference"] == pytest.approx(reach)
+    assert suite["difference"] - suite["low"] == pytest.approx(reach)
+    assert (suite["p"] < 0.05) == (suite["low"] > 0)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_methods_that_are_the_same_rarely_differ_over_a_suite(n):
+    """Also with two runs a map; a bootstrap of so few took a fifth of them for different."""
+    claim = claims.load(claims.PAPER).claims[0].model_copy(update={"right": ["acorm"]})
+    claimed = claims.Claims(**FILE | {"claims": [claim.model_dump()]})
+    stream, verdicts = np.random.default_rng(0), []
+    for _ in range(400):
+        runs = {map: stream.normal(0.5, 0.1, (2, n)) for map in claim.maps}
+        data = dataset(runs, claim)
+        verdicts += list(claims.run(claimed, [Sides("ours", data, data)])["verdict"])
+    assert verdicts.count("higher") + verdicts.count("lower") <= 0.08 * 400
 
 
 def test_a_suite_without_one_of_its_maps_decides_nothing(tmp_path):
@@ -230,8 +247,8 @@ def test_a_suite_without_one_of_its_maps_decides_nothing(tmp_path):
         for name in names
         for seed in range(4)
     ]
-    data = claims.of_release(audit(releases.release(curves)), CLEANED, 100_000)
-    table = claims.run(claimed, [Sides("ours", data, data)], 200).query("claim == 'suite'")
+    data = claims.of_release(audit(releases.release(curves)), CLEANED)
+    table = claims.run(claimed, [Sides("ours", data, data)]).query("claim == 'suite'")
     whole, partial = table.set_index("right").loc[["qmix", "emc"]].to_dict("records")
     assert (whole["place"], whole["outcome"]) == ("both", "holds")
     assert (partial["place"], partial["verdict"]) == ("both (lacks corridor)", "partial")
@@ -266,17 +283,22 @@ def gain_of(won: dict[str, list[float]]) -> pd.Series:
 
 
 def gain_of_runs(runs: dict[str, list[np.ndarray]], claim=GAIN) -> pd.Series:
-    """Tests the gain on scores of runs, each in a curve of a single evaluation."""
+    """Tests the gain on scores of runs."""
+    claimed = claims.Claims(**FILE | {"claims": [claim.model_dump()]})
+    data = dataset(runs, claim)
+    return claims.run(claimed, [Sides("ours", data, data)]).iloc[0]
+
+
+def dataset(runs: dict[str, list[np.ndarray]], claim) -> claims.Dataset:
+    """Scores of runs by map and method of a claim, each in a curve of a single evaluation."""
     cells = {}
     for map, of_methods in runs.items():
         for method, values in zip([claim.left, *claim.right], of_methods, strict=False):
             one = releases.run(map, method, points=1)
-            curves = [replace(one, steps=one.steps + 1, value=np.array([v])) for v in values]
+            curves = [replace(one, steps=one.steps + WINDOW, value=np.array([v])) for v in values]
             cells[one.cell] = curves
-    how = Measurement(100_000, None)
-    data = claims.Dataset("ours", "simulator", cells, dict.fromkeys(runs, 1), how, {})
-    claimed = claims.Claims(**FILE | {"claims": [claim.model_dump()]})
-    return claims.run(claimed, [Sides("ours", data, data)], 10).iloc[0]
+    how = Measurement(WINDOW, None)
+    return claims.Dataset("ours", "simulator", cells, dict.fromkeys(runs, WINDOW), how, {})
 
 
 @pytest.mark.parametrize(
@@ -326,10 +348,10 @@ def test_outcomes_are_counted(tested):
 
 def test_another_release_is_asked_only_for_what_it_has(tmp_path):
     claimed = claims.load(write(tmp_path))
-    ours = claims.of_release(audit(releases.release(releases.clean())), CLEANED, 100_000)
+    ours = claims.of_release(audit(releases.release(releases.clean())), CLEANED)
     other = [releases.run("corridor", "qmix", seed, skill=0.75) for seed in range(3)]
-    theirs = claims.of_release(audit(releases.release(other)), CLEANED, 100_000)
-    table = claims.run(claimed, [Sides("against", ours, theirs)], 200)
+    theirs = claims.of_release(audit(releases.release(other)), CLEANED)
+    table = claims.run(claimed, [Sides("against", ours, theirs)])
     row = table.query("claim == 'better'").iloc[0]
     assert len(table.query("claim == 'better'")) == 1
     assert (row["place"], row["right"], row["n_left"], row["n_right"]) == ("corridor", "qmix", 4, 3)
@@ -339,10 +361,10 @@ def test_another_release_is_asked_only_for_what_it_has(tmp_path):
 def test_backends_are_never_compared(tmp_path):
     claimed = claims.load(write(tmp_path))
     found = audit(releases.release(releases.clean(seeds=2)))
-    real = claims.of_release(found, CLEANED, 100_000)
+    real = claims.of_release(found, CLEANED)
     other = replace(real, backend="simulator")
     with pytest.raises(BenchmarkError, match="starcraft2 and simulator are never compared"):
-        claims.run(claimed, [Sides("mixed", real, other)], 10)
+        claims.run(claimed, [Sides("mixed", real, other)])
 
 
 @pytest.mark.parametrize(
@@ -354,7 +376,6 @@ def test_backends_are_never_compared(tmp_path):
         ({"claims": [CLAIM | {"at": 2}]}, "less than or equal to 1"),
         ({"claims": []}, "claims"),
         ({"margins": {"win_rate": 0.05}}, "needs a margin above 0 for return"),
-        ({"window": 0}, "window"),
         ({"windows": 5}, "windows"),
     ],
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.text import Text
 
 from benchmark import commands, files
 from benchmark.analysis import plots, statistics
@@ -70,7 +71,7 @@ def audited():
 @pytest.fixture(scope="module")
 def folder(audited, tmp_path_factory) -> Path:
     """Its facts on disk."""
-    tables = facts.distil([audited], claims.load(claims.PAPER), replications=200)
+    tables = facts.distil([audited], claims.load(claims.PAPER))
     folder = tmp_path_factory.mktemp("facts")
     statistics.write(tables, folder, facts.DECIMALS)
     files.write_json(facts.about([audited], {"claims": "A picture."}), folder / "sources.json")
@@ -187,7 +188,19 @@ def study(backend: str, algorithm: str = "qmix", seeds: int = 3, **changes) -> p
 
 def compared(folder, evaluations) -> compare.Comparison:
     tables, about = facts.read(folder)
-    return compare.compare(evaluations, tables, about, claims.load(claims.PAPER), replications=100)
+    return compare.compare(evaluations, tables, about, claims.load(claims.PAPER))
+
+
+def test_a_map_with_variants_alone_is_no_row_of_the_figure(folder):
+    default, variant = study("simulator"), study("simulator", "cds", variant="slow")
+
+    def words(table: pd.DataFrame) -> str:
+        texts = compared(folder, table).figure.findobj(Text)
+        return "\n".join(text.get_text() for text in texts)
+
+    assert "no map of this study has published results" in words(variant)
+    assert "not released" not in words(variant)
+    assert "CDS" not in words(pd.concat([default, variant]))  # in the legend
 
 
 @pytest.mark.parametrize(
@@ -301,18 +314,16 @@ def test_commands_from_files_to_document(tmp_path, monkeypatch, capsys):
     imported = "results/imported/made_up"
     assert commands.main(["published", "replot", imported]) == 0
     assert_fonts_are_embedded(Path(imported, "figures/figure_1.pdf"))
-    assert commands.main(["published", "facts", imported, "--replications", "50"]) == 0
+    assert commands.main(["published", "facts", imported]) == 0
     assert sorted(path.name for path in Path("results/published").iterdir()) == sorted(
         [*facts.outputs(), "figures"]
     )
     write_evaluations(study("simulator"), Path("results/mine/evaluations.parquet"))
     command = ["published", "compare", "results/mine", "--facts", "results/published"]
-    assert commands.main([*command, "--replications", "50"]) == 0
+    assert commands.main(command) == 0
     assert Path("results/mine/published/compare.png").exists()
     assert_fonts_are_embedded(Path("results/mine/published/compare.pdf"))
     capsys.readouterr()
-    assert commands.main([*command, "--replications", "0"]) == 2
-    assert "--replications" in capsys.readouterr().err
     assert commands.main(["published", "compare", "results/mine", "--facts", "nowhere"]) == 2
     assert "nowhere/final.csv" in capsys.readouterr().err
 

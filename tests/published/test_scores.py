@@ -27,6 +27,12 @@ def test_a_score_is_the_mean_of_the_last_window():
     assert not found.names[0].startswith("rank")
 
 
+def test_training_shorter_than_the_window_has_no_score():
+    """The untrained policy would be a part of it."""
+    assert len(scores([releases.run()], 100_000 - 1, HOW).value) == 0
+    assert len(scores([releases.run()], 100_000, HOW).value) == 1
+
+
 def test_a_run_that_stopped_has_no_score():
     whole, short = runs(2)
     short = short.between(-1, END - 60_000)
