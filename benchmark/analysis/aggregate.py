@@ -101,19 +101,20 @@ def aggregate(
     _check_versions(records)
     _check_rules(records)
     missing, changed = missing_and_changed(records, study, output) if study else ([], [])
+    if study and len(missing) == len(study.runs()):
+        raise BenchmarkError(f"{runs[0]} holds no run of study {study.name}; give runs of it")
     summary = {
         **{"runs": records, "missing": missing, "changed": changed, "broken": broken},
         DIGEST: files.sha256(data),
     }
-    if study:
-        _check_nothing_is_lost(records, study, output)
+    _check_nothing_is_lost(records, study, output)
     files.write(data, output / "evaluations.parquet")
     files.write_sealed(summary, output / "runs.json")
     return summary
 
 
-def _check_nothing_is_lost(records: list[dict], study: Study, output: Path) -> None:
-    """Runs that the study wants, and that only the table of before still holds, stay in it.
+def _check_nothing_is_lost(records: list[dict], study: Study | None, output: Path) -> None:
+    """Runs that only the table of before still holds stay in it, if the study wants them.
 
     A study may have come as its table alone; one trained run would otherwise replace them all.
     """
@@ -121,9 +122,10 @@ def _check_nothing_is_lost(records: list[dict], study: Study, output: Path) -> N
         before = files.read_sealed(output / "runs.json", ["runs"])["runs"]
     except BenchmarkError:  # there was none, or it is damaged
         return
-    wanted = {run_path(run.identity) for run in study.runs()}
-    gone = wanted & set(map(run_path, before)) - set(map(run_path, records))
-    lost = sorted(path for path in gone if not (output / path).exists())
+    now = {about[DIGEST] for about in records}
+    gone = {run_path(about) for about in before if about.get(DIGEST) not in now}
+    wanted = {run_path(run.identity) for run in study.runs()} if study else gone
+    lost = sorted(path for path in gone & wanted if not (output / path).exists())
     if lost:
         raise BenchmarkError(
             f"{output / 'evaluations.parquet'} holds {len(lost)} finished run(s) that have no"
@@ -135,6 +137,11 @@ def _check_nothing_is_lost(records: list[dict], study: Study, output: Path) -> N
 def _read(folder: Path) -> tuple[list[dict], pd.DataFrame]:
     """The records and the table of a run, or of all runs of an aggregated study."""
     path = folder / "runs.json"
+    if not path.exists() and not (folder / "run.json").exists():
+        raise BenchmarkError(
+            f"{folder} holds no finished run and no table of a study; give run folders, or study"
+            " folders that were aggregated"
+        )
     if not path.exists():
         about, table = run_record.read_with_table(folder)
         return [about], table

@@ -26,7 +26,7 @@ from benchmark import files
 from benchmark.analysis import labels, made_from, permutation
 from benchmark.analysis.bootstrap import REPLICATIONS, Bootstrap, Estimate, Sample, improvement
 from benchmark.analysis.scores import METRICS, Method, Scores, evaluations_to_points, source
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, first_line
 
 BAND_REPLICATIONS = 2_000  #: at most, of the bands of curves and profiles; rliable's default
 THRESHOLDS = np.linspace(0, 1, 101)  #: win rates at which performance profiles are evaluated
@@ -270,12 +270,14 @@ def read_table(path: Path, columns: list[str], text: set[str], command: str) -> 
     Raises:
         BenchmarkError: it is missing or is not what this version writes.
     """
-    again = f"make it again with python -m benchmark {command}"
+    again = f"python -m benchmark {command} makes it"
     types = dict.fromkeys(text & set(columns), str)
     try:
         table = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""])
+    except FileNotFoundError as error:
+        raise BenchmarkError(f"there is no {path}; {again}") from error
     except (OSError, ValueError) as error:
-        raise BenchmarkError(f"cannot read {path}: {error}; {again}") from error
+        raise BenchmarkError(f"cannot read {path}: {first_line(error)}; {again}") from error
     if list(table.columns) != columns:
         raise BenchmarkError(f"{path} does not have the columns of this version; {again}")
     return table.fillna(dict.fromkeys(types, ""))

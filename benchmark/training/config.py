@@ -312,10 +312,14 @@ def one_line_errors(source: str) -> Iterator[None]:
         yield
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
+        # All keys that are missing stand together.
+        alike = [one for one in error.errors() if one["type"] == first["type"] == "missing"]
+        alike = alike or [first]
+        key = ", ".join(".".join(map(str, one["loc"])) for one in alike)
         reason = first["msg"].removeprefix("Value error, ")
         value = first["input"]
         got = f" (got {brief(value)})" if isinstance(value, str | int | float) else ""
-        more = f"; and {error.error_count() - 1} more" if error.error_count() > 1 else ""
+        others = error.error_count() - len(alike)
+        more = f"; and {others} more" if others else ""
         message = f"{source}: {key + ': ' if key else ''}{reason}{got}{more}"
         raise BenchmarkError(message) from None

@@ -16,6 +16,16 @@ def device_asked_for() -> str:
     return os.environ.get("BENCHMARK_DEVICE", "auto")
 
 
+def check_device(name: str) -> None:
+    """Checks a name.
+
+    Raises:
+        BenchmarkError: it is not one of ``DEVICES``.
+    """
+    if name not in DEVICES:
+        raise BenchmarkError(f"unknown device {name!r}; choose {', '.join(DEVICES)}")
+
+
 def choose_device(name: str) -> str:
     """The device of that name, one of ``DEVICES``: "cpu" or "cuda"; "auto" is CUDA if there is one.
 
@@ -24,8 +34,7 @@ def choose_device(name: str) -> str:
     """
     import torch
 
-    if name not in DEVICES:
-        raise BenchmarkError(f"unknown device {name!r}; choose {', '.join(DEVICES)}")
+    check_device(name)
     usable = torch.cuda.is_available()
     granted = os.environ.get("SLURM_JOB_GPUS") or os.environ.get("CUDA_VISIBLE_DEVICES")
     if name == "auto" and granted not in (None, "", "-1") and not usable:

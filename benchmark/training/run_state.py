@@ -15,6 +15,7 @@ from typing import Any, Literal
 import psutil
 
 from algorithms import ALGORITHMS
+from algorithms.plugins import VARIABLE
 from benchmark import files
 from benchmark.errors import BenchmarkError
 from benchmark.training import progress, provenance, run_record
@@ -173,6 +174,9 @@ def _finished(run: dict, about: dict, source_hash: Callable[..., str]) -> dict:
         other = differences(about["config"], run)
         return found | {"state": "changed", "note": f"made with {other}; the workflow repeats it"}
     found["step"] = run["training"]["budget"]
+    if about["algorithm"] not in ALGORITHMS:
+        note = f"its method is not known here; if it is your own, name its file in {VARIABLE}"
+        return found | {"state": "stale", "note": note}
     if is_stale(about, source_hash):
         return found | {"state": "stale", "note": f"{_STALE}{_RERUN} repeats it"}
     note = "" if about["end_reason"] == END else about["end_reason"]

@@ -29,7 +29,7 @@ from benchmark.training.config import (
     resolve_run,
 )
 
-_FOLDER_NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
+_FOLDER_NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,99}")
 _OTHER_FOLDERS = ("adhoc", "imported", "published", "real", "watch")  #: of results/
 
 
@@ -147,7 +147,8 @@ class Study(BaseModel):
         for name in [self.name, *(part.name for part in parts)]:
             if not _FOLDER_NAME.fullmatch(name):
                 raise ValueError(
-                    f"{name!r} names a folder: use lower-case letters, digits and _ only"
+                    f"{brief(name)} names a folder: use lower-case letters, digits and _ only, 100"
+                    " at most"
                 )
         if self.name in _OTHER_FOLDERS:
             raise ValueError(f"results/{self.name}/ is another folder; choose another name")

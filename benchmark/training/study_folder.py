@@ -94,7 +94,8 @@ def find(text: str) -> StudyFolder:
             return StudyFolder(folder, parse_study(values, where, check_runs=False), where)
         if folder.is_dir():
             return StudyFolder(folder, None)
-    of_results = [path.name for path in RESULTS.glob("*") if path.is_dir()]
+    made = (_NAME, "runs", "runs.json")
+    of_results = {path.parent.name for name in made for path in RESULTS.glob(f"*/{name}")}
     known("study", text, {*of_config, *of_results}, f"{CONFIG} and {RESULTS}")
     raise AssertionError("the study would have been found")
 

@@ -28,7 +28,12 @@ from benchmark.training.config import (
     same_but_for_the_budget,
     same_configuration,
 )
-from benchmark.training.device import choose_device, keep_freed_memory, ran_out_of_memory
+from benchmark.training.device import (
+    check_device,
+    choose_device,
+    keep_freed_memory,
+    ran_out_of_memory,
+)
 from benchmark.training.drawing import draw
 from benchmark.training.evaluations import evaluation_rows, write_evaluations
 from benchmark.training.lock import exclusive
@@ -75,6 +80,8 @@ def train(
         KeyboardInterrupt: after Ctrl-C or SIGTERM, once a checkpoint is written.
     """
     folder = Path(folder)
+    check_device(device)
+    progress = Progress(config, folder, loggers)
     keep_freed_memory()
     # A job of Slurm may meet one of a workflow that was killed, which still trains the same run.
     wait = "SLURM_JOB_ID" in os.environ
@@ -83,7 +90,6 @@ def train(
         if run_state.is_done(config, folder, replace):
             Checkpoints(folder).delete()  # a kill may have come between the record and this
             return
-        progress = Progress(config, folder, loggers)
         try:
             choose_device(device)  # an error before a battle, or the game, begins
             with closing(Run(config, folder, device, progress, replace)) as run:

@@ -68,6 +68,35 @@ def test_runs_that_only_the_table_holds_are_not_lost(study):
     assert len(aggregate(find_runs(study, wanted), study, wanted)["runs"]) == 1
 
 
+def test_a_table_that_came_alone_is_not_replaced(study, tmp_path, capsys):
+    """Nor by other runs of the same names; its study may not be known."""
+    kept = tmp_path / "kept"
+    aggregate(find_runs(study), kept)
+    before = (kept / "evaluations.parquet").read_bytes()
+    others = tmp_path / "others"
+    for map, algorithm, seed in RUNS:
+        run = synthetic.run(map, algorithm, seed, budget=20_000, absolute=8, skill=0.9)
+        synthetic.save(run, others / "runs" / "simulator" / map / algorithm / "default" / str(seed))
+    aggregate(find_runs(others), others)
+    for given in (others, others / "runs" / "simulator" / "8m" / "qmix" / "default" / "0"):
+        assert commands.main(["aggregate", str(kept), str(given)]) == 2
+        assert "3 finished run(s) that have no folder" in capsys.readouterr().err
+        assert (kept / "evaluations.parquet").read_bytes() == before
+    again = [str(run) for run in find_runs(study)]
+    assert commands.main(["aggregate", str(kept), *again]) == 0
+    assert (kept / "evaluations.parquet").read_bytes() == before
+
+
+def test_runs_of_another_study_do_not_become_its_table(study):
+    other = synthetic.run("3m", "acorm", 0, budget=20_000, absolute=8)
+    folder = synthetic.save(other, study.parent / "other")
+    with pytest.raises(BenchmarkError, match="other holds no run of study tiny"):
+        aggregate([folder], study, declared())
+    with pytest.raises(BenchmarkError, match=r"tiny holds no finished run and no table"):
+        aggregate([study], study)
+    assert not (study / "evaluations.parquet").exists()
+
+
 def test_a_study_takes_its_own_runs_and_names_those_it_lacks(study, capsys):
     """The command finds the study that the workflow has written into the folder."""
     wanted = declared(

@@ -122,6 +122,7 @@ def test_every_setting_changes_the_hash():
         ({"maps": "3m"}, ["maps", "list"]),
         ({"name": "../elsewhere"}, ["names a folder"]),
         ({"name": "two words"}, ["names a folder"]),
+        ({"name": "a" * 101}, ["names a folder", "100 at most"]),
         ({"name": "adhoc"}, ["another folder", "choose another name"]),
         (
             {"ablations": [{"name": "a", "title": "A", "curves": [CURVE, CURVE]}]},
@@ -154,6 +155,14 @@ def test_a_mistake_is_one_line_that_says_where(change, words):
     assert "\n" not in message
     for word in words:
         assert word in message
+
+
+def test_all_keys_that_are_missing_are_named_at_once():
+    study = {key: value for key, value in STUDY.items() if key not in ("backend", "seeds")}
+    with pytest.raises(
+        BenchmarkError, match=r"mine.yaml: backend, seeds: Field required; and 1 mo"
+    ):
+        parse_study(study | {"maps": []}, "mine.yaml")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.training.loggers import LOGGERS, Loggers
 from benchmark.training.progress import Progress
 from benchmark.training.rollout import EpisodeStats
+from benchmark.training.train import train
 from tests.training.small import small_run
 
 
@@ -50,6 +51,9 @@ def test_a_logger_that_is_not_there_is_one_clear_line(name, message, tmp_path, m
     monkeypatch.setattr("importlib.util.find_spec", lambda package: None)
     with pytest.raises(BenchmarkError, match=message):
         Loggers([name], small_run(), tmp_path)
+    with pytest.raises(BenchmarkError, match=message):
+        train(small_run(), tmp_path / "run", loggers=[name])
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_logger_that_fails_ends_no_run(tmp_path, monkeypatch, caplog):

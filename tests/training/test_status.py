@@ -20,6 +20,7 @@ from benchmark import files
 from benchmark.amounts import duration
 from benchmark.commands import main, status
 from benchmark.training import provenance, study_folder
+from benchmark.training.config import hash_of
 from benchmark.training.run_state import DIVERGED
 from benchmark.training.study import load_study
 from tests.analysis import synthetic
@@ -318,6 +319,21 @@ def test_an_interrupted_run_that_other_code_goes_on_with_is_stale(
     assert found["state"] == expected
     assert found["step"] == (400 if expected == "running" else 300)
     assert ("the new code goes on at step 300" in found["note"]) == (expected == "stale")
+
+
+def test_a_run_of_a_method_that_is_not_named_here_says_so(folders, capsys):
+    run, folder = folders["3m", 0]
+    finish(run, folder)
+    about = files.read_sealed(folder / "run.json")
+    about["algorithm"] = about["config"]["algorithm"] = "mine"
+    own = folder.parents[2] / "mine" / "default" / "0"
+    shutil.copytree(folder, own)
+    files.write_sealed(about | {"config_hash": hash_of(about["config"])}, own / "run.json")
+    Path("study.yaml").unlink()
+    assert main(["status", str(folder.parents[5])]) == 0
+    assert "stale mine/3m/default/0: its method is not known here; if it is your own, name its" in (
+        capsys.readouterr().out
+    )
 
 
 def test_deleted_records_are_missing(folders, capsys):
