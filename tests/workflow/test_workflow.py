@@ -20,9 +20,8 @@ import pytest
 import yaml
 
 from algorithms import ALGORITHMS
-from benchmark import files
+from benchmark import commands, files
 from benchmark.analysis import ablations, figures, made_from, statistics, tables
-from benchmark.commands import main
 from benchmark.published import compare
 from benchmark.training import lock, progress, provenance, run_state
 from benchmark.training.config import hash_of
@@ -43,7 +42,7 @@ def sha256(text):
     return hashlib.sha256(text.encode()).hexdigest()
 command, arguments = sys.argv[1], sys.argv[2:]
 with open("jobs", "a") as file:
-    file.write(command + "\\n")
+    file.write(json.dumps(sys.argv[1:]) + "\\n")
 if command == "train":
     options = dict(zip(arguments[::2], arguments[1::2]))
     study = json.loads(pathlib.Path(options["--study"], "study.json").read_text())
@@ -99,7 +98,7 @@ def _snakemake(command: list[str], log: Path, environment: dict[str, str]) -> No
     os.dup2(output, 2)
     from snakemake.cli import main
 
-    main(command)
+    commands.main(command)
 
 
 def planned(folder: Path, *arguments: str, study: Path | None = None) -> dict[str, int]:
@@ -147,7 +146,10 @@ def made(tmp_path_factory) -> Path:
     (folder / "benchmark" / "__main__.py").write_text(STAND_IN)
     done = snakemake(folder, "all")
     assert done.code == 0, done.output
-    jobs = (folder / "jobs").read_text().split()
+    calls = [json.loads(line) for line in (folder / "jobs").read_text().splitlines()]
+    for call in calls:  # the stand-in takes any option
+        assert commands._parser(call).parse_args(call).command == call[0]
+    jobs = [command for command, *_ in calls]
     after = [COMMANDS.get(rule, rule) for rule in AFTER_TRAINING - {"all"}]
     assert sorted(jobs) == sorted(["train"] * 4 + after)
     return folder
@@ -304,9 +306,9 @@ def test_a_study_that_came_as_its_table_is_never_trained(study, capsys, monkeypa
     assert re.search(r"evaluations\.parquet: [1-9]\d* of its runs are missing there", done.output)
     monkeypatch.chdir(study)
     one = ["train", "--study", "study.yaml", "--map", "3m", "--algorithm", "qmix", "--seed", "2"]
-    assert main(one) == 2
+    assert commands.main(one) == 2
     assert "came as its table" in capsys.readouterr().err
-    assert main(["status", "study.yaml"]) == 0
+    assert commands.main(["status", "study.yaml"]) == 0
     said = capsys.readouterr().out
     assert "nothing is trained as long as the table is there" in said
     assert "repeats it" not in said
@@ -337,7 +339,7 @@ def test_a_table_of_other_runs_is_made_again(study):
 
 def test_a_changed_bootstrap_trains_nothing(study):
     write_study(study, statistics={"replications": 500})
-    assert set(planned(study, "all")) == AFTER_TRAINING - {"aggregate"}
+    assert set(planned(study, "all")) == AFTER_TRAINING - {"aggregate", "compare"}
 
 
 def test_aggregate_and_report_know_the_study_as_the_options_have_it(study):

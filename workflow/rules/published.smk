@@ -17,14 +17,12 @@ rule compare:
         "../../environment.yml"
     params:
         study=subpath(input[0], parent=True),
-        replications=STUDY.statistics.replications,
         facts=FACTS_HASH,
         claims=lambda wildcards: claims.PAPER.read_text(encoding="utf-8"),
     message:
         "compare with published results"
     shell:
-        "python -m benchmark published compare {params.study:q}"
-        " --replications {params.replications} > {log:q} 2>&1"
+        "python -m benchmark published compare {params.study:q} > {log:q} 2>&1"
 
 
 rule import_release:
