@@ -98,7 +98,7 @@ def _snakemake(command: list[str], log: Path, environment: dict[str, str]) -> No
     os.dup2(output, 2)
     from snakemake.cli import main
 
-    commands.main(command)
+    main(command)
 
 
 def planned(folder: Path, *arguments: str, study: Path | None = None) -> dict[str, int]:
