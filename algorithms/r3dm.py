@@ -56,7 +56,7 @@ class R3DM(ACORM):
     """ACORM with world models and intrinsic rewards."""
 
     class Config(ACORM.Config):
-        """Hyper-parameters of R3DM; defaults from the paper's Tables 3 and 4."""
+        """Hyper-parameters of R3DM; defaults from the paper's Tables 3 and 4 (docs/fidelity.md)."""
 
         alpha: float = Field(0.1, ge=0)
         """Weight of the intrinsic reward."""

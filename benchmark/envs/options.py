@@ -16,7 +16,8 @@ _CHOICES = {
 
 @dataclass(frozen=True)
 class EnvOptions:
-    """One field per documented quirk or parameter; the defaults are what the papers ran.
+    """One field per documented quirk or parameter; the defaults are what the papers ran, but for
+    ``max_reward``.
 
     Raises:
         BenchmarkError: a value is not among those that its field accepts.

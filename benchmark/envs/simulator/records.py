@@ -47,7 +47,7 @@ UNIT_DTYPE = np.dtype(
         ("alive", "?"),
         ("autonomous", "?"),  #: acquires targets by itself, as the engine's units do
         ("healing", "?"),  #: a medivac that heals in this loop
-        ("attacked", "?"),  #: its weapon hit or released a missile in the last env step
+        ("attacked", "?"),  #: it hit, healed or released a missile in the last env step
         ("chased", "?"),  #: has walked after a target since its weapon last pointed at one
         ("blocked", "?"),  #: others stand in its way; it looks for a way around them
         ("explodes", "?"),  #: a dead baneling whose explosion is due

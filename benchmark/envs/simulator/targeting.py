@@ -41,8 +41,8 @@ def threatens(i, j, units, types):
     others while they attack i.
 
     Recording of 3m: a lone enemy keeps a target that attacks it (124 of 125), and turns to another
-    that does if its target does not (24 of 27). Orders are noticed late: an attacker counts some
-    loops after it was ordered to attack, and the target that i has some loops longer.
+    that does if its target does not (24 of 27). An attacker counts from ``NOTICED_AFTER``
+    loops after its order on, and the target that i has some loops longer than it attacks.
     """
     u, v = units[i], units[j]
     if types[v.type].heals > 0.0:
