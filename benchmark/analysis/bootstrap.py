@@ -73,7 +73,11 @@ class Sample:
     """
 
     def __init__(self, counts: list[np.ndarray]):
-        """Args: counts: of each map the draws of its runs, [R, n] with n >= 1."""
+        """A sample of runs.
+
+        Args:
+            counts: per map, how often each run is drawn, [R, n] with n >= 1.
+        """
         self.sizes = np.array([drawn.shape[1] for drawn in counts])
         self.starts = np.concatenate([[0], np.cumsum(self.sizes)[:-1]])
         self.weights = np.repeat(1 / (len(counts) * self.sizes), self.sizes)  # [N]

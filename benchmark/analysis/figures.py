@@ -25,29 +25,26 @@ _PAD = 0.05  #: inches, so that labels of neighbours stay apart
 _LINE = 0.095  #: inches per line of the footer
 _CHARACTERS = 84 / plots.WIDTH  #: of the footer, per inch
 INTERVAL = "95 % bootstrap interval"
-#: In the caption of every figure of learning curves; the footer says how many evaluations it were.
+#: In the caption of every figure of learning curves; the footer says how many that are.
 SMOOTHING = (
     "Smoothing: a drawn point is the mean of consecutive evaluations, and its bounds are the means"
     f" of theirs; as many evaluations as leave at most {plots.POINTS} points of the longest curve."
 )
-#: Figures of a suite: name -> the statistic that it shows (a key of ``statistics.COLUMNS``), the
-#: function that draws it, and the caption, with {} for the name of the suite. A new figure is an
-#: entry here and a function in ``plots``; workflow and report take the names from here.
+#: Figures of a suite: the statistic that is shown (a key of ``statistics.COLUMNS``) -> the function
+#: that draws it, and the caption, with {} for the name of the suite. A new figure is an entry here
+#: and a function in ``plots``; workflow and report take the names from here.
 _SUITE_FIGURES = {
     "aggregate": (
-        "aggregate",
         plots.aggregate,
         "Aggregate metrics of the final test win rate over all runs of the {} maps, with 95 %"
         " stratified bootstrap intervals. Arrows point to where better is.",
     ),
     "profiles": (
-        "profiles",
         plots.profiles,
         "Performance profiles: share of runs on the {} maps whose final test win rate exceeds a"
         " threshold, with 95 % pointwise intervals.",
     ),
     "improvement": (
-        "improvement",
         plots.improvement,
         "Probability of improvement: how often a run of the first method has a higher final win"
         " rate than a run of another one on the same map, draws counted as half, averaged over the"
@@ -55,7 +52,6 @@ _SUITE_FIGURES = {
         " whether there is one (bold in the table), not the interval.",
     ),
     "efficiency": (
-        "efficiency",
         plots.efficiency,
         "Sample efficiency: interquartile mean of the test win rate over runs and {} maps, as far"
         " as all maps were trained, with 95 % pointwise intervals. Not smoothed.",
@@ -73,7 +69,7 @@ def captions(maps: list[str]) -> dict[str, str]:
                 f" runs, with 95 % bootstrap interval. {SMOOTHING}"
             )
     for suite in labels.suites(maps):
-        for kind, (*_, caption) in _SUITE_FIGURES.items():
+        for kind, (_, caption) in _SUITE_FIGURES.items():
             found[f"{kind}_{suite}"] = caption.format(labels.suite_name(suite))
     return found
 
@@ -110,7 +106,7 @@ def draw(
             footer = f"{source}, {runs} per map{averaged(rows)}; band: {INTERVAL}"
             yield f"learning_{family}_{metric}", finish(figure, footer, page, _PAD)
     for suite, on in labels.suites(maps).items():
-        for kind, (statistic, function, _) in _SUITE_FIGURES.items():
+        for statistic, (function, _) in _SUITE_FIGURES.items():
             of_suite = {"suite": suite, "phase": "training"}
             rows, runs = select(main[statistic], **of_suite), select(main["aggregate"], **of_suite)
             if runs.empty:  # only of chosen maps: no aggregate is of them alone
@@ -126,7 +122,7 @@ def draw(
             longer = (scores["trained"] > scores["end"]).any()
             further = "; some methods were trained on from there" if longer else ""
             footer = f"{source}. {_suite(runs, suite)}{further}; {drawn}: {INTERVAL}"
-            yield f"{kind}_{suite}", finish(figure, footer, page, _PAD)
+            yield f"{statistic}_{suite}", finish(figure, footer, page, _PAD)
 
 
 def chosen(

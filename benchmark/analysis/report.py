@@ -112,9 +112,7 @@ def write(
     missing, changed = summary["missing"], summary["changed"]
     if study:  # a table may have come alone, made from another study file or long ago
         missing, changed = missing_and_changed(runs, study, folder)
-    repeated = set(map(run_path, changed))
-    source_hash = cache(provenance.source_hash)
-    stale = [r for r in runs if run_path(r) not in repeated and is_stale(r, source_hash)]
+    stale = stale_runs(runs, changed)
     compared = study.ablations if study else []
     pictures = embed(folder / "figures", figures.captions(maps), "figures")
     commit, dirty = provenance.commit()
@@ -124,7 +122,7 @@ def write(
         .render(
             studies=sorted({run["study"] for run in runs}),
             source=statistics.source_of(main),
-            distance=_distance(maps, runs),
+            distance=distance_to_game(maps, runs),
             protocol=main["protocol"].iloc[0],
             dates=dates(runs),
             maps=maps,
@@ -155,11 +153,17 @@ def write(
     files.write(text, output)
 
 
-def _distance(maps: list[str], runs: list[dict]) -> str:
+def distance_to_game(maps: list[str], runs: list[dict]) -> str:
     """How far the simulator of the runs, which have one version, is from the game."""
     if runs[0]["backend"] != "simulator":
         return ""
     return distance.sentence(maps, runs[0]["backend_version"])
+
+
+def stale_runs(runs: list[dict], changed: list[dict]) -> list[dict]:
+    """The runs that other code made; one with other options counts as changed alone."""
+    repeated, source_hash = set(map(run_path, changed)), cache(provenance.source_hash)
+    return [run for run in runs if run_path(run) not in repeated and is_stale(run, source_hash)]
 
 
 def _environment(published: Path) -> jinja2.Environment:

@@ -3,12 +3,12 @@
 import argparse
 from pathlib import Path
 
+from benchmark.commands.arguments import add_output
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
-    parser.add_argument(
-        "--output", "-o", type=Path, default=Path("docs", "paper.md"), help="default %(default)s"
-    )
+    add_output(parser, "file (default: %(default)s)", default=Path("docs", "paper.md"))
 
 
 def main(arguments: argparse.Namespace) -> None:

@@ -83,7 +83,7 @@ def main(arguments: argparse.Namespace) -> None:
     firsts = [runs[0] for runs in groups.values()]
     measured = _measured(firsts, min(share, cores, len(firsts)), arguments.fresh)
     cells = [
-        _Cell(_name(run), run, len(runs), one, plan.project(run, one))
+        _Cell(run, len(runs), one, plan.project(run, one))
         for run, runs, one in zip(firsts, groups.values(), measured, strict=True)
     ]
     console = Console(width=None if Console().is_terminal else 120)
@@ -95,7 +95,6 @@ def main(arguments: argparse.Namespace) -> None:
 class _Cell(NamedTuple):
     """A method on a map."""
 
-    method: str
     run: "RunConfig"  #: of the first seed
     n_runs: int
     measured: "Measured"
@@ -152,10 +151,10 @@ def _table(name: str, cells: list[_Cell]) -> "Table":
         table.add_column(heading, overflow="fold")
     for heading in ("runs", "budget", "steps/s", "time each", "memory", "replay"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for method, run, n_runs, measured, cost in cells:
+    for run, n_runs, measured, cost in cells:
         speed = f"{'*' if measured.busy else ''}{run.training.budget / cost.seconds:,.0f}"
         numbers = (str(n_runs), f"{run.training.budget:,}", speed, duration(cost.seconds))
-        table.add_row(run.map, method, *numbers, size(cost.memory), size(cost.replay))
+        table.add_row(run.map, _name(run), *numbers, size(cost.memory), size(cost.replay))
     return table
 
 
@@ -165,6 +164,7 @@ def _totals(cells: list[_Cell], at_a_time: int, share: int, on_gpu: bool) -> Ite
     import torch
 
     from benchmark.training import provenance
+    from benchmark.training.config import DEFAULT
 
     costs = [cell.cost for cell in cells for _ in range(cell.n_runs)]
     steps = sum(cell.run.training.budget * cell.n_runs for cell in cells)
@@ -172,7 +172,7 @@ def _totals(cells: list[_Cell], at_a_time: int, share: int, on_gpu: bool) -> Ite
     yield f"{len(costs)} runs, {steps:,} env steps, {total / 3600:,.1f} run hours:"
     hours: dict[str, float] = {}
     for cell in cells:
-        part = "variants" if " " in cell.method else cell.method
+        part = cell.run.algorithm if cell.run.variant == DEFAULT else "variants"
         hours[part] = hours.get(part, 0) + cell.n_runs * cell.cost.seconds / 3600
     yield "        " + ", ".join(f"{part} {one:,.1f} h" for part, one in hours.items())
     machine = provenance.hardware(torch.device("cuda" if on_gpu else "cpu"))

@@ -5,6 +5,7 @@ import logging
 from contextlib import closing
 from pathlib import Path
 
+from benchmark.commands.arguments import add_output
 from benchmark.envs import BACKENDS
 from benchmark.errors import BenchmarkError
 
@@ -27,9 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--n-envs", type=int, default=2, help="battles at once (default 2)")
     parser.add_argument("--seed", type=int, default=0, help="of the first battle (default 0)")
-    parser.add_argument(
-        "--output", type=Path, required=True, metavar="FOLDER", help="its tables are extended"
-    )
+    add_output(parser, "its tables are extended", required=True, metavar="FOLDER")
 
 
 def main(arguments: argparse.Namespace) -> None:

@@ -189,7 +189,7 @@ def _details(runs: list["RunState"], left: list[float | None]) -> Iterable[str]:
     """
     alike: dict[tuple[str, str], list[str]] = {}
     for run, seconds in zip(runs, left, strict=True):
-        name = f"{run.algorithm}/{run.map}/{run.variant}/{run.seed}"
+        name = f"{run.map}/{run.algorithm}/{run.variant}/{run.seed}"
         note = run.note.replace("[", r"\[")
         if run.state == "running":
             won = "" if run.win_rate is None else f", won {run.win_rate:.0%}"

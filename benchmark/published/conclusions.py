@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +11,20 @@ from statsmodels.stats.power import TTestIndPower
 from benchmark import files
 from benchmark.analysis import labels
 from benchmark.analysis.aggregate import missing_and_changed
-from benchmark.analysis.report import by_cell, commit_of, dates, devices
-from benchmark.envs.validation import distance
+from benchmark.analysis.report import (
+    by_cell,
+    commit_of,
+    dates,
+    devices,
+    distance_to_game,
+    stale_runs,
+)
 from benchmark.published import claims, compare, report
 from benchmark.published.claims import Claims, Dataset, PerMap, PerSuite, Sides
 from benchmark.published.release import Cell
 from benchmark.published.scores import WINDOW, Estimate, estimate
-from benchmark.training import provenance
 from benchmark.training.config import DEFAULT
 from benchmark.training.evaluations import read_evaluations
-from benchmark.training.run_state import is_stale
 from benchmark.training.study import Study
 
 POWER = 0.8  #: how often a difference should be found
@@ -61,7 +64,6 @@ def write(folder: Path, study: Study, about: dict, claimed: Claims, output: Path
     tests = claims.run(claimed, [Sides("ours", ours, ours)])
     runs = files.read_sealed(folder / "runs.json", ["runs"])["runs"]
     missing, changed = missing_and_changed(runs, study, folder)
-    source_hash = cache(provenance.source_hash)
     family = max(len(claim.right) for claim in claimed.claims)
     text = report.markdown("results.md.j2").render(
         study=study,
@@ -71,9 +73,7 @@ def write(folder: Path, study: Study, about: dict, claimed: Claims, output: Path
             if (output.parent / "images" / f"{study.name}_{name}.png").exists()
         },
         backend=labels.played_by(ours.backend),
-        distance=distance.sentence(study.maps, runs[0]["backend_version"])
-        if ours.backend == "simulator"
-        else "",
+        distance=distance_to_game(study.maps, runs),
         ends=ours.ends,
         shorter=bool(ours.flags),
         longer=longer(ours, study),
@@ -88,7 +88,7 @@ def write(folder: Path, study: Study, about: dict, claimed: Claims, output: Path
         cost=_cost(runs),
         missing=by_cell(missing),
         changed=by_cell(changed),
-        stale=by_cell([run for run in runs if is_stale(run, source_hash)]),
+        stale=by_cell(stale_runs(runs, changed)),
         versions=sorted({run["backend_version"] for run in runs}),
         commits=sorted(set(map(commit_of, runs))),
         dates=dates(runs),

@@ -120,7 +120,7 @@ def load_policy(
 
     Args:
         path: a run folder, or a ``policy.pt`` or ``checkpoint.pt``.
-        device: one of ``train.DEVICES``; "auto" is CUDA where there is one.
+        device: one of ``device.DEVICES``; "auto" is CUDA where there is one.
         map: the map that the caller expects, if any.
         rules: of the protocol that shall differ from the run's, by name.
 

@@ -124,7 +124,8 @@ def check_rows(about: dict, table: "pd.DataFrame", path: Path) -> None:
         best = best if ("training", best) in wanted else rules.budget
         wanted["absolute", best] = rules.absolute_episodes
     found = {key: tuple(row) for key, row in zip(of_phase.index, of_phase.values, strict=True)}
-    for (phase, step), episodes in (wanted | dict.fromkeys(found, 0) | wanted).items():
+    for phase, step in wanted | found:
+        episodes = wanted.get((phase, step), 0)
         rows = found.get((phase, step), (0, 0, -1))
         if rows != (episodes, episodes, episodes - 1):
             raise BenchmarkError(

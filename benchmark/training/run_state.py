@@ -78,11 +78,8 @@ def read(runs: Iterable[dict], folder: Path) -> list[RunState]:
         runs: resolved runs, as they are now wanted.
         folder: of their study.
     """
-    without, aggregated = without_runs(folder), {}
     source_hash = cache(provenance.source_hash)  # files may change until the next call
-    if without and (folder / "runs.json").exists():
-        records = files.read_sealed(folder / "runs.json", ["runs"])["runs"]
-        aggregated = {run_path(about): about for about in records}
+    aggregated = {run_path(about): about for about in _aggregated(folder)}
     states = []
     for run in runs:
         path = run_path(run)
@@ -110,11 +107,8 @@ def read(runs: Iterable[dict], folder: Path) -> list[RunState]:
 
 def found_runs(folder: Path) -> list[dict]:
     """The runs of a folder whose study is not known, each wanted as it was made."""
-    if without_runs(folder) and (folder / "runs.json").exists():
-        records = files.read_sealed(folder / "runs.json", ["runs"])["runs"]
-        return [about["config"] for about in records]
-    found = []
-    for path in sorted(Path(folder, "runs").glob("/".join("*" * 5))):
+    found = [about["config"] for about in _aggregated(folder)]
+    for path in sorted(Path(folder, "runs").glob("*/*/*/*/*")):
         if not path.name.isdecimal():  # not a seed: somebody's copy
             continue
         identity: dict[str, Any] = dict(zip(IDENTITY[-4:], path.parts[-4:], strict=True))
@@ -127,6 +121,13 @@ def found_runs(folder: Path) -> list[dict]:
             begun = identity | {"training": {"budget": about["budget"]}}
             found.append(about.get("config", begun))
     return found
+
+
+def _aggregated(folder: Path) -> list[dict]:
+    """The records of a study that came as its table, without runs."""
+    if not without_runs(folder) or not (folder / "runs.json").exists():
+        return []
+    return files.read_sealed(folder / "runs.json", ["runs"])["runs"]
 
 
 def without_runs(folder: Path) -> bool:

@@ -190,8 +190,9 @@ class Study(BaseModel):
                     " an algorithm of the study (variant default) or one of its variants"
                 )
         names = [ablation.name for ablation in self.ablations]
-        if len(set(names)) < len(names):
-            raise ValueError("ablations: every name must be different")
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"ablations: {name!r} is listed twice")
         return self
 
     def ablation_maps(self, ablation: Ablation) -> list[str]:

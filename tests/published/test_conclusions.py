@@ -9,6 +9,7 @@ from scipy import stats
 
 from benchmark import files
 from benchmark.published import claims, compare, conclusions, facts
+from benchmark.training.config import run_path
 from benchmark.training.evaluations import write_evaluations
 from benchmark.training.run_record import DIGEST
 from benchmark.training.study import load_study
@@ -16,6 +17,7 @@ from tests.analysis import synthetic
 
 MAPS = ["5m_vs_6m", "terran_5_vs_5"]
 STEPS = 200_000
+REFERENCE = files.ROOT / "config" / "reference.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +45,8 @@ def page(ours, tmp_path_factory) -> str:
     killed = {"started": "2025-12-31T00:00:00", "cpu_seconds": 7200.0}
     runs[0] |= {"attempts": [killed | {"hardware": {"device": "Some GPU"}}], "source_hash": "old"}
     runs[0]["dirty"] = True
+    wanted = {run_path(run.identity): run for run in load_study(REFERENCE).runs()}
+    runs[0]["config"] = wanted[run_path(runs[0])].resolved()  # else it is of another configuration
     return written(tmp_path_factory.mktemp("reference"), pd.concat([table, alone]), runs)
 
 
@@ -79,6 +83,11 @@ def test_cost_and_dates_of_runs_that_were_killed_or_say_nothing(page):
 def test_runs_of_other_code_are_named(page):
     assert "commit 0123456789ab, 0123456789ab with local changes." in page
     assert re.search(r"no longer the same .*\n\* (QMIX|R3DM) on 5m_vs_6m: seed 0\n\n", page)
+    changed = page.partition("Made with another configuration")[2].partition("Code that")[0]
+    assert sorted(re.findall(r"^\* (QMIX|R3DM) on 5m_vs_6m: seeds? (.*)$", changed, re.M)) in (
+        [("QMIX", "0, 1, 2"), ("R3DM", "1, 2")],
+        [("QMIX", "1, 2"), ("R3DM", "0, 1, 2")],
+    )  # each run in one list
 
 
 def test_a_page_of_the_stand_in_does_not_call_it_the_game(tmp_path):

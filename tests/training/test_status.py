@@ -188,10 +188,10 @@ def test_every_state(folders, capsys):
     assert left["8m", 2] == (1000 - 700) / 20
     assert main(["status", "study.yaml"]) == 0
     text = capsys.readouterr().out
-    assert "running qmix/8m/default/0: 40% of 1,000 steps, 20 steps/s, won 25%, 30 s left" in text
-    assert "failed qmix/8m/default/1: it broke\n" in text
-    assert "changed qmix/3m/default/1: made with budget (2000 there, 1000 here);" in text
-    assert "stale qmix/3m/default/2: code that decides its numbers has changed" in text
+    assert "running 8m/qmix/default/0: 40% of 1,000 steps, 20 steps/s, won 25%, 30 s left" in text
+    assert "failed 8m/qmix/default/1: it broke\n" in text
+    assert "changed 3m/qmix/default/1: made with budget (2000 there, 1000 here);" in text
+    assert "stale 3m/qmix/default/2: code that decides its numbers has changed" in text
 
 
 def test_watching_needs_an_interval(folders, capsys):
@@ -296,7 +296,7 @@ def test_a_run_that_diverged_is_done_and_named(folders, capsys):
     finish(*folders["3m", 0], end_reason=DIVERGED)
     assert seen(capsys)["runs"]["3m", 0]["state"] == "done"
     assert main(["status", "study.yaml"]) == 0
-    assert f"done qmix/3m/default/0: {DIVERGED}" in capsys.readouterr().out
+    assert f"done 3m/qmix/default/0: {DIVERGED}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -331,7 +331,7 @@ def test_a_run_of_a_method_that_is_not_named_here_says_so(folders, capsys):
     files.write_sealed(about | {"config_hash": hash_of(about["config"])}, own / "run.json")
     Path("study.yaml").unlink()
     assert main(["status", str(folder.parents[5])]) == 0
-    assert "stale mine/3m/default/0: its method is not known here; if it is your own, name its" in (
+    assert "stale 3m/mine/default/0: its method is not known here; if it is your own, name its" in (
         capsys.readouterr().out
     )
 

@@ -69,25 +69,25 @@ try:
     RUNS = {f"results/{run.path.as_posix()}": run for run in STUDY.runs()}
     # Runs that are not as they are now wanted, as `python -m benchmark status` sees them. Those with
     # another configuration are always repeated, those by other code with --config rerun=stale.
-    OTHERWISE = {"changed": {}, "stale": {}, "missing": {}}  # each run's note by its folder
+    NOT_AS_WANTED = {"changed": {}, "stale": {}, "missing": {}}  # each run's note by its folder
     if workflow.is_main_process:  # not in the jobs of a cluster
         check_environment(here=not workflow.deployment_settings.deployment_method)
         for run in run_state.read([run.resolved() for run in RUNS.values()], Path(RESULTS)):
-            if run.state in OTHERWISE:
-                OTHERWISE[run.state][run.folder] = run.note
+            if run.state in NOT_AS_WANTED:
+                NOT_AS_WANTED[run.state][run.folder] = run.note
 except BenchmarkError as error:
     stop(error)
 
 RUN = f"{RESULTS}/runs/{{backend}}/{{map}}/{{algorithm}}/{{variant}}/{{seed}}"
 # A study that came as its aggregated table is not trained again.
 WITHOUT_RUNS = run_state.without_runs(Path(RESULTS))
-CHANGED = {} if WITHOUT_RUNS else OTHERWISE["changed"]
-STALE = {} if RERUN and not WITHOUT_RUNS else OTHERWISE["stale"]  # and stay it
-REPEATED = [*CHANGED, *(OTHERWISE["stale"].keys() - STALE)]
-if WITHOUT_RUNS and OTHERWISE["changed"] | OTHERWISE["missing"]:
+CHANGED = {} if WITHOUT_RUNS else NOT_AS_WANTED["changed"]
+STALE = {} if RERUN and not WITHOUT_RUNS else NOT_AS_WANTED["stale"]  # and not repeated
+REPEATED = [*CHANGED, *(NOT_AS_WANTED["stale"].keys() - STALE)]
+if WITHOUT_RUNS and NOT_AS_WANTED["changed"] | NOT_AS_WANTED["missing"]:
     print(
-        f"{STUDY.name} came as its table, {RESULTS}/evaluations.parquet: {len(OTHERWISE['missing'])} of its runs are"
-        f" missing there, {len(OTHERWISE['changed'])} are of another configuration. Nothing is trained; move the"
+        f"{STUDY.name} came as its table, {RESULTS}/evaluations.parquet: {len(NOT_AS_WANTED['missing'])} of its runs are"
+        f" missing there, {len(NOT_AS_WANTED['changed'])} are of another configuration. Nothing is trained; move the"
         " table away to train the study.",
         file=sys.stderr,
     )
