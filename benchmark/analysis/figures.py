@@ -105,7 +105,7 @@ def draw(
             runs = labels.count(rows["n"], "run")
             footer = f"{source}, {runs} per map{averaged(rows)}; band: {INTERVAL}"
             yield f"learning_{family}_{metric}", finish(figure, footer, page, _PAD)
-    for suite, on in labels.suites(maps).items():
+    for suite, suite_maps in labels.suites(maps).items():
         for statistic, (function, _) in _SUITE_FIGURES.items():
             of_suite = {"suite": suite, "phase": "training"}
             rows, runs = select(main[statistic], **of_suite), select(main["aggregate"], **of_suite)
@@ -118,9 +118,9 @@ def draw(
             elif rows.empty:
                 plots.nothing(figure, "no map has a run of every method")
             drawn = "band" if statistic in ("profiles", "efficiency") else "bar"
-            scores = final[final["map"].isin(on)]
+            scores = final[final["map"].isin(suite_maps)]
             longer = (scores["trained"] > scores["end"]).any()
-            further = "; some methods were trained on from there" if longer else ""
+            further = "; judged before the end of some training" if longer else ""
             footer = f"{source}. {_suite(runs, suite)}{further}; {drawn}: {INTERVAL}"
             yield f"{statistic}_{suite}", finish(figure, footer, page, _PAD)
 

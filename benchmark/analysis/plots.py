@@ -119,7 +119,7 @@ def curves(axes: Axes, rows: dict[PlotStyle, pd.DataFrame], scale: float) -> Non
 
 
 def window(curve: pd.DataFrame) -> int:
-    """How many evaluations one point of a small plot averages, of the longest of its curves."""
+    """How many evaluations one point averages, so that a curve has at most ``POINTS``."""
     return -(-curve["step"].nunique() // POINTS)
 
 

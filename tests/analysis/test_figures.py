@@ -147,7 +147,9 @@ def test_curves_of_one_plot_are_averaged_alike():
         for name, budget in (("r3dm", 2_000_000), ("qmix", 500_000))
     ]
     results = statistics.compute(pd.concat(runs), replications=5)
-    axes = dict(figures.draw(results))["learning_smac_win_rate"].axes[0]
+    drawn = dict(figures.draw(results))
+    assert "judged before the end of some training" in texts(drawn["aggregate_smac"])
+    axes = drawn["learning_smac_win_rate"].axes[0]
     assert sorted(len(line.get_ydata()) for line in axes.get_lines()) == [13, 51]
 
 

@@ -33,7 +33,7 @@ class Client:
         self._step = self._plan = self.game_loop = 0
         self.max_reward = 100.0 if max_reward is None else max_reward
         subprocess.Popen(["sleep", "600"], start_new_session=True)
-        print("the game says something")
+        print("the game says something", flush=True)
 
     def reset(self, seed):
         self._step, self._plan = 0, self._take_plan(seed)

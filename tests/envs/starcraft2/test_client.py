@@ -73,5 +73,6 @@ def test_a_game_that_is_paused_while_it_is_launched_goes_on():
         for number in (signal.SIGSTOP, signal.SIGCONT):
             game.send_signal(number)
             time.sleep(0.1)
-    game.kill()  # a launch that is over has no say in it
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    game.kill()  # the launch is over: this ends nothing else
     game.wait()
